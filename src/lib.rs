@@ -1,1 +1,4 @@
-//! x
+//! Backstop: a milter that refuses mail for unknown and suspended recipients while the client still waits.
+
+pub mod policy;
+pub mod telemetry;

@@ -1,0 +1,4 @@
+//! The decision.
+mod fact;
+
+pub use fact::{Attributes, RecipientFact, Unavailable};

@@ -1,0 +1,8 @@
+//! What the program tells of itself: log lines and metrics.
+//!
+//! Every part registers the metrics it owns in the one [`Registry`]; nothing in here knows who does.
+//! A metric can't fail at run time: a name registered twice is a programming error and ends the start.
+
+mod metrics;
+
+pub use metrics::Registry;
