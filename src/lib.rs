@@ -1,4 +1,5 @@
 //! Backstop: a milter that refuses mail for unknown and suspended recipients while the client still waits.
 
+pub mod address;
 pub mod policy;
 pub mod telemetry;
