@@ -1,5 +1,7 @@
 //! Backstop: a milter that refuses mail for unknown and suspended recipients while the client still waits.
 
 pub mod address;
+pub mod client;
+pub mod net;
 pub mod policy;
 pub mod telemetry;

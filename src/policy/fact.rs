@@ -49,3 +49,47 @@ pub enum Unavailable {
     /// Answer 451, so that the client tries again.
     Defer,
 }
+
+/// Whether this site answers for a domain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DomainFact {
+    /// None of our business.
+    Foreign,
+    /// This site answers for it.
+    Local {
+        /// A directory is in charge of it, so that a recipient can be found absent.
+        in_charge: bool,
+    },
+}
+
+/// What a connecting address looks like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ClientClass {
+    /// In `client.trusted`, or the MTA's own networks.
+    Trusted,
+    /// A named server.
+    Server,
+    /// A name that only spells out the address.
+    Generic,
+    /// An access line whose address changes.
+    Dynamic,
+    /// No PTR record.
+    Unnamed,
+    /// Could not find out, or the MTA does not tell the address.
+    Unknown,
+}
+
+impl ClientClass {
+    /// The name in metrics and logs.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Trusted => "trusted",
+            Self::Server => "server",
+            Self::Generic => "generic",
+            Self::Dynamic => "dynamic",
+            Self::Unnamed => "unnamed",
+            Self::Unknown => "unknown",
+        }
+    }
+}

@@ -3,6 +3,7 @@
 //! Every part registers the metrics it owns in the one [`Registry`]; nothing in here knows who does.
 //! A metric can't fail at run time: a name registered twice is a programming error and ends the start.
 
+pub mod log;
 mod metrics;
 
-pub use metrics::Registry;
+pub use metrics::{Family, Registry};

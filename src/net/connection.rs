@@ -1,0 +1,83 @@
+//! One connection, TCP or unix, without a buffer of its own: bytes are read when they are there, into a
+//! buffer that the caller lends for that moment, so an idle connection holds no memory for bytes.
+
+use std::{io, time::Duration};
+
+use bytes::BytesMut;
+use tokio::net::{TcpStream, UnixStream};
+
+/// An accepted connection.
+#[derive(Debug)]
+pub enum Connection {
+    /// TCP, over IPv4 or IPv6.
+    Tcp(TcpStream),
+    /// A unix socket.
+    Unix(UnixStream),
+}
+
+impl Connection {
+    /// Waits until a read would give bytes, the end, or an error.
+    ///
+    /// # Errors
+    /// As the socket reports.
+    pub async fn readable(&self) -> io::Result<()> {
+        match self {
+            Self::Tcp(stream) => stream.readable().await,
+            Self::Unix(stream) => stream.readable().await,
+        }
+    }
+
+    /// Reads what is there into the spare capacity of `buffer`; 0 is the end of the stream.
+    ///
+    /// # Errors
+    /// `WouldBlock` when nothing is there after all; else as the socket reports.
+    pub fn try_read(&self, buffer: &mut BytesMut) -> io::Result<usize> {
+        match self {
+            Self::Tcp(stream) => {
+                let read = stream.try_read_buf(buffer);
+                // Sendmail writes the macros and the command in two writes, and Postfix the macros of a
+                // suppressed stage in one of its own: Nagle's algorithm then waits for our delayed ACK,
+                // 40 ms each time, unless it is told before each wait that it must not be delayed.
+                let _ = socket2::SockRef::from(stream).set_tcp_quickack(true);
+                read
+            }
+            Self::Unix(stream) => stream.try_read_buf(buffer),
+        }
+    }
+
+    /// Writes all of `bytes`, as a rule in one write.
+    ///
+    /// # Errors
+    /// `TimedOut` when the peer does not take them within `limit`; else as the socket reports.
+    pub async fn write_all(&self, bytes: &[u8], limit: Duration) -> io::Result<()> {
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            match self.try_write(rest) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(written) => rest = rest.get(written..).unwrap_or_default(),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    tokio::time::timeout(limit, self.writable())
+                        .await
+                        .map_err(|_| io::ErrorKind::TimedOut)??;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(stream) => stream.try_write(bytes),
+            Self::Unix(stream) => stream.try_write(bytes),
+        }
+    }
+
+    async fn writable(&self) -> io::Result<()> {
+        match self {
+            Self::Tcp(stream) => stream.writable().await,
+            Self::Unix(stream) => stream.writable().await,
+        }
+    }
+}

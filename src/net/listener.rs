@@ -1,0 +1,211 @@
+//! Listeners: bound from an [`Endpoint`], or inherited from systemd.
+
+use std::{
+    collections::HashMap,
+    fs, io,
+    os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt},
+    path::{Path, PathBuf},
+};
+
+use tokio::net::{TcpListener, UnixListener, UnixStream, lookup_host};
+
+use super::{Connection, Endpoint};
+
+/// One listening socket.
+#[derive(Debug)]
+pub struct Listener {
+    socket: Socket,
+    /// The bound address in the form of an [`Endpoint`], with the real port.
+    address: String,
+    /// A unix socket of ours, removed in the end.
+    owned: Option<Owned>,
+}
+
+#[derive(Debug)]
+enum Socket {
+    Tcp(TcpListener),
+    Unix(UnixListener),
+}
+
+/// The path and inode of a unix socket that we made.
+#[derive(Debug)]
+struct Owned {
+    path: PathBuf,
+    inode: u64,
+}
+
+/// Could not listen.
+#[derive(Debug, thiserror::Error)]
+pub enum BindError {
+    /// The operating system refused.
+    #[error("can't listen on {endpoint}: {error}")]
+    Io {
+        /// As configured.
+        endpoint: Endpoint,
+        /// As reported.
+        error: io::Error,
+    },
+    /// The host name has no address of the family.
+    #[error("can't listen on {0}: the host has no address of this family")]
+    NoAddress(Endpoint),
+    /// Another process answers at the path.
+    #[error("can't listen on {0}: another program listens there")]
+    InUse(Endpoint),
+    /// Something else is at the path.
+    #[error("can't listen on {0}: there is something that is not a socket")]
+    NotASocket(Endpoint),
+    /// systemd passed no socket of that name.
+    #[error(
+        "can't listen on {0}: no socket of that name was passed (FileDescriptorName= in the socket unit)"
+    )]
+    NotInherited(Endpoint),
+}
+
+/// The sockets that systemd passed to this process, by name.
+#[derive(Debug, Default)]
+pub struct Inherited(HashMap<String, Vec<Socket>>);
+
+impl Inherited {
+    /// Takes them over; once per process. The names come from `LISTEN_FDNAMES`.
+    ///
+    /// # Errors
+    /// When a passed descriptor is no listening stream socket.
+    pub fn take() -> io::Result<Self> {
+        let names = std::env::var("LISTEN_FDNAMES").unwrap_or_default();
+        let mut names = names.split(':');
+        let mut passed = listenfd::ListenFd::from_env();
+        let mut sockets: HashMap<String, Vec<Socket>> = HashMap::new();
+        for index in 0..passed.len() {
+            let name = names.next().filter(|name| !name.is_empty()).unwrap_or("unknown").to_owned();
+            let socket = if let Ok(Some(listener)) = passed.take_tcp_listener(index) {
+                listener.set_nonblocking(true)?;
+                Socket::Tcp(TcpListener::from_std(listener)?)
+            } else if let Some(listener) = passed.take_unix_listener(index)? {
+                listener.set_nonblocking(true)?;
+                Socket::Unix(UnixListener::from_std(listener)?)
+            } else {
+                continue;
+            };
+            sockets.entry(name).or_default().push(socket);
+        }
+        Ok(Self(sockets))
+    }
+}
+
+impl Listener {
+    /// Listens on everything that `endpoint` names: a host name may have several addresses, and a
+    /// descriptor name several sockets.
+    ///
+    /// # Errors
+    /// See [`BindError`].
+    pub async fn bind(endpoint: &Endpoint, inherited: &mut Inherited) -> Result<Vec<Self>, BindError> {
+        let io_error = |error| BindError::Io { endpoint: endpoint.clone(), error };
+        match endpoint {
+            Endpoint::Inet { host, port } | Endpoint::Inet6 { host, port } => {
+                let v6 = matches!(endpoint, Endpoint::Inet6 { .. });
+                let found = lookup_host((host.as_str(), *port)).await.map_err(io_error)?;
+                let mut listeners = Vec::new();
+                for address in found.filter(|address| address.is_ipv6() == v6) {
+                    let socket = if v6 { socket_v6_only() } else { tokio::net::TcpSocket::new_v4() };
+                    let bind = |socket: tokio::net::TcpSocket| {
+                        socket.set_reuseaddr(true)?;
+                        socket.bind(address)?;
+                        socket.listen(BACKLOG)
+                    };
+                    let listener = socket.and_then(bind).map_err(io_error)?;
+                    listeners.push(Self::tcp(listener).map_err(io_error)?);
+                }
+                if listeners.is_empty() { Err(BindError::NoAddress(endpoint.clone())) } else { Ok(listeners) }
+            }
+            Endpoint::Unix(path) => {
+                reclaim(endpoint, path).await?;
+                let listener = UnixListener::bind(path).map_err(io_error)?;
+                // Postfix' smtpd and Sendmail run as users of their own; the directory says who may come in.
+                fs::set_permissions(path, fs::Permissions::from_mode(0o666)).map_err(io_error)?;
+                let inode = fs::symlink_metadata(path).map_err(io_error)?.ino();
+                let owned = Some(Owned { path: path.clone(), inode });
+                Ok(vec![Self { socket: Socket::Unix(listener), address: endpoint.to_string(), owned }])
+            }
+            Endpoint::Fd(name) => {
+                let sockets =
+                    inherited.0.remove(name).ok_or_else(|| BindError::NotInherited(endpoint.clone()))?;
+                sockets.into_iter().map(|socket| Self::inherited(socket).map_err(io_error)).collect()
+            }
+        }
+    }
+
+    /// The bound address, e.g. `inet:127.0.0.1:41234`.
+    #[must_use]
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// The next connection.
+    ///
+    /// # Errors
+    /// As accept(2); all but a broken listener pass by themselves.
+    pub async fn accept(&self) -> io::Result<Connection> {
+        match &self.socket {
+            Socket::Tcp(listener) => {
+                let (stream, _) = listener.accept().await?;
+                // One write per reply: nothing is gained by waiting for more.
+                let _ = stream.set_nodelay(true);
+                Ok(Connection::Tcp(stream))
+            }
+            Socket::Unix(listener) => Ok(Connection::Unix(listener.accept().await?.0)),
+        }
+    }
+
+    fn tcp(listener: TcpListener) -> io::Result<Self> {
+        let address = listener.local_addr()?;
+        let family = if address.is_ipv6() { "inet6" } else { "inet" };
+        Ok(Self { socket: Socket::Tcp(listener), address: format!("{family}:{address}"), owned: None })
+    }
+
+    fn inherited(socket: Socket) -> io::Result<Self> {
+        match socket {
+            Socket::Tcp(listener) => Self::tcp(listener),
+            Socket::Unix(listener) => {
+                let path = listener.local_addr()?.as_pathname().map(|path| path.display().to_string());
+                let address = format!("unix:{}", path.unwrap_or_default());
+                Ok(Self { socket: Socket::Unix(listener), address, owned: None })
+            }
+        }
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        // Only our own: a successor may have bound the path anew.
+        if let Some(Owned { path, inode }) = &self.owned
+            && fs::symlink_metadata(path).is_ok_and(|found| found.ino() == *inode)
+        {
+            let _ = fs::remove_file(path);
+        }
+    }
+}
+
+/// An IPv6 listener does not take IPv4 connections: `inet:` says that separately.
+fn socket_v6_only() -> io::Result<tokio::net::TcpSocket> {
+    let socket = tokio::net::TcpSocket::new_v6()?;
+    socket2::SockRef::from(&socket).set_only_v6(true)?;
+    Ok(socket)
+}
+
+/// Removes a socket that a killed process left; never one that is answered, never a file.
+async fn reclaim(endpoint: &Endpoint, path: &Path) -> Result<(), BindError> {
+    let Ok(found) = fs::symlink_metadata(path) else { return Ok(()) };
+    if !found.file_type().is_socket() {
+        return Err(BindError::NotASocket(endpoint.clone()));
+    }
+    match UnixStream::connect(path).await {
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+            fs::remove_file(path).map_err(|error| BindError::Io { endpoint: endpoint.clone(), error })
+        }
+        Err(error) => Err(BindError::Io { endpoint: endpoint.clone(), error }),
+        Ok(_) => Err(BindError::InUse(endpoint.clone())),
+    }
+}
+
+/// Connections that wait for accept: an attack opens many at once.
+const BACKLOG: u32 = 4096;

@@ -1,0 +1,58 @@
+//! The admin's choices, compiled once from the configuration.
+
+use std::collections::BTreeSet;
+
+use crate::address::DomainPattern;
+
+use super::{Reason, Replies};
+
+/// What [`next`](super::next) goes by besides the facts.
+#[derive(Debug, Clone, Default)]
+pub struct Rules {
+    /// Decide, count and log as always, but let everything pass.
+    pub monitor: bool,
+    /// Monitor mode for these domains only.
+    pub monitor_domains: Vec<DomainPattern>,
+    /// Monitor mode for these reasons only.
+    pub monitor_reasons: BTreeSet<Reason>,
+    /// Local parts in comparison form that are free from the defences (`recipients.exempt`).
+    pub exempt: BTreeSet<String>,
+    /// Local parts in comparison form that are never refused: the MTAs' own probes.
+    pub probes: BTreeSet<String>,
+    /// What is refused, and how.
+    pub replies: Replies,
+    /// Which questions are worth asking.
+    pub defences: Defences,
+}
+
+/// The defences that are switched on; one that is off is never asked about.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Defences {
+    /// Row 2: there is a deny list.
+    pub denied: bool,
+    /// Row 6: clients may be blocked.
+    pub blocks: bool,
+    /// Row 7: refuse dynamic clients.
+    pub dynamic: bool,
+    /// Row 11: there are traps.
+    pub traps: bool,
+    /// Row 16.
+    pub greylist: bool,
+    /// Row 17.
+    pub unsolicited: bool,
+}
+
+impl Rules {
+    /// Whether the defences leave this recipient alone (RFC 2142 `abuse`): rows 6 to 8, 16, 17.
+    #[must_use]
+    pub fn is_exempt(&self, local: &str) -> bool {
+        self.exempt.contains(local)
+    }
+
+    /// Whether this recipient is never refused: `postmaster` (RFC 5321 §4.5.1), `mailer-daemon`, and the
+    /// senders that MTAs use for address probes, which other sites verify in their turn.
+    #[must_use]
+    pub fn is_never_refused(&self, local: &str) -> bool {
+        matches!(local, "postmaster" | "mailer-daemon" | "double-bounce") || self.probes.contains(local)
+    }
+}

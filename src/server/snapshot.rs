@@ -1,0 +1,58 @@
+//! What a session decides by: one consistent state, built as a whole and never changed in itself.
+
+use std::{sync::Arc, time::Duration};
+
+use milter_protocol::SmtpReply;
+
+use crate::{
+    client::Clients,
+    directory::Directories,
+    policy::{Reason, Reply, Rules},
+    suspension::Suspensions,
+};
+
+/// The state that a session begins with and keeps. The parts follow their own files and servers
+/// meanwhile; what the admin chose does not change under a running session.
+#[derive(Debug)]
+pub struct Snapshot {
+    /// The admin's choices.
+    pub rules: Rules,
+    /// Who exists.
+    pub directories: Arc<Directories>,
+    /// Who is suspended.
+    pub suspensions: Arc<Suspensions>,
+    /// Which clients are trusted or denied.
+    pub clients: Clients,
+    /// The longest that all directories together may take for one recipient.
+    pub lookup: Duration,
+    replies: [Option<SmtpReply>; Reason::ALL.len()],
+}
+
+impl Snapshot {
+    /// Puts the parts together.
+    ///
+    /// # Panics
+    /// Never: [`Replies`](crate::policy::Replies) holds only what makes a valid SMTP reply, as a test shows.
+    #[must_use]
+    pub fn new(
+        rules: Rules,
+        directories: Arc<Directories>,
+        suspensions: Arc<Suspensions>,
+        clients: Clients,
+        lookup: Duration,
+    ) -> Self {
+        let mut replies = [const { None }; Reason::ALL.len()];
+        for reply in rules.replies.iter() {
+            if let Some(slot) = replies.get_mut(reply.reason as usize) {
+                *slot = Some(encode(reply));
+            }
+        }
+        Self { rules, directories, suspensions, clients, lookup, replies }
+    }
+
+    /// The reply as it goes over the wire.
+    #[must_use]
+    pub fn smtp_reply(&self, reply: &Reply) -> SmtpReply {
+        self.replies.get(reply.reason as usize).and_then(Clone::clone).unwrap_or_else(|| encode(reply))
+    }
+}

@@ -1,0 +1,102 @@
+//! Log lines: where they go and what they look like.
+//!
+//! Values from the network reach a line only as fields, which are written escaped; a line is one line.
+
+use serde::{Deserialize, Serialize};
+use tracing_subscriber::{EnvFilter, Layer, Registry, layer::SubscriberExt, util::SubscriberInitExt};
+
+/// `[log]`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// The least level that is written.
+    pub level: Level,
+    /// What a line looks like.
+    pub format: Format,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self { level: Level::Info, format: Format::Text }
+    }
+}
+
+/// `log.level`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Level {
+    /// What needs somebody's attention now.
+    Error,
+    /// What will need it.
+    Warn,
+    /// Starts, changes, and a line for each refusal.
+    Info,
+    /// A line for each recipient and session.
+    Debug,
+    /// Everything.
+    Trace,
+}
+
+/// `log.format`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Format {
+    /// One line with `key=value` fields, on stderr.
+    Text,
+    /// One JSON object a line, on stderr.
+    Json,
+    /// The systemd journal's own protocol, with each field.
+    Journald,
+}
+
+/// The log can't be written as configured.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// No journal here.
+    #[error("log.format = \"journald\": the journal's socket can't be reached: {0}")]
+    Journald(std::io::Error),
+    /// A second initialisation.
+    #[error("the log is set up already")]
+    Twice,
+}
+
+/// Sets the log up for this process, once.
+///
+/// # Errors
+/// See [`Error`].
+pub fn start(config: &Config) -> Result<(), Error> {
+    let level = match config.level {
+        Level::Error => "error",
+        Level::Warn => "warn",
+        Level::Info => "info",
+        Level::Debug => "debug",
+        Level::Trace => "trace",
+    };
+    // Other crates' details are for debugging them, not for the postmaster.
+    let filter = EnvFilter::new(format!("warn,backstop={level}"));
+    let layer: Box<dyn Layer<Registry> + Send + Sync> = match config.format {
+        Format::Text => {
+            let ansi = std::io::IsTerminal::is_terminal(&std::io::stderr());
+            tracing_subscriber::fmt::layer()
+                .with_writer(std::io::stderr)
+                .with_target(false)
+                .with_ansi(ansi)
+                .boxed()
+        }
+        Format::Json => {
+            let layer = tracing_subscriber::fmt::layer().json().flatten_event(true).with_target(false);
+            layer.with_writer(std::io::stderr).boxed()
+        }
+        Format::Journald => tracing_journald::layer().map_err(Error::Journald)?.boxed(),
+    };
+    tracing_subscriber::registry().with(layer.with_filter(filter)).try_init().map_err(|_| Error::Twice)?;
+    std::panic::set_hook(Box::new(|panic| {
+        let at = panic.location().map(ToString::to_string).unwrap_or_default();
+        let payload = panic.payload();
+        let text = payload.downcast_ref::<&str>().copied();
+        let what =
+            text.or_else(|| payload.downcast_ref::<String>().map(String::as_str)).unwrap_or("(no message)");
+        tracing::error!(at, what, "panic: this is a bug, please report it");
+    }));
+    Ok(())
+}
