@@ -1,0 +1,173 @@
+//! Answers the policy's questions from the parts until it has decided. The server and `backstop check` both
+//! decide here: there is no second engine that could differ.
+
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    address::Address,
+    policy::{Decision, DomainFact, Facts, Level, Question, Recipient, RecipientFact, Step, next},
+};
+
+use super::Snapshot;
+
+/// Decides; writes what was found into `facts`, and into `trace` if one is wanted.
+pub async fn decide<'s>(snapshot: &'s Snapshot, facts: &mut Facts, mut trace: Option<&mut Trace>) -> Decision<'s> {
+    loop {
+        let question = match next(&snapshot.rules, facts) {
+            Step::Decide(decision) => return decision,
+            Step::Ask(question) => question,
+        };
+        let begun = trace.is_some().then(Instant::now);
+        let answer = answer(snapshot, facts, question, trace.is_some()).await;
+        if let (Some(trace), Some(begun)) = (trace.as_deref_mut(), begun) {
+            trace.push(question, facts, answer, begun.elapsed());
+        }
+    }
+}
+
+/// What was asked, and what was answered, in order.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Trace(pub Vec<TraceStep>);
+
+/// One question with its answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TraceStep {
+    /// E.g. `recipient`.
+    pub question: String,
+    /// The address or domain that it was asked about; empty where it is about the client.
+    pub about: String,
+    /// In words.
+    pub answer: String,
+    /// Where the answer comes from, one line each.
+    pub evidence: Vec<String>,
+    /// How long the answer took, in microseconds.
+    pub micros: u64,
+}
+
+impl Trace {
+    fn push(&mut self, question: Question, facts: &Facts, (answer, evidence): Answer, took: Duration) {
+        let about = match question {
+            Question::Domain(at) => level(facts, at)
+                .map(|level| level.address.domain().to_string())
+                .or_else(|| facts.recipient.domain().map(ToString::to_string)),
+            Question::Trap(at) | Question::Suspended(at) | Question::Recipient(at) => {
+                level(facts, at).map(|level| level.address.to_string())
+            }
+            Question::Blocked | Question::Class | Question::Greylist | Question::Solicited => None,
+        };
+        self.0.push(TraceStep {
+            question: question.to_string(),
+            about: about.unwrap_or_default(),
+            answer: answer.to_owned(),
+            evidence,
+            micros: u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
+        });
+    }
+}
+
+/// In words, and where it comes from.
+type Answer = (&'static str, Vec<String>);
+
+async fn answer(snapshot: &Snapshot, facts: &mut Facts, question: Question, explain: bool) -> Answer {
+    match question {
+        Question::Domain(at) => {
+            let Some(domain) = level(facts, at).map(|level| level.address.domain()).or_else(|| facts.recipient.domain())
+            else {
+                return NOTHING;
+            };
+            let fact = snapshot.directories.domain(domain);
+            let evidence = if explain { snapshot.directories.explain_domain(domain) } else { Vec::new() };
+            match &mut facts.recipient {
+                Recipient::Invalid { fact: slot, .. } => *slot = Some(fact),
+                Recipient::Levels(levels) => {
+                    if let Some(level) = levels.get_mut(at) {
+                        level.domain = Some(fact);
+                    }
+                }
+                Recipient::None | Recipient::Bare(_) => {}
+            }
+            let words = match fact {
+                DomainFact::Foreign => "not local",
+                DomainFact::Local { in_charge: true } => "local",
+                DomainFact::Local { in_charge: false } => "local, no directory in charge",
+            };
+            (words, evidence)
+        }
+        Question::Suspended(at) => {
+            let Some(level) = level_mut(facts, at) else { return NOTHING };
+            let found = snapshot.suspensions.check(&level.address, snapshot.directories.delimiters());
+            level.suspended = Some(found.is_some());
+            match found {
+                Some(suspension) if explain => ("suspended", vec![suspension.to_string()]),
+                Some(_) => ("suspended", Vec::new()),
+                None => ("not suspended", Vec::new()),
+            }
+        }
+        Question::Recipient(at) => {
+            let Some(level) = level_mut(facts, at) else { return NOTHING };
+            let (fact, evidence) = look_up(snapshot, &level.address, explain).await;
+            level.found = Some(fact);
+            let words = match fact {
+                RecipientFact::Exists(attributes) if attributes.catch_all => "exists, through a catch-all",
+                RecipientFact::Exists(attributes) if attributes.suspended => "exists, suspended",
+                RecipientFact::Exists(attributes) if attributes.restricted => "exists, restricted",
+                RecipientFact::Exists(_) => "exists",
+                RecipientFact::Absent => "absent",
+                RecipientFact::Unknown(_) => "could not find out",
+            };
+            (words, evidence)
+        }
+        // These defences have no source of facts in this version: nobody is blocked, and so on.
+        Question::Blocked => {
+            facts.blocked = Some(false);
+            ("not blocked", Vec::new())
+        }
+        Question::Class => {
+            facts.class = Some(crate::policy::ClientClass::Unknown);
+            ("unknown", Vec::new())
+        }
+        Question::Trap(at) => {
+            if let Some(level) = level_mut(facts, at) {
+                level.trap = Some(false);
+            }
+            ("no trap", Vec::new())
+        }
+        Question::Greylist => {
+            facts.greylisted = Some(false);
+            ("passes", Vec::new())
+        }
+        Question::Solicited => {
+            facts.solicited = Some(true);
+            ("solicited", Vec::new())
+        }
+    }
+}
+
+async fn look_up(snapshot: &Snapshot, address: &Address, explain: bool) -> (RecipientFact, Vec<String>) {
+    match tokio::time::timeout(snapshot.lookup, snapshot.directories.find(address, explain)).await {
+        Ok(found) => (found.fact, found.evidence),
+        Err(_) => {
+            let unavailable = snapshot.directories.unavailable(address.domain());
+            (RecipientFact::Unknown(unavailable), vec![format!("no answer within {:?}", snapshot.lookup)])
+        }
+    }
+}
+
+fn level(facts: &Facts, at: usize) -> Option<&Level> {
+    match &facts.recipient {
+        Recipient::Levels(levels) => levels.get(at),
+        _ => None,
+    }
+}
+
+fn level_mut(facts: &mut Facts, at: usize) -> Option<&mut Level> {
+    match &mut facts.recipient {
+        Recipient::Levels(levels) => levels.get_mut(at),
+        _ => None,
+    }
+}
+
+const NOTHING: Answer = ("nothing to find out", Vec::new());

@@ -1,0 +1,207 @@
+//! The milter server: accepts MTAs' connections and answers what they ask.
+//!
+//! It never decides by itself: it collects what the MTA tells, asks the [`policy`](crate::policy), finds out what
+//! that wants to know, and passes the verdict on. Failure: a session that breaks ends alone; over the limit, a
+//! connection is closed at once, so that the MTA goes on by its own choice instead of waiting.
+
+mod buffers;
+mod config;
+mod decide;
+mod metrics;
+mod recipient;
+mod session;
+mod snapshot;
+
+use std::{
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use arc_swap::ArcSwap;
+use milter_protocol::{
+    flags::{Actions, Steps},
+    macros::Stage,
+    negotiation::Wanted,
+};
+use tokio_util::{
+    sync::{CancellationToken, WaitForCancellationFuture},
+    task::TaskTracker,
+};
+use tracing::{error, warn};
+
+use crate::net::Listener;
+
+pub use config::Limits;
+pub use decide::{Trace, TraceStep, decide};
+pub use metrics::{Callback, Metrics};
+pub use recipient::recipient;
+pub use snapshot::Snapshot;
+
+/// The server's shared state.
+#[derive(Debug)]
+pub struct Server {
+    snapshot: ArcSwap<Snapshot>,
+    metrics: Metrics,
+    sessions: usize,
+    open: AtomicUsize,
+    next_id: AtomicU64,
+    tasks: TaskTracker,
+    /// No new connections; sessions end when no message is under way.
+    drain: CancellationToken,
+    wanted: Wanted,
+    wanted_with_connect: Wanted,
+}
+
+impl Server {
+    /// A server that decides by `snapshot`.
+    ///
+    /// # Panics
+    /// Never: the negotiated steps are constants of this module.
+    #[must_use]
+    pub fn new(snapshot: Snapshot, limits: &Limits, metrics: Metrics) -> Arc<Self> {
+        let wanted = |steps| {
+            Wanted::new(Actions::NONE, steps)
+                .expect("recipients are not suppressed")
+                .macros(Stage::Connect, "j v")
+                .macros(Stage::Mail, "{auth_type} {auth_authen}")
+                .macros(Stage::Rcpt, "{rcpt_mailer} {rcpt_host} {rcpt_addr}")
+        };
+        Arc::new(Self {
+            snapshot: ArcSwap::from_pointee(snapshot),
+            metrics,
+            sessions: limits.sessions,
+            open: AtomicUsize::new(0),
+            next_id: AtomicU64::new(1),
+            tasks: TaskTracker::new(),
+            drain: CancellationToken::new(),
+            wanted: wanted(QUIET | Steps::NR_CONNECT),
+            wanted_with_connect: wanted(QUIET),
+        })
+    }
+
+    /// The snapshot that a session begins with now.
+    #[must_use]
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        self.snapshot.load_full()
+    }
+
+    /// Sessions that begin from now on decide by this one.
+    pub fn replace(&self, snapshot: Snapshot) {
+        self.snapshot.store(Arc::new(snapshot));
+    }
+
+    /// The number of open sessions.
+    #[must_use]
+    pub fn open(&self) -> usize {
+        self.open.load(Ordering::Relaxed)
+    }
+
+    /// Takes connections until [`drain`](Self::drain) is called.
+    ///
+    /// # Errors
+    /// When the listener itself is broken: the process can't do its work any more.
+    pub async fn accept(self: Arc<Self>, listener: Listener) -> io::Result<()> {
+        loop {
+            let accepted = tokio::select! {
+                biased;
+                () = self.drain.cancelled() => return Ok(()),
+                accepted = listener.accept() => accepted,
+            };
+            match accepted {
+                Ok(connection) => self.begin(connection),
+                Err(error) if is_of_one_connection(&error) => {}
+                Err(error) if is_shortage(&error) => {
+                    // Waiting is all that helps; sessions that end free what is missing.
+                    warn!(%error, address = listener.address(), "can't accept a connection");
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+                Err(error) => {
+                    error!(%error, address = listener.address(), "the listener is broken");
+                    return Err(error);
+                }
+            }
+        }
+    }
+
+    /// Accepts nothing more, lets the messages under way finish, at most for `limit`. Gives the number of sessions cut.
+    pub async fn drain(&self, limit: Duration) -> usize {
+        self.drain.cancel();
+        self.tasks.close();
+        let _ = tokio::time::timeout(limit, self.tasks.wait()).await;
+        self.open()
+    }
+
+    fn begin(self: &Arc<Self>, connection: crate::net::Connection) {
+        self.metrics.sessions.inc();
+        if self.open.load(Ordering::Relaxed) >= self.sessions {
+            // Closed, not left waiting: the MTA then does at once what its admin chose.
+            self.metrics.sessions_over_limit.inc();
+            return;
+        }
+        let open = Open::new(self);
+        let session = session::Session::new(self.next_id.fetch_add(1, Ordering::Relaxed), Arc::clone(self));
+        self.tasks.spawn(async move {
+            let _open = open;
+            session.run(connection).await;
+        });
+    }
+
+    fn draining(&self) -> WaitForCancellationFuture<'_> {
+        self.drain.cancelled()
+    }
+
+    fn wanted(&self, snapshot: &Snapshot) -> Wanted {
+        if snapshot.rules.defences.denied { self.wanted_with_connect.clone() } else { self.wanted.clone() }
+    }
+}
+
+/// Counts a session while it lives, however it ends.
+struct Open(Arc<Server>);
+
+impl Open {
+    fn new(server: &Arc<Server>) -> Self {
+        server.open.fetch_add(1, Ordering::Relaxed);
+        server.metrics.sessions_open.inc();
+        Self(Arc::clone(server))
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.open.fetch_sub(1, Ordering::Relaxed);
+        self.0.metrics.sessions_open.dec();
+        if std::thread::panicking() {
+            self.0.metrics.session_panics.inc();
+        }
+    }
+}
+
+/// The peer gave up before it was accepted.
+fn is_of_one_connection(error: &io::Error) -> bool {
+    use io::ErrorKind as K;
+    matches!(error.kind(), K::ConnectionAborted | K::ConnectionReset | K::ConnectionRefused | K::Interrupted)
+}
+
+/// Out of descriptors or memory: EMFILE, ENFILE, ENOBUFS, ENOMEM.
+fn is_shortage(error: &io::Error) -> bool {
+    use nix::errno::Errno;
+    let known = [Errno::EMFILE, Errno::ENFILE, Errno::ENOBUFS, Errno::ENOMEM];
+    error.raw_os_error().is_some_and(|code| known.contains(&Errno::from_raw(code)))
+}
+
+/// What MTAs need not tell, or not wait for. Both still send the macros of a step that is left out. Connect is never
+/// left out (only there is the client's address told as such), and the end of a message can't be.
+const QUIET: Steps = Steps(
+    Steps::NO_HELO.0
+        | Steps::NR_MAIL.0
+        | Steps::NO_DATA.0
+        | Steps::NO_HEADERS.0
+        | Steps::NO_EOH.0
+        | Steps::NO_BODY.0
+        | Steps::NO_UNKNOWN.0
+        | Steps::RCPT_REJ.0,
+);

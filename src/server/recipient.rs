@@ -1,0 +1,124 @@
+//! From what the MTA passes to what the policy decides on.
+
+use std::net::{IpAddr, SocketAddr};
+
+use milter_protocol::{command::ClientAddress, macros::Macros};
+
+use crate::{
+    address::{Domain, Path, parse_rcpt},
+    policy::Recipient,
+};
+
+/// The recipient of a `RCPT` command. `missing_domain` gives the domain that the MTA adds to a bare local part.
+pub fn recipient(argument: &[u8], missing_domain: impl FnOnce() -> Option<Domain>) -> Recipient {
+    match parse_rcpt(argument) {
+        Ok(Path::Address(address)) => Recipient::address(address),
+        Ok(Path::Local(local)) => match missing_domain() {
+            Some(domain) => Recipient::address(local.complete(&domain)),
+            None => Recipient::Bare(local.as_str().to_owned()),
+        },
+        Err(error) => Recipient::Invalid { domain: error.domain, fact: None },
+    }
+}
+
+/// The domain that the MTA adds to a local part without one.
+///
+/// Postfix (which names itself in `v`) has added it already in `{rcpt_addr}`. Sendmail's `{rcpt_addr}` has none for
+/// a local user; its own name is in `j`.
+pub fn added_domain(macros: &Macros) -> Option<Domain> {
+    let postfix = macros.get("v").is_some_and(|version| version.starts_with(b"Postfix"));
+    let domain = if postfix {
+        let address = macros.get("rcpt_addr")?;
+        let at = address.iter().rposition(|&byte| byte == b'@')?;
+        address.get(at + 1..)?
+    } else {
+        macros.get("j")?
+    };
+    Domain::parse(domain).ok()
+}
+
+/// Whether the MTA refused the recipient before it told us (`SMFIP_RCPT_REJ`).
+///
+/// `{rcpt_mailer}` alone is not enough: Postfix sends `error` with a text in `{rcpt_host}` for a *valid*
+/// virtual alias. A refusal has nothing but an enhanced code there.
+pub fn refused_by_mta(macros: &Macros) -> bool {
+    macros.get("rcpt_mailer") == Some(b"error") && macros.get("rcpt_host").is_some_and(is_enhanced_code)
+}
+
+/// `{auth_authen}` is the user's name, `{auth_type}` the mechanism; either is set only after AUTH succeeded.
+pub fn is_authenticated(macros: &Macros) -> bool {
+    ["auth_authen", "auth_type"].into_iter().any(|name| macros.get(name).is_some_and(|value| !value.is_empty()))
+}
+
+/// The client's address as far as the MTA tells it: not for unix sockets, nor for what XCLIENT calls unknown.
+pub fn client_address(address: ClientAddress<'_>) -> Option<SocketAddr> {
+    match address {
+        ClientAddress::Inet(ip, port) => Some(SocketAddr::new(ip.into(), port)),
+        ClientAddress::Inet6(ip, port) => Some(SocketAddr::new(IpAddr::from(ip).to_canonical(), port)),
+        ClientAddress::Unix(_) | ClientAddress::Unknown => None,
+    }
+}
+
+/// Postfix' `non_smtpd_milters`: mail that was not received over SMTP comes from a loopback address and port 0.
+/// Nobody waits for an answer there, and a refusal would leave the mail in the queue.
+pub fn is_submission(client: Option<SocketAddr>) -> bool {
+    client.is_some_and(|client| client.ip().is_loopback() && client.port() == 0)
+}
+
+fn is_enhanced_code(text: &[u8]) -> bool {
+    let mut parts = text.split(|&byte| byte == b'.');
+    let digits = |part: Option<&[u8]>| part.is_some_and(|part| !part.is_empty() && part.iter().all(u8::is_ascii_digit));
+    digits(parts.next()) && digits(parts.next()) && digits(parts.next()) && parts.next().is_none()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use milter_protocol::macros::Stage;
+
+    fn macros(lists: &[(Stage, &[u8])]) -> Macros {
+        let mut macros = Macros::default();
+        for (stage, list) in lists {
+            macros.set(*stage, list).expect("short");
+        }
+        macros
+    }
+
+    /// Values as Postfix 3.7.11 and Sendmail 8.17.1 send them.
+    #[test]
+    fn who_refused() {
+        for (list, refused) in [
+            (&b"{rcpt_mailer}\0error\0{rcpt_host}\x005.7.1\0{rcpt_addr}\0Access denied\0"[..], true),
+            (b"{rcpt_mailer}\0error\0{rcpt_host}\x005.1.1 User unknown in virtual alias table\0", false),
+            (b"{rcpt_mailer}\0discard\0{rcpt_host}\x005.1.1\0", false),
+            (b"{rcpt_mailer}\0error\0", false),
+            (b"", false),
+        ] {
+            assert_eq!(refused_by_mta(&macros(&[(Stage::Rcpt, list)])), refused);
+        }
+    }
+
+    #[test]
+    fn a_missing_domain_is_the_mta_s() {
+        let postfix = b"j\0mx.example.test\0v\0Postfix 3.7.11\0";
+        let sendmail = b"j\0sm.example.test\0";
+        let of = |connect: &[u8], rcpt: &[u8]| added_domain(&macros(&[(Stage::Connect, connect), (Stage::Rcpt, rcpt)]));
+        let name = |domain: Option<Domain>| domain.map(|domain| domain.as_str().to_owned());
+        assert_eq!(name(of(postfix, b"{rcpt_addr}\0joe@example.test\0")).as_deref(), Some("example.test"));
+        assert_eq!(name(of(postfix, b"{rcpt_addr}\0joe\0")), None);
+        assert_eq!(name(of(sendmail, b"{rcpt_addr}\0joe\0")).as_deref(), Some("sm.example.test"));
+        assert_eq!(name(of(b"", b"")), None);
+    }
+
+    #[test]
+    fn who_authenticated() {
+        for (list, authenticated) in [
+            (&b"{auth_authen}\0alice\0"[..], true),
+            (b"auth_type\0PLAIN\0", true),
+            (b"{auth_authen}\0\0", false),
+            (b"{mail_addr}\0alice@example.test\0", false),
+        ] {
+            assert_eq!(is_authenticated(&macros(&[(Stage::Mail, list)])), authenticated);
+        }
+    }
+}

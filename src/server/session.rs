@@ -1,0 +1,394 @@
+//! One MTA connection: reads what is there, answers it, writes once.
+//!
+//! A session is one task. It holds no buffer while it waits, takes no lock, and keeps the snapshot that it began with.
+//! Failure: whatever breaks the protocol, times out or vanishes ends this session alone, counted by its kind; the MTA
+//! then does what its admin chose for a missing filter.
+
+use std::{
+    io,
+    net::SocketAddr,
+    pin::Pin,
+    sync::Arc,
+    time::Instant,
+};
+
+use bytes::BytesMut;
+use milter_protocol::{
+    command::{Connect, Mail, Rcpt},
+    session::{Ask, Event, ProtocolError},
+    verdict::{
+        BodyVerdict, ConnectVerdict, DataVerdict, EndOfHeadersVerdict, EndOfMessageVerdict, HeaderVerdict, HeloVerdict,
+        MailVerdict, RcptVerdict, UnknownVerdict,
+    },
+};
+use tokio::time::{Duration, Sleep, sleep_until};
+use tracing::{debug, info};
+
+use crate::{
+    address::{ReversePath, parse_mail},
+    net::Connection,
+    policy::{ClientClass, Decision, Facts, Reason, Stage, Verdict},
+};
+
+use super::{
+    Server, Snapshot, buffers,
+    decide::decide,
+    metrics::Callback,
+    recipient::{added_domain, client_address, is_authenticated, is_submission, recipient, refused_by_mta},
+};
+
+/// One connection from an MTA.
+pub(super) struct Session {
+    id: u64,
+    server: Arc<Server>,
+    snapshot: Arc<Snapshot>,
+    protocol: milter_protocol::Session,
+    client: Client,
+    message: Message,
+}
+
+/// The client of the SMTP session that the MTA tells us about.
+#[derive(Default)]
+struct Client {
+    address: Option<SocketAddr>,
+    trusted: bool,
+    denied: bool,
+}
+
+/// The message under way.
+#[derive(Default)]
+struct Message {
+    under_way: bool,
+    /// As written, for the log.
+    sender: Vec<u8>,
+    null_sender: bool,
+    authenticated: bool,
+    trapped: bool,
+}
+
+/// Why a session ended.
+#[derive(Debug, thiserror::Error)]
+enum End {
+    /// The MTA closed the connection, with or without a farewell.
+    #[error("closed by the MTA")]
+    Closed,
+    /// We are stopping, and no message is under way.
+    #[error("drained")]
+    Drained,
+    /// The MTA vanished within a frame.
+    #[error("the MTA closed the connection within a frame")]
+    CutShort,
+    /// The MTA was silent for too long.
+    #[error("the MTA was silent for {0:?}")]
+    Silent(Duration),
+    /// The socket failed.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    /// The MTA broke the protocol.
+    #[error(transparent)]
+    Protocol(#[from] ProtocolError),
+}
+
+impl End {
+    /// The label of `protocol_errors_total`; `None` where nothing went wrong.
+    fn kind(&self) -> Option<&'static str> {
+        match self {
+            Self::Closed | Self::Drained => None,
+            Self::CutShort => Some("cut-short"),
+            Self::Silent(_) => Some("silent"),
+            Self::Io(_) => Some("io"),
+            Self::Protocol(error) => Some(error.kind()),
+        }
+    }
+}
+
+impl Session {
+    pub(super) fn new(id: u64, server: Arc<Server>) -> Self {
+        let snapshot = server.snapshot();
+        let protocol = milter_protocol::Session::new(server.wanted(&snapshot));
+        Self { id, server, snapshot, protocol, client: Client::default(), message: Message::default() }
+    }
+
+    /// Serves the connection to its end.
+    pub(super) async fn run(mut self, connection: Connection) {
+        let end = match self.serve(&connection).await {
+            Ok(end) | Err(end) => end,
+        };
+        match end.kind() {
+            None => debug!(session = self.id, "{end}"),
+            Some(kind) => {
+                self.server.metrics.protocol_error(kind);
+                info!(session = self.id, kind, "session ended: {end}");
+            }
+        }
+    }
+
+    async fn serve(&mut self, connection: &Connection) -> Result<End, End> {
+        let mut held: Option<BytesMut> = None;
+        let mut last = Instant::now();
+        let server = Arc::clone(&self.server);
+        let mut draining = std::pin::pin!(server.draining());
+        let mut timer = std::pin::pin!(sleep_until((last + SHORT).into()));
+        loop {
+            tokio::select! {
+                biased;
+                ready = connection.readable() => ready?,
+                () = &mut draining, if !self.message.under_way => return Ok(End::Drained),
+                () = &mut timer => {
+                    let limit = self.limit(held.is_some());
+                    if last.elapsed() >= limit {
+                        return Err(End::Silent(limit));
+                    }
+                    timer.as_mut().reset((last + limit).into());
+                    continue;
+                }
+            }
+            let mut input = held.take().unwrap_or_else(buffers::take);
+            let mut output = buffers::take();
+            // A frame may be larger than what is free; it grows by what has come, never by what was announced.
+            input.reserve(buffers::SIZE);
+            match connection.try_read(&mut input) {
+                Ok(0) if input.is_empty() => return Ok(End::Closed),
+                Ok(0) => return Err(End::CutShort),
+                Ok(_) => {}
+                Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {
+                    buffers::give_back(output);
+                    keep(&mut held, input);
+                    continue;
+                }
+                Err(error) => return Err(error.into()),
+            }
+            last = Instant::now();
+            let mut rest: &[u8] = &input;
+            let outcome = self.answer_all(&mut rest, &mut output, last).await;
+            let taken = input.len() - rest.len();
+            if !output.is_empty() {
+                connection.write_all(&output, SHORT).await?;
+            }
+            buffers::give_back(output);
+            if let Some(end) = outcome? {
+                return Ok(end);
+            }
+            bytes::Buf::advance(&mut input, taken);
+            let was_held = !input.is_empty();
+            keep(&mut held, input);
+            if was_held {
+                shorten(timer.as_mut(), last);
+            }
+        }
+    }
+
+    /// Answers every event that `input` holds whole.
+    async fn answer_all(
+        &mut self,
+        input: &mut &[u8],
+        output: &mut BytesMut,
+        mut begun: Instant,
+    ) -> Result<Option<End>, End> {
+        while let Some(event) = self.protocol.next(input, output)? {
+            let callback = match event {
+                Event::Negotiated => Callback::Negotiate,
+                Event::Connect(connect, ask) => {
+                    self.connect(&connect, ask, output).await;
+                    Callback::Connect
+                }
+                Event::Helo(_, ask) => {
+                    self.pass(ask, HeloVerdict::Continue, output);
+                    Callback::Helo
+                }
+                Event::Mail(mail, ask) => {
+                    self.mail(&mail);
+                    self.pass(ask, MailVerdict::Continue, output);
+                    Callback::Mail
+                }
+                Event::Rcpt(rcpt, ask) => {
+                    self.rcpt(&rcpt, ask, output).await;
+                    Callback::Rcpt
+                }
+                Event::Data(ask) => {
+                    self.pass(ask, DataVerdict::Continue, output);
+                    Callback::Data
+                }
+                Event::Header(_, ask) => {
+                    self.pass(ask, HeaderVerdict::Continue, output);
+                    Callback::Header
+                }
+                Event::EndOfHeaders(ask) => {
+                    self.pass(ask, EndOfHeadersVerdict::Continue, output);
+                    Callback::EndOfHeaders
+                }
+                Event::Body(_, ask) => {
+                    self.pass(ask, BodyVerdict::Continue, output);
+                    Callback::Body
+                }
+                Event::EndOfMessage(_, ask) => {
+                    self.end_of_message(ask, output).await;
+                    Callback::EndOfMessage
+                }
+                Event::Unknown(_, ask) => {
+                    self.pass(ask, UnknownVerdict::Continue, output);
+                    Callback::Unknown
+                }
+                Event::Abort => {
+                    self.message.under_way = false;
+                    Callback::Abort
+                }
+                Event::NewConnection => {
+                    self.message.under_way = false;
+                    self.client = Client::default();
+                    continue;
+                }
+                Event::Quit => return Ok(Some(End::Closed)),
+            };
+            let now = Instant::now();
+            self.server.metrics.callback(callback);
+            self.server.metrics.answered(callback, now.duration_since(begun).as_secs_f64());
+            begun = now;
+        }
+        Ok(None)
+    }
+
+    async fn connect(&mut self, connect: &Connect<'_>, ask: Option<Ask<ConnectVerdict>>, output: &mut BytesMut) {
+        self.message.under_way = false;
+        let address = client_address(connect.address);
+        let ip = address.map(|address| address.ip());
+        let clients = &self.snapshot.clients;
+        self.client = Client { address, trusted: clients.is_trusted(ip), denied: clients.is_denied(ip) };
+        let class = if self.client.trusted { ClientClass::Trusted } else { ClientClass::Unknown };
+        self.server.metrics.client(class);
+        let Some(ask) = ask else { return };
+        let mut facts = Facts { stage: Stage::Connect, ..self.facts() };
+        let snapshot = Arc::clone(&self.snapshot);
+        let decision = decide(&snapshot, &mut facts, None).await;
+        self.record(&decision, Stage::Connect, b"");
+        let verdict = match decision.enforced_reply() {
+            None => ConnectVerdict::Continue,
+            Some(reply) => ConnectVerdict::Refuse(snapshot.smtp_reply(reply)),
+        };
+        self.protocol.answer(ask, verdict, output);
+    }
+
+    fn mail(&mut self, mail: &Mail<'_>) {
+        self.message.sender.clear();
+        self.message.sender.extend_from_slice(mail.address);
+        self.message.under_way = true;
+        self.message.trapped = false;
+        self.message.null_sender = parse_mail(mail.address) == ReversePath::Null;
+        self.message.authenticated = is_authenticated(self.protocol.macros());
+    }
+
+    async fn rcpt(&mut self, rcpt: &Rcpt<'_>, ask: Ask<RcptVerdict>, output: &mut BytesMut) {
+        let macros = self.protocol.macros();
+        let mut facts = Facts {
+            stage: Stage::Rcpt,
+            mta_refused: refused_by_mta(macros),
+            submission: is_submission(self.client.address),
+            recipient: recipient(rcpt.address, || added_domain(macros)),
+            ..self.facts()
+        };
+        let snapshot = Arc::clone(&self.snapshot);
+        let decision = decide(&snapshot, &mut facts, None).await;
+        self.message.trapped |= decision.reason == Reason::SpamTrap;
+        let unknown = matches!(decision.reason, Reason::UnknownRecipient | Reason::SpamTrap);
+        if unknown && !self.message.null_sender && decision.enforced_reply().is_some_and(|r| r.code.is_permanent()) {
+            self.server.metrics.backscatter_prevented.inc();
+        }
+        self.record(&decision, Stage::Rcpt, rcpt.address);
+        let verdict = match decision.enforced_reply() {
+            None => RcptVerdict::Continue,
+            Some(reply) => RcptVerdict::Refuse(snapshot.smtp_reply(reply)),
+        };
+        self.protocol.answer(ask, verdict, output);
+    }
+
+    async fn end_of_message(&mut self, ask: Ask<EndOfMessageVerdict>, output: &mut BytesMut) {
+        let mut facts = Facts { stage: Stage::EndOfMessage, trapped: self.message.trapped, ..self.facts() };
+        let snapshot = Arc::clone(&self.snapshot);
+        let decision = decide(&snapshot, &mut facts, None).await;
+        self.record(&decision, Stage::EndOfMessage, b"");
+        let verdict = match decision.enforced_reply() {
+            None => EndOfMessageVerdict::Continue,
+            Some(reply) => EndOfMessageVerdict::Refuse(snapshot.smtp_reply(reply)),
+        };
+        self.protocol.answer(ask, verdict, output);
+        self.message.under_way = false;
+    }
+
+    /// Answers an event that decides nothing; most MTAs leave these out, as they were asked to.
+    fn pass<V: milter_protocol::verdict::Verdict>(&mut self, ask: Option<Ask<V>>, go_on: V, output: &mut BytesMut) {
+        if let Some(ask) = ask {
+            self.protocol.answer(ask, go_on, output);
+        }
+    }
+
+    /// What is known at every stage.
+    fn facts(&self) -> Facts {
+        Facts {
+            trusted: self.client.trusted,
+            denied: self.client.denied,
+            authenticated: self.message.authenticated,
+            null_sender: self.message.null_sender,
+            ..Facts::default()
+        }
+    }
+
+    fn record(&self, decision: &Decision<'_>, stage: Stage, recipient: &[u8]) {
+        self.server.metrics.decision(stage, decision);
+        let Some(reply) = decision.reply else {
+            debug!(
+                session = self.id,
+                stage = stage.as_str(),
+                reason = decision.reason.as_str(),
+                recipient = &*String::from_utf8_lossy(recipient),
+                "continue"
+            );
+            return;
+        };
+        let client = self.client.address.map(|client| client.ip().to_string());
+        info!(
+            session = self.id,
+            stage = stage.as_str(),
+            reason = decision.reason.as_str(),
+            enforced = decision.enforced,
+            client = client.as_deref().unwrap_or("unknown"),
+            sender = &*String::from_utf8_lossy(&self.message.sender),
+            recipient = &*String::from_utf8_lossy(recipient),
+            code = reply.code.basic,
+            "{}",
+            match decision.verdict() {
+                Verdict::Reject => "reject",
+                Verdict::Defer => "defer",
+                Verdict::Continue => "continue",
+            }
+        );
+    }
+
+    /// How long the MTA may be silent.
+    fn limit(&self, within_frame: bool) -> Duration {
+        let idle = !within_frame && self.protocol.agreed().is_some();
+        if idle { IDLE } else { SHORT }
+    }
+}
+
+/// Keeps the buffer only while it holds a part of a frame.
+fn keep(held: &mut Option<BytesMut>, buffer: BytesMut) {
+    if buffer.is_empty() {
+        buffers::give_back(buffer);
+    } else {
+        *held = Some(buffer);
+    }
+}
+
+/// The rest of a begun frame must come soon.
+fn shorten(timer: Pin<&mut Sleep>, last: Instant) {
+    let soon = (last + SHORT).into();
+    if timer.deadline() > soon {
+        timer.reset(soon);
+    }
+}
+
+/// Before the negotiation and within a frame: an MTA sends these at once.
+const SHORT: Duration = Duration::from_secs(30);
+
+/// Between frames: longer than any MTA waits for its client (Sendmail 1 h, libmilter 7210 s).
+const IDLE: Duration = Duration::from_secs(7210);
