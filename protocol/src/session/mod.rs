@@ -5,22 +5,22 @@
 //! Every way in which an MTA can break the rules is a [`ProtocolError`]; after one the connection must be closed, which both
 //! MTAs take for a failed filter (their `milter_default_action`, `F=`). Nothing is ever skipped silently.
 
-use std::fmt;
-use std::marker::PhantomData;
+mod error;
+mod event;
 
 use bytes::BytesMut;
 
-use crate::command::{Command, Connect, Header, Mail, Malformed, Rcpt};
-use crate::flags::{Actions, Steps};
-use crate::frame::{COMMAND_LIMIT, FrameError, next_frame};
-use crate::macros::{Macros, MacrosTooLong, Stage};
-use crate::negotiation::{Agreed, NegotiationError, Wanted};
+use crate::command::Command;
+use crate::flags::Steps;
+use crate::frame::{COMMAND_LIMIT, next_frame};
+use crate::macros::{Macros, Stage};
+use crate::negotiation::{Agreed, Wanted};
 use crate::reply::{Modification, Reply};
 use crate::verdict::sealed::Outcome;
-use crate::verdict::{
-    BodyVerdict, ConnectVerdict, DataVerdict, EndOfHeadersVerdict, EndOfMessageVerdict, HeaderVerdict,
-    HeloVerdict, MailVerdict, RcptVerdict, UnknownVerdict, Verdict,
-};
+use crate::verdict::{EndOfMessageVerdict, Verdict};
+
+pub use self::error::{NotAgreed, ProtocolError};
+pub use self::event::{Ask, Event};
 
 /// One connection from an MTA.
 #[derive(Debug)]
@@ -32,69 +32,6 @@ pub struct Session {
     asked: Option<u8>,
     failed: Option<ProtocolError>,
     macros: Macros,
-}
-
-/// What the MTA tells.
-///
-/// With an [`Ask`], the MTA waits: hand it to [`Session::answer`] before the next event is taken. Without one (the step was
-/// wanted as `NR_*`) there is nothing to answer; where the MTA expects an answer all the same, the session has given it.
-#[derive(Debug)]
-#[must_use]
-pub enum Event<'i> {
-    /// Both sides have agreed ([`Session::agreed`]); the answer is in `output`. The first event.
-    Negotiated,
-    /// A client has connected.
-    Connect(Connect<'i>, Option<Ask<ConnectVerdict>>),
-    /// HELO or EHLO, with its argument. May repeat, and then ends a message that had begun.
-    Helo(&'i [u8], Option<Ask<HeloVerdict>>),
-    /// MAIL FROM: a new message, also if the one before had no end.
-    Mail(Mail<'i>, Option<Ask<MailVerdict>>),
-    /// RCPT TO.
-    Rcpt(Rcpt<'i>, Ask<RcptVerdict>),
-    /// DATA.
-    Data(Option<Ask<DataVerdict>>),
-    /// One header field.
-    Header(Header<'i>, Option<Ask<HeaderVerdict>>),
-    /// The end of the header.
-    EndOfHeaders(Option<Ask<EndOfHeadersVerdict>>),
-    /// A part of the body.
-    Body(&'i [u8], Option<Ask<BodyVerdict>>),
-    /// The end of the message, with the last part of the body if there is any.
-    EndOfMessage(&'i [u8], Ask<EndOfMessageVerdict>),
-    /// An SMTP command that the MTA does not know.
-    Unknown(&'i [u8], Option<Ask<UnknownVerdict>>),
-    /// The message is over; what is known of the connection still holds. May come without a message, after its end, and repeatedly.
-    Abort,
-    /// The SMTP session is over; another one follows on this connection.
-    NewConnection,
-    /// The MTA closes the connection. It may also do so without a word.
-    Quit,
-}
-
-/// The MTA waits for an answer of type `V`. It can be given once:
-///
-/// ```compile_fail,E0382
-/// # use milter_protocol::{session::{Ask, Session}, verdict::RcptVerdict};
-/// # fn twice(session: &mut Session, ask: Ask<RcptVerdict>, output: &mut bytes::BytesMut) {
-/// session.answer(ask, RcptVerdict::Continue, output);
-/// session.answer(ask, RcptVerdict::Continue, output);
-/// # }
-/// ```
-/// and only with the verdict of its stage:
-/// ```compile_fail,E0308
-/// # use milter_protocol::{session::{Ask, Session}, verdict::{MailVerdict, RcptVerdict}};
-/// # fn wrong(session: &mut Session, ask: Ask<RcptVerdict>, output: &mut bytes::BytesMut) {
-/// session.answer(ask, MailVerdict::Accept, output);
-/// # }
-/// ```
-/// An `Ask` that is dropped is found out by the next [`Session::next`], which fails.
-#[must_use = "the MTA waits for this answer"]
-pub struct Ask<V>(PhantomData<fn(V)>);
-
-impl<V> fmt::Debug for Ask<V> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Ask")
-    }
 }
 
 /// Where in an SMTP session the MTA is.
@@ -121,88 +58,6 @@ pub enum Phase {
     /// After the MTA's farewell.
     Closed,
 }
-
-/// What ends a connection. The MTA is at fault, except in the last two.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ProtocolError {
-    /// The bytes are no frames.
-    #[error(transparent)]
-    Frame(#[from] FrameError),
-    /// A frame does not have the shape of its command.
-    #[error(transparent)]
-    Malformed(#[from] Malformed),
-    /// No version of the protocol has such a command.
-    #[error("unknown command byte {0:#04x}")]
-    UnknownCommand(u8),
-    /// A command before the MTA has made its offer.
-    #[error("command {:?} before the negotiation", char::from(*.0))]
-    NotNegotiated(u8),
-    /// There is nothing to agree on.
-    #[error(transparent)]
-    Negotiation(#[from] NegotiationError),
-    /// A command at a time when it can't come. libmilter would say nothing, and the MTA would wait in vain.
-    #[error("command {:?} is out of order in phase {phase:?}", char::from(*.command))]
-    OutOfOrder {
-        /// The command's byte.
-        command: u8,
-        /// Where the MTA was.
-        phase: Phase,
-    },
-    /// A command that the MTA had agreed to leave out.
-    #[error("command {:?} was to be left out", char::from(*.0))]
-    Suppressed(u8),
-    /// More macros than a session keeps.
-    #[error(transparent)]
-    Macros(#[from] MacrosTooLong),
-    /// The caller took the next event without answering the one before.
-    #[error("command {:?} was not answered", char::from(*.0))]
-    Unanswered(u8),
-    /// The caller answered what this session had not asked.
-    #[error("an answer without a question")]
-    NotAsked,
-}
-
-impl ProtocolError {
-    /// A word from a closed list, e.g. for the label of a metric.
-    #[must_use]
-    pub const fn kind(&self) -> &'static str {
-        match self {
-            ProtocolError::Frame(FrameError::Empty) => "empty-frame",
-            ProtocolError::Frame(FrameError::TooLong { .. }) => "frame-too-long",
-            ProtocolError::Malformed(_) => "malformed",
-            ProtocolError::UnknownCommand(_) => "unknown-command",
-            ProtocolError::NotNegotiated(_) => "not-negotiated",
-            ProtocolError::Negotiation(NegotiationError::VersionTooOld(_)) => "version-too-old",
-            ProtocolError::Negotiation(NegotiationError::ActionsNotOffered(_)) => "actions-not-offered",
-            ProtocolError::OutOfOrder { .. } => "out-of-order",
-            ProtocolError::Suppressed(_) => "suppressed-step",
-            ProtocolError::Macros(_) => "macros-too-long",
-            ProtocolError::Unanswered(_) => "unanswered",
-            ProtocolError::NotAsked => "not-asked",
-        }
-    }
-
-    /// All words that [`ProtocolError::kind`] may give.
-    pub const KINDS: [&'static str; 12] = [
-        "empty-frame",
-        "frame-too-long",
-        "malformed",
-        "unknown-command",
-        "not-negotiated",
-        "version-too-old",
-        "actions-not-offered",
-        "out-of-order",
-        "suppressed-step",
-        "macros-too-long",
-        "unanswered",
-        "not-asked",
-    ];
-}
-
-/// Why a message can't be changed in this way.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0} was not agreed")]
-pub struct NotAgreed(pub Actions);
 
 impl Session {
     /// A connection on which nothing has been said.
@@ -241,7 +96,7 @@ impl Session {
 
     /// Answers an event: appends the reply to `output`.
     pub fn answer<V: Verdict>(&mut self, ask: Ask<V>, verdict: V, output: &mut BytesMut) {
-        let Ask(_) = ask;
+        drop(ask);
         let (true, Some(agreed)) = (self.asked == Some(V::COMMAND), &self.agreed) else {
             // An Ask of another session. Nothing is sent, and the next call of next() fails.
             self.failed = Some(ProtocolError::NotAsked);
@@ -494,7 +349,7 @@ impl Session {
 
     fn must_ask<V: Verdict>(&mut self) -> Ask<V> {
         self.asked = Some(V::COMMAND);
-        Ask(PhantomData)
+        Ask::new()
     }
 
     fn end_message(&mut self) {
