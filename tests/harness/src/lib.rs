@@ -1,1 +1,36 @@
-//! x
+//! Starts the real servers that the tests talk to, each with its own directory, ports and log.
+//!
+//! Everything here is synchronous and made for tests: what does not work panics, with the reason and the end of the
+//! logs. Servers are waited for by a condition (a log line, a listening port), never by a sleep. They stop when their
+//! value is dropped, or when the test process dies; nothing is ever killed that was not started here.
+//!
+//! The mail servers need root, and the packages that `tests/install` installs.
+//!
+//! A server belongs to the thread that started it: it is stopped when that thread ends (`PR_SET_PDEATHSIG`). Start
+//! servers in the test function itself.
+
+mod backstop;
+mod dir;
+mod ports;
+mod postfix;
+mod process;
+mod sendmail;
+mod sink;
+mod smtp;
+mod snippet;
+mod wait;
+
+pub use backstop::{Backstop, BackstopBuilder, CommandOutput};
+pub use dir::TempDir;
+pub use ports::{free_port, is_listening};
+pub use postfix::{Postfix, PostfixBuilder, Queued};
+pub use process::{Process, Signal};
+pub use sendmail::{Sendmail, SendmailBuilder};
+pub use sink::{Envelope, Sink};
+pub use smtp::{Reply, Smtp};
+pub use wait::{tail, wait_for, wait_until};
+
+/// The name of the user who may authenticate to every mail server of the harness.
+pub const SASL_USER: &str = "alice";
+/// The password of [`SASL_USER`].
+pub const SASL_PASSWORD: &str = "secret";

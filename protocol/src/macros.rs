@@ -1,0 +1,255 @@
+//! Macros (`{rcpt_mailer}`, `i`, …): which stage sends them, and the store that a session keeps.
+//!
+//! A value is found under its name with or without braces, and the latest stage wins, as with `smfi_getsymval`.
+//! The store is one buffer that is used again for each message: it grows to what an MTA really sends and then
+//! allocates no more. It takes at most [`Macros::LIMIT`] bytes; more is an error, not a silent loss.
+//! Odd lists and stages that have no macros are tolerated, as libmilter tolerates them.
+
+use std::fmt;
+
+/// The stages that macros belong to, in the order of a session. The number is the one of a macro request (`SMFIM_*`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum Stage {
+    /// The connection.
+    Connect = 0,
+    /// HELO or EHLO.
+    Helo = 1,
+    /// MAIL FROM.
+    Mail = 2,
+    /// RCPT TO.
+    Rcpt = 3,
+    /// DATA.
+    Data = 4,
+    /// The end of the header.
+    EndOfHeaders = 6,
+    /// The end of the message.
+    EndOfMessage = 5,
+}
+
+impl Stage {
+    /// All stages, in the order of a session.
+    pub const ALL: [Stage; 7] = [
+        Stage::Connect,
+        Stage::Helo,
+        Stage::Mail,
+        Stage::Rcpt,
+        Stage::Data,
+        Stage::EndOfHeaders,
+        Stage::EndOfMessage,
+    ];
+
+    /// The stage whose macros a `D` frame with this command byte brings.
+    ///
+    /// Postfix also sends macros for header fields, body chunks and unknown commands; they have no stage: what they bring
+    /// (`i`) is known by then.
+    #[must_use]
+    pub fn from_command(code: u8) -> Option<Stage> {
+        Stage::ALL.into_iter().find(|stage| stage.command() == code)
+    }
+
+    /// The stage with this number in a macro request.
+    #[must_use]
+    pub fn from_id(id: u32) -> Option<Stage> {
+        Stage::ALL.into_iter().find(|stage| stage.id() == id)
+    }
+
+    /// The command byte of the stage.
+    #[must_use]
+    pub const fn command(self) -> u8 {
+        match self {
+            Stage::Connect => b'C',
+            Stage::Helo => b'H',
+            Stage::Mail => b'M',
+            Stage::Rcpt => b'R',
+            Stage::Data => b'T',
+            Stage::EndOfHeaders => b'N',
+            Stage::EndOfMessage => b'E',
+        }
+    }
+
+    /// The number in a macro request.
+    #[must_use]
+    pub const fn id(self) -> u32 {
+        self as u32
+    }
+
+    /// The place in the order of a session.
+    const fn index(self) -> usize {
+        match self {
+            Stage::Connect => 0,
+            Stage::Helo => 1,
+            Stage::Mail => 2,
+            Stage::Rcpt => 3,
+            Stage::Data => 4,
+            Stage::EndOfHeaders => 5,
+            Stage::EndOfMessage => 6,
+        }
+    }
+}
+
+/// More macros than [`Macros::LIMIT`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("more than {} bytes of macros", Macros::LIMIT)]
+pub struct MacrosTooLong;
+
+/// The macros that hold now.
+///
+/// Those of connect and HELO stay for the connection. Those of MAIL and later go with the message; those of RCPT are
+/// replaced by each recipient's.
+#[derive(Clone, Default)]
+pub struct Macros {
+    /// `(name NUL value NUL)*` of each stage, one stage behind the other in the order of a session.
+    values: Vec<u8>,
+    /// Where each stage ends in `values`.
+    ends: [usize; Stage::ALL.len()],
+    /// One bit a stage: its macros have come and its command has not.
+    fresh: u8,
+}
+
+impl Macros {
+    /// The most bytes that all stages may hold together, names and NULs included.
+    pub const LIMIT: usize = 128 * 1024;
+
+    /// What is kept of the buffer between two messages; a longer one is given back.
+    const KEPT: usize = 4096;
+
+    /// The value of a macro, by its name with or without braces; the latest stage that has it wins.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&[u8]> {
+        let name = bare(name.as_bytes());
+        Stage::ALL.iter().rev().find_map(|&stage| find(self.stage(stage), name))
+    }
+
+    /// The value that one stage brought.
+    #[must_use]
+    pub fn get_at(&self, stage: Stage, name: &str) -> Option<&[u8]> {
+        find(self.stage(stage), bare(name.as_bytes()))
+    }
+
+    /// All macros: stage, name as it came, value.
+    pub fn iter(&self) -> impl Iterator<Item = (Stage, &[u8], &[u8])> {
+        let stages = Stage::ALL.into_iter();
+        stages.flat_map(|stage| pairs(self.stage(stage)).map(move |(name, value)| (stage, name, value)))
+    }
+
+    /// Puts what a `D` frame brings (`(name NUL value NUL)*`) in place of what the stage had.
+    ///
+    /// # Errors
+    /// When all stages together would hold more than [`Macros::LIMIT`] bytes; the stage is empty then.
+    pub fn set(&mut self, stage: Stage, list: &[u8]) -> Result<(), MacrosTooLong> {
+        // A value without its NUL is dropped, as libmilter does.
+        let whole = list.iter().rposition(|&byte| byte == 0).map_or(0, |last| last + 1);
+        let list = &list[..whole];
+        self.forget(stage);
+        if self.values.len() + list.len() > Macros::LIMIT {
+            return Err(MacrosTooLong);
+        }
+        let at = self.end(stage);
+        if at == self.values.len() {
+            self.values.extend_from_slice(list);
+        } else {
+            self.values.splice(at..at, list.iter().copied());
+        }
+        for end in &mut self.ends[stage.index()..] {
+            *end += list.len();
+        }
+        self.fresh |= 1 << stage.index();
+        Ok(())
+    }
+
+    /// The command of a stage has come: macros that did not come just before it are an older command's.
+    pub(crate) fn reached(&mut self, stage: Stage) {
+        let bit = 1 << stage.index();
+        if self.fresh & bit == 0 {
+            if stage == Stage::Mail { self.clear_from(stage) } else { self.clear(stage) }
+        }
+        self.fresh &= !bit;
+    }
+
+    /// The message is over: nothing of MAIL and later holds any more.
+    pub(crate) fn end_message(&mut self) {
+        self.clear_from(Stage::Mail);
+        if self.values.capacity() > Macros::KEPT {
+            self.values.shrink_to(Macros::KEPT);
+        }
+    }
+
+    /// Another connection follows: nothing holds.
+    pub(crate) fn end_connection(&mut self) {
+        self.clear_from(Stage::Connect);
+    }
+
+    /// MAIL begins a message: what came later in the one before goes, too.
+    fn forget(&mut self, stage: Stage) {
+        if stage == Stage::Mail {
+            self.clear_from(stage);
+        } else {
+            self.clear(stage);
+        }
+    }
+
+    fn clear(&mut self, stage: Stage) {
+        let (start, end) = (self.start(stage), self.end(stage));
+        if start == end {
+            return;
+        }
+        self.values.drain(start..end);
+        for later in &mut self.ends[stage.index()..] {
+            *later -= end - start;
+        }
+    }
+
+    fn clear_from(&mut self, stage: Stage) {
+        let start = self.start(stage);
+        self.values.truncate(start);
+        self.ends[stage.index()..].fill(start);
+        self.fresh &= (1 << stage.index()) - 1;
+    }
+
+    fn stage(&self, stage: Stage) -> &[u8] {
+        &self.values[self.start(stage)..self.end(stage)]
+    }
+
+    fn start(&self, stage: Stage) -> usize {
+        stage.index().checked_sub(1).map_or(0, |before| self.ends[before])
+    }
+
+    fn end(&self, stage: Stage) -> usize {
+        self.ends[stage.index()]
+    }
+}
+
+impl fmt::Debug for Macros {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let entries =
+            self.iter().map(|(stage, name, value)| ((stage, name.escape_ascii()), value.escape_ascii()));
+        f.debug_map()
+            .entries(entries.map(|((stage, name), value)| (format!("{stage:?} {name}"), value.to_string())))
+            .finish()
+    }
+}
+
+/// `{name}` and `name` are one: MTAs send one-letter names without braces, and are asked for them in both ways.
+fn bare(name: &[u8]) -> &[u8] {
+    name.strip_prefix(b"{").and_then(|name| name.strip_suffix(b"}")).unwrap_or(name)
+}
+
+fn find<'m>(list: &'m [u8], name: &[u8]) -> Option<&'m [u8]> {
+    pairs(list).find(|(candidate, _)| bare(candidate) == name).map(|(_, value)| value)
+}
+
+/// `(name NUL value NUL)*`; a last name without a value is left out.
+fn pairs(mut list: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
+    std::iter::from_fn(move || {
+        let (name, rest) = split_at_nul(list)?;
+        let (value, rest) = split_at_nul(rest)?;
+        list = rest;
+        Some((name, value))
+    })
+}
+
+fn split_at_nul(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let at = bytes.iter().position(|&byte| byte == 0)?;
+    Some((&bytes[..at], &bytes[at + 1..]))
+}

@@ -1,0 +1,72 @@
+//! Free ports, for servers that cannot be told "any port".
+
+use std::fs::{File, OpenOptions};
+use std::net::{Ipv4Addr, Ipv6Addr, TcpListener};
+use std::sync::Mutex;
+
+use rustix::fs::{FlockOperation, flock};
+
+/// A TCP port that is free on 127.0.0.1 and ::1, and that no other caller of this function gets while this process
+/// lives.
+///
+/// The ports lie below the kernel's ephemeral range, so that no outgoing connection takes one in the meantime; a lock
+/// file per port keeps test processes that run at the same time apart.
+///
+/// # Panics
+/// When all ports are taken.
+#[must_use]
+pub fn free_port() -> u16 {
+    let dir = std::env::temp_dir().join("backstop-harness-ports");
+    std::fs::create_dir_all(&dir).expect("create the directory of port locks");
+    let first = std::process::id() as usize * 7;
+    for port in (0..COUNT).map(|offset| FIRST + ((first + offset) % COUNT) as u16) {
+        let lock =
+            OpenOptions::new().create(true).truncate(false).write(true).open(dir.join(port.to_string()));
+        let lock = lock.expect("open a port's lock file");
+        if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
+            continue;
+        }
+        if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok()
+            && TcpListener::bind((Ipv6Addr::LOCALHOST, port)).is_ok()
+        {
+            LOCKS.lock().expect("no thread panics while it holds the lock").push(lock);
+            return port;
+        }
+    }
+    panic!("no free port from {FIRST} on");
+}
+
+/// Whether a process on this machine listens on the TCP port. Asks the kernel: connecting would make the server begin a
+/// session, and a milter session with it.
+#[must_use]
+pub fn is_listening(port: u16) -> bool {
+    let wanted = format!(":{port:04X}");
+    ["/proc/net/tcp", "/proc/net/tcp6"].iter().any(|table| {
+        std::fs::read_to_string(table).unwrap_or_default().lines().any(|line| {
+            // "  sl  local_address rem_address   st …"; state 0A is TCP_LISTEN (proc(5))
+            let mut fields = line.split_whitespace().skip(1);
+            let local = fields.next().unwrap_or_default();
+            local.ends_with(&wanted) && fields.nth(1) == Some("0A")
+        })
+    })
+}
+
+static LOCKS: Mutex<Vec<File>> = Mutex::new(Vec::new());
+const FIRST: u16 = 20_000;
+const COUNT: usize = 12_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ports_are_free_and_different() {
+        let (a, b) = (free_port(), free_port());
+        assert_ne!(a, b);
+        assert!(!is_listening(a));
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, a)).expect("the port is free");
+        assert!(is_listening(a));
+        drop(listener);
+        assert!(!is_listening(a));
+    }
+}

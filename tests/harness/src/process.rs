@@ -1,0 +1,130 @@
+//! A server process: its log, its signals, its end.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, kill_process};
+
+pub use rustix::process::Signal;
+
+use crate::wait::{tail, wait_for};
+
+/// A running process, whose standard output and error go to a log file. It is stopped when dropped; if the test is
+/// failing then, the end of the log is printed.
+#[derive(Debug)]
+pub struct Process {
+    name: String,
+    child: Child,
+    log: PathBuf,
+    last_signal: Signal,
+}
+
+impl Process {
+    /// Starts `command`. `last_signal` is what it gets when this value is dropped (and
+    /// KILL, when it is still there 5 s later).
+    ///
+    /// # Panics
+    /// When the command cannot be started.
+    #[must_use]
+    pub fn spawn(name: &str, command: &mut Command, log: &Path, last_signal: Signal) -> Self {
+        let file = File::options().create(true).append(true).open(log).expect("open a server's log");
+        let stderr = file.try_clone().expect("share a server's log");
+        let child = command.stdin(Stdio::null()).stdout(file).stderr(stderr).spawn();
+        let child = child.unwrap_or_else(|error| panic!("start {name}: {error}"));
+        Process { name: name.to_owned(), child, log: log.to_owned(), last_signal }
+    }
+
+    /// The process' id.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Sends a signal.
+    ///
+    /// # Panics
+    /// When the process has ended already.
+    pub fn signal(&self, signal: Signal) {
+        kill_process(self.pid_t(), signal)
+            .unwrap_or_else(|error| panic!("{signal:?} to {}: {error}", self.name));
+    }
+
+    /// The exit status, if the process has ended.
+    ///
+    /// # Panics
+    /// When the kernel cannot tell.
+    pub fn exited(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().expect("ask for a child's status")
+    }
+
+    /// Waits until the process has ended.
+    ///
+    /// # Panics
+    /// When it has not after `timeout`.
+    #[track_caller]
+    pub fn wait_exit(&mut self, timeout: Duration) -> ExitStatus {
+        let what = format!("the end of {}", self.name);
+        wait_for(timeout, &what, || self.exited())
+    }
+
+    /// What the process has printed so far.
+    #[must_use]
+    pub fn log(&self) -> String {
+        read_log(&self.log)
+    }
+
+    fn pid_t(&self) -> Pid {
+        Pid::from_child(&self.child)
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("--- the end of {}'s output:\n{}\n---", self.name, tail(&self.log));
+        }
+        // a failure here means that it has just ended
+        let _ = kill_process(self.pid_t(), self.last_signal);
+        let _ = kill_process(self.pid_t(), Signal::CONT);
+        let start = Instant::now();
+        while let Ok(None) = self.child.try_wait() {
+            if start.elapsed() > Duration::from_secs(5) {
+                let _ = self.child.kill();
+                let _ = self.child.wait();
+                return;
+            }
+            sleep(Duration::from_millis(2));
+        }
+    }
+}
+
+/// A command that gets TERM when this test's thread ends, so that nothing outlives a test that was killed.
+pub(crate) fn dies_with_us(program: impl AsRef<Path>) -> Command {
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "TERM"]).arg(program.as_ref());
+    command
+}
+
+/// Runs a command to its end and returns its output.
+///
+/// # Panics
+/// When it fails, with its output.
+pub(crate) fn run(command: &mut Command) -> Output {
+    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    assert!(
+        output.status.success(),
+        "{command:?}: {}\n{}{}",
+        output.status,
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    output
+}
+
+/// A log's text; empty while there is none.
+pub(crate) fn read_log(path: &Path) -> String {
+    std::fs::read(path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
+}
