@@ -1,0 +1,85 @@
+//! `backstop check`.
+
+use std::{net::IpAddr, path::Path, process::ExitCode};
+
+use crate::{
+    config::load,
+    control::{
+        ask,
+        message::{Check, Checked, Request, Response},
+    },
+    daemon,
+};
+
+use super::{
+    exit::{self, Failure, Outcome},
+    terminal::{print, print_json, safe},
+};
+
+/// Exit status: 0 the recipient would pass, 1 it would be refused, 2 it would be deferred.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// The recipient, as it would be written behind RCPT TO:
+    address: String,
+    /// The client's IP address
+    #[arg(long, value_name = "IP")]
+    client: Option<IpAddr>,
+    /// The sender; '<>' for a bounce
+    #[arg(long, value_name = "ADDRESS")]
+    from: Option<String>,
+    /// The client has authenticated as this user
+    #[arg(long, value_name = "USER")]
+    auth: Option<String>,
+    /// Decide from the configuration alone, without the running server
+    #[arg(long)]
+    offline: bool,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn run(config: Option<&Path>, args: &Args) -> Outcome {
+    let loaded = load(config)?;
+    let check = Check {
+        address: args.address.clone(),
+        client: args.client,
+        from: args.from.clone(),
+        auth: args.auth.clone(),
+    };
+    let checked = if args.offline {
+        daemon::check_offline(&loaded, &check).map_err(|error| Failure::new(exit::CONFIG, error))?
+    } else {
+        match ask(&loaded.config.control.socket, &Request::Check(check))? {
+            Response::Check(checked) => checked,
+            Response::Error { message } => return Err(Failure::new(exit::UNAVAILABLE, message)),
+            _ => return Err(Failure::new(exit::SOFTWARE, "the server answered something else")),
+        }
+    };
+    if args.json {
+        print_json(&checked);
+    } else {
+        explain(&checked);
+    }
+    Ok(match checked.verdict.as_str() {
+        "reject" => ExitCode::from(exit::NO),
+        "defer" => ExitCode::from(exit::UNSURE),
+        _ => ExitCode::SUCCESS,
+    })
+}
+
+fn explain(checked: &Checked) {
+    print(safe(&checked.address));
+    for step in &checked.steps.0 {
+        let about = if step.about.is_empty() { String::new() } else { format!(" {}", safe(&step.about)) };
+        print(format_args!("  {}{about}: {} ({} µs)", step.question, step.answer, step.micros));
+        for line in &step.evidence {
+            print(format_args!("      {}", safe(line)));
+        }
+    }
+    let reply = checked.reply.as_deref().unwrap_or("no objection");
+    print(format_args!("{}: {reply}", checked.verdict));
+    print(format_args!("reason: {}", checked.reason));
+    if !checked.enforced {
+        print("monitor mode: it would pass all the same");
+    }
+}

@@ -1,0 +1,51 @@
+//! Exit statuses, and how a failure is told: once, on stderr.
+
+use std::{fmt, process::ExitCode};
+
+/// The question was answered with no, or the recipient would be refused.
+pub(super) const NO: u8 = 1;
+/// The recipient would be deferred, or it could not be found out.
+pub(super) const UNSURE: u8 = 2;
+/// EX_USAGE: the command line is wrong.
+pub(super) const USAGE: u8 = 64;
+/// EX_UNAVAILABLE: no server answers.
+pub(super) const UNAVAILABLE: u8 = 69;
+/// EX_SOFTWARE: a bug.
+pub(super) const SOFTWARE: u8 = 70;
+/// EX_OSERR: the operating system refused something.
+pub(super) const OS: u8 = 71;
+/// EX_CONFIG: the configuration is wrong.
+pub(super) const CONFIG: u8 = 78;
+
+/// What went wrong, with the exit status that says so.
+#[derive(Debug)]
+pub(super) struct Failure {
+    status: u8,
+    message: String,
+}
+
+impl Failure {
+    pub(super) fn new(status: u8, message: impl fmt::Display) -> Self {
+        Self { status, message: message.to_string() }
+    }
+
+    pub(super) fn report(self) -> ExitCode {
+        eprintln!("backstop: {}", self.message);
+        ExitCode::from(self.status)
+    }
+}
+
+impl From<crate::config::Error> for Failure {
+    fn from(error: crate::config::Error) -> Self {
+        Self::new(CONFIG, error)
+    }
+}
+
+impl From<crate::control::Error> for Failure {
+    fn from(error: crate::control::Error) -> Self {
+        Self::new(UNAVAILABLE, error)
+    }
+}
+
+/// What a command gives: its exit status, or a failure to tell.
+pub(super) type Outcome = Result<ExitCode, Failure>;

@@ -1,0 +1,76 @@
+//! The command line: one file per command.
+//!
+//! Exit status: 0 yes or fine, 1 refused or no, 2 deferred or could not find out, 64 to 78 as in sysexits(3).
+
+mod check;
+mod config;
+mod detect;
+mod exit;
+mod reload;
+mod serve;
+mod status;
+mod terminal;
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::{Parser, Subcommand};
+
+use exit::Failure;
+
+/// Refuses mail for unknown and suspended recipients at RCPT TO
+#[derive(Debug, Parser)]
+#[command(name = "backstop", version, about, long_about = LONG_ABOUT, max_term_width = 100)]
+struct Cli {
+    /// The configuration file [default: /etc/backstop/backstop.toml where it exists]
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the milter; also what `backstop` alone does
+    Serve(serve::Args),
+    /// Say what would be answered to a recipient, and why
+    Check(check::Args),
+    /// Show the domains and users found on this host, and whether its MTA asks us
+    Detect(detect::Args),
+    /// Validate or show the configuration
+    #[command(subcommand)]
+    Config(config::Command),
+    /// Show how the running server is
+    Status(status::Args),
+    /// Make the running server read its configuration and files again, and detect again
+    #[command(visible_alias = "redetect")]
+    Reload(reload::Args),
+}
+
+/// Runs the command line of this process.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let _ = error.print();
+            // EX_USAGE, except for --help and --version.
+            return if error.use_stderr() { ExitCode::from(exit::USAGE) } else { ExitCode::SUCCESS };
+        }
+    };
+    let config = cli.config.as_deref();
+    let done = match cli.command.unwrap_or(Command::Serve(serve::Args::default())) {
+        Command::Serve(args) => serve::run(config, &args),
+        Command::Check(args) => check::run(config, &args),
+        Command::Detect(args) => detect::run(config, &args),
+        Command::Config(command) => config::run(config, &command),
+        Command::Status(args) => status::run(config, &args),
+        Command::Reload(args) => reload::run(config, &args),
+    };
+    done.unwrap_or_else(Failure::report)
+}
+
+const LONG_ABOUT: &str = "\
+Refuses mail for unknown and suspended recipients at RCPT TO, so that the server never accepts what it would have to \
+bounce. Postfix and Sendmail ask it over the milter protocol.
+
+Without a configuration file it listens on inet:127.0.0.1:8890 and finds the MTA's domains and users by itself.";

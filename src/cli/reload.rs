@@ -1,0 +1,53 @@
+//! `backstop reload`.
+
+use std::{path::Path, process::ExitCode};
+
+use crate::{
+    config::load,
+    control::{
+        ask,
+        message::{Request, Response},
+    },
+};
+
+use super::{
+    exit::{self, Failure, Outcome},
+    terminal::{print, print_json, safe},
+};
+
+/// Exit status: 0 everything is in force, 1 something is held back or needs a restart, 78 refused: nothing changed.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// Take content that was held back because it is empty or much shorter than before
+    #[arg(long)]
+    accept: bool,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn run(config: Option<&Path>, args: &Args) -> Outcome {
+    let socket = load(config)?.config.control.socket;
+    let reloaded = match ask(&socket, &Request::Reload { accept: args.accept })? {
+        Response::Reload(reloaded) => reloaded,
+        Response::Error { message } => return Err(Failure::new(exit::UNAVAILABLE, message)),
+        _ => return Err(Failure::new(exit::SOFTWARE, "the server answered something else")),
+    };
+    if args.json {
+        print_json(&reloaded);
+    }
+    if let Some(why) = &reloaded.refused {
+        return Err(Failure::new(exit::CONFIG, format_args!("nothing was changed: {why}")));
+    }
+    if !args.json {
+        print("applied");
+        for key in &reloaded.needs_restart {
+            print(format_args!("needs a restart: {key}"));
+        }
+        for file in &reloaded.held_back {
+            print(format_args!("held back: {}", safe(file)));
+        }
+    }
+    let whole = reloaded.needs_restart.is_empty() && reloaded.held_back.is_empty();
+    Ok(if whole { ExitCode::SUCCESS } else { ExitCode::from(exit::NO) })
+}

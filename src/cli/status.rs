@@ -1,0 +1,60 @@
+//! `backstop status`.
+
+use std::{path::Path, process::ExitCode};
+
+use crate::{
+    config::load,
+    control::{
+        ask,
+        message::{Request, Response, Status},
+    },
+};
+
+use super::{
+    exit::{self, Failure, Outcome},
+    terminal::{print, print_json, safe},
+};
+
+/// Exit status: 0 the server answers, 69 it does not.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn run(config: Option<&Path>, args: &Args) -> Outcome {
+    let loaded = load(config)?;
+    let status = match ask(&loaded.config.control.socket, &Request::Status)? {
+        Response::Status(status) => status,
+        Response::Error { message } => return Err(Failure::new(exit::UNAVAILABLE, message)),
+        _ => return Err(Failure::new(exit::SOFTWARE, "the server answered something else")),
+    };
+    if args.json {
+        print_json(&status);
+    } else {
+        show(&status);
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn show(status: &Status) {
+    print(format_args!("backstop {}, process {}, up {} s", status.version, status.pid, status.uptime_seconds));
+    print(format_args!("mode: {}", status.mode));
+    for address in &status.listening {
+        print(format_args!("listening: {}", safe(address)));
+    }
+    print(format_args!("sessions open: {}, recipients decided: {}", status.sessions_open, status.decisions));
+    print(format_args!("last MTA: {}", safe(status.last_mta.as_deref().unwrap_or("none yet"))));
+    for domain in &status.domains {
+        print(format_args!("domain: {}", safe(domain)));
+    }
+    for directory in &status.directories {
+        let count = directory.addresses.map_or(String::new(), |count| format!(", {count} addresses"));
+        let up = if directory.up { "up" } else { "can't answer" };
+        print(format_args!("directory {} ({}): {up}{count}", safe(&directory.name), directory.kind));
+    }
+    for notice in &status.notices {
+        print(format_args!("note: {}", safe(notice)));
+    }
+}

@@ -1,0 +1,69 @@
+//! Errors that point at the place.
+
+use std::{fmt, io, path::PathBuf};
+
+/// The configuration can't be used.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The file can't be read.
+    #[error("{path}: {error}", path = .path.display())]
+    Read {
+        /// As given.
+        path: PathBuf,
+        /// As reported.
+        error: io::Error,
+    },
+    /// Everything that is wrong, each with its place.
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
+    Invalid(Vec<Diagnostic>),
+}
+
+/// One thing that is wrong.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Diagnostic {
+    /// Where.
+    pub place: Place,
+    /// What, and what to do.
+    pub message: String,
+}
+
+/// Where a value comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Place {
+    /// A line of the file.
+    File {
+        /// The file.
+        path: PathBuf,
+        /// From 1.
+        line: usize,
+        /// From 1, in characters.
+        column: usize,
+        /// The line itself.
+        text: String,
+        /// How many characters are meant.
+        width: usize,
+    },
+    /// An environment variable.
+    Environment(String),
+    /// A default that does not go with the rest, or a key that is missing.
+    Key(String),
+}
+
+impl fmt::Display for Diagnostic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.place {
+            Place::File { path, line, column, text, width } => {
+                writeln!(f, "{}:{line}:{column}: {}", path.display(), self.message)?;
+                let number = line.to_string();
+                let margin = " ".repeat(number.len());
+                // A tab before the caret keeps its width, whatever the terminal makes of it.
+                let indent: String =
+                    text.chars().take(column - 1).map(|c| if c == '\t' { '\t' } else { ' ' }).collect();
+                let shown: String = text.chars().map(|c| if c.is_control() && c != '\t' { '\u{fffd}' } else { c }).collect();
+                write!(f, "{margin} |\n{number} | {shown}\n{margin} | {indent}{}", "^".repeat((*width).max(1)))
+            }
+            Place::Environment(variable) => write!(f, "environment variable {variable}: {}", self.message),
+            Place::Key(key) => write!(f, "{key}: {}", self.message),
+        }
+    }
+}

@@ -1,0 +1,204 @@
+//! Reads the file and the environment, and checks what only the whole can tell.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use figment::{
+    Figment,
+    error::Kind,
+    providers::{Env, Format, Serialized, Toml},
+};
+
+use crate::policy::{Replies, ReplyError};
+
+use super::{
+    Config, Diagnostic, Error,
+    error::Place,
+    locate::{Part, Source},
+};
+
+/// Where the configuration is when nobody says otherwise.
+pub const DEFAULT_PATH: &str = "/etc/backstop/backstop.toml";
+
+/// The configuration, and where each value comes from.
+#[derive(Debug)]
+pub struct Loaded {
+    /// Checked.
+    pub config: Config,
+    pub(super) source: Option<Source>,
+}
+
+impl Loaded {
+    /// The file that was read; `None` when only defaults and the environment count.
+    #[must_use]
+    pub fn path(&self) -> Option<&Path> {
+        self.source.as_ref().map(|source| source.path.as_path())
+    }
+}
+
+/// Reads `path`, or the default file where there is one, then the environment.
+///
+/// # Errors
+/// A file that was named and can't be read, and everything that is wrong in it, each with its place.
+pub fn load(path: Option<&Path>) -> Result<Loaded, Error> {
+    let source = read(path)?;
+    let mut figment = Figment::from(Serialized::defaults(Config::default()));
+    if let Some(source) = &source {
+        figment = figment.merge(Toml::string(source.text()));
+    }
+    figment = figment.merge(environment());
+    let config: Config = figment.extract().map_err(|error| {
+        Error::Invalid(error.into_iter().map(|error| diagnose(&error, source.as_ref())).collect())
+    })?;
+    let mut check = Check { source: source.as_ref(), found: Vec::new() };
+    check.whole(&config);
+    if check.found.is_empty() { Ok(Loaded { config, source }) } else { Err(Error::Invalid(check.found)) }
+}
+
+/// `BACKSTOP__HTTP__LISTEN`: the double underscore keeps clear of `BACKSTOP_PORT`, which orchestrators set.
+pub(super) fn environment() -> Env {
+    Env::prefixed(PREFIX).split("__")
+}
+
+pub(super) fn variable(path: &[String]) -> String {
+    format!("{PREFIX}{}", path.join("__").to_uppercase())
+}
+
+fn read(path: Option<&Path>) -> Result<Option<Source>, Error> {
+    let (path, named): (PathBuf, bool) = match path {
+        Some(path) => (path.to_owned(), true),
+        None => (DEFAULT_PATH.into(), false),
+    };
+    let text = match fs::read_to_string(&path) {
+        Ok(text) => text,
+        Err(error) if !named && error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(Error::Read { path, error }),
+    };
+    let parsed = Source::parse(path, text);
+    parsed.map(Some).map_err(|(place, message)| Error::Invalid(vec![Diagnostic { place, message }]))
+}
+
+fn diagnose(error: &figment::Error, source: Option<&Source>) -> Diagnostic {
+    let mut path = error.path.clone();
+    let mut part = Part::Value;
+    let message = match &error.kind {
+        Kind::UnknownField(key, known) => {
+            if path.last() != Some(key) {
+                path.push(key.clone());
+            }
+            part = Part::Key;
+            match known {
+                [] => format!("unknown key `{key}`"),
+                known => format!("unknown key `{key}`; known here: {}", known.join(", ")),
+            }
+        }
+        Kind::MissingField(key) => format!("the key `{key}` is missing"),
+        Kind::InvalidType(met, wanted) => format!("found {met}, expected {wanted}"),
+        Kind::InvalidValue(met, wanted) => format!("{met} can't be used here, expected {wanted}"),
+        Kind::UnknownVariant(met, known) => format!("`{met}` is not known here; known: {}", known.join(", ")),
+        kind => kind.to_string(),
+    };
+    let from_environment = error.metadata.as_ref().is_some_and(|metadata| metadata.name.contains("environment"));
+    if from_environment || (error.metadata.is_none() && environment_has(&path)) {
+        return Diagnostic { place: Place::Environment(variable(&path)), message };
+    }
+    Diagnostic { place: place(&path, part, source), message }
+}
+
+/// The place of a key, or of the nearest table around it that is written down.
+fn place(path: &[String], part: Part, source: Option<&Source>) -> Place {
+    let Some(source) = source else { return Place::Key(path.join(".")) };
+    if let Some(place) = source.find(path, part) {
+        return place;
+    }
+    (1..path.len())
+        .rev()
+        .find_map(|length| source.find(path.get(..length)?, Part::Key))
+        .unwrap_or_else(|| Place::Key(path.join(".")))
+}
+
+fn environment_has(path: &[String]) -> bool {
+    std::env::vars_os().any(|(name, _)| name.to_str().is_some_and(|name| name.eq_ignore_ascii_case(&variable(path))))
+}
+
+/// What contradicts itself, or names what can't be read.
+struct Check<'s> {
+    source: Option<&'s Source>,
+    found: Vec<Diagnostic>,
+}
+
+impl Check<'_> {
+    fn whole(&mut self, config: &Config) {
+        if config.listen.is_empty() {
+            self.say(&["listen"], "is empty: no MTA could connect");
+        }
+        if config.limits.sessions == 0 {
+            self.say(&["limits", "sessions"], "0 sessions would serve nobody");
+        }
+        let lookup = config.limits.lookup;
+        if lookup.is_zero() || lookup > MOST_LOOKUP {
+            let message = format!(
+                "must be more than 0 and at most {MOST_LOOKUP:?}: Sendmail gives up waiting for an answer after 10 s"
+            );
+            self.say(&["limits", "lookup"], message);
+        }
+        for (index, path) in config.domains.files.iter().enumerate() {
+            self.readable(path, &["domains", "files", &index.to_string()]);
+        }
+        for (index, path) in config.suspensions.files.iter().enumerate() {
+            self.readable(path, &["suspensions", "files", &index.to_string()]);
+        }
+        for (name, directory) in &config.directory {
+            let Some(file) = &directory.file else {
+                self.say(&["directory", name], "says nothing about where recipients are; add [directory.NAME.file]");
+                continue;
+            };
+            self.readable(&file.path, &["directory", name, "file", "path"]);
+            if directory.domains.is_empty() && config.domains.names.is_empty() && config.domains.files.is_empty() {
+                let message = "is in charge of no domain: list its `domains`, or [domains] `names` or `files`";
+                self.say(&["directory", name], message);
+            }
+        }
+        for (index, local) in config.recipients.exempt.iter().enumerate() {
+            if local.contains('@') || local.is_empty() {
+                self.say(&["recipients", "exempt", &index.to_string()], "is a local part, such as abuse, without a domain");
+            }
+        }
+        if let Err((reason, error)) = Replies::build(&config.replies) {
+            let key = match error {
+                ReplyError::Text => "text",
+                ReplyError::NoReply(_) => "",
+                _ => "code",
+            };
+            let path = ["replies", reason.as_str(), key];
+            self.say(path.get(..if key.is_empty() { 2 } else { 3 }).unwrap_or(&path), error.to_string());
+        }
+    }
+
+    fn readable(&mut self, file: &Path, key: &[&str]) {
+        let opened = fs::File::open(file).and_then(|file| file.metadata());
+        match opened {
+            Ok(found) if found.is_file() => {}
+            Ok(_) => self.say(key, format!("{} is not a file", file.display())),
+            Err(error) => self.say(key, format!("{}: {error}", file.display())),
+        }
+    }
+
+    fn say(&mut self, key: &[&str], message: impl Into<String>) {
+        let path: Vec<String> = key.iter().map(|&segment| segment.to_owned()).collect();
+        let place = if environment_has(&path) {
+            Place::Environment(variable(&path))
+        } else {
+            place(&path, Part::Value, self.source)
+        };
+        self.found.push(Diagnostic { place, message: message.into() });
+    }
+}
+
+const PREFIX: &str = "BACKSTOP__";
+
+/// Sendmail waits 10 s for an answer by default; the rest is for the way.
+const MOST_LOOKUP: Duration = Duration::from_secs(8);

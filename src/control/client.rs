@@ -1,0 +1,71 @@
+//! The client's side of the control socket, for the commands.
+
+use std::{
+    io::{self, BufRead, BufReader, Read, Write},
+    os::unix::net::UnixStream,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use super::message::{Greeting, LONGEST_LINE, PROTOCOL, Request, Response};
+
+/// The server could not be asked.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Nobody listens.
+    #[error("no server answers at {path}: {error}; is backstop running, and is this its control.socket?", path = .path.display())]
+    Connect {
+        /// The socket.
+        path: PathBuf,
+        /// As reported.
+        error: io::Error,
+    },
+    /// The conversation broke off.
+    #[error("the server at {path} did not answer: {error}", path = .path.display())]
+    Talk {
+        /// The socket.
+        path: PathBuf,
+        /// As reported.
+        error: io::Error,
+    },
+    /// Something else listens there, or another version.
+    #[error("what answers at {path} is not a backstop that this command can talk to ({detail})", path = .path.display())]
+    Protocol {
+        /// The socket.
+        path: PathBuf,
+        /// What is different.
+        detail: String,
+    },
+}
+
+/// Asks the server at `path` one thing.
+///
+/// # Errors
+/// See [`Error`]; a refusal by the server is a [`Response::Error`].
+pub fn ask(path: &Path, request: &Request) -> Result<Response, Error> {
+    let stream = UnixStream::connect(path).map_err(|error| Error::Connect { path: path.to_owned(), error })?;
+    let talk = |error| Error::Talk { path: path.to_owned(), error };
+    let protocol = |detail: String| Error::Protocol { path: path.to_owned(), detail };
+    stream.set_read_timeout(Some(PATIENCE)).map_err(talk)?;
+    stream.set_write_timeout(Some(PATIENCE)).map_err(talk)?;
+    let mut reader = BufReader::new(&stream);
+    let greeting: Greeting =
+        serde_json::from_str(&line(&mut reader).map_err(talk)?).map_err(|error| protocol(error.to_string()))?;
+    if greeting.protocol != PROTOCOL {
+        return Err(protocol(format!("it is version {} and speaks protocol {}", greeting.backstop, greeting.protocol)));
+    }
+    let mut request = serde_json::to_string(request).map_err(|error| protocol(error.to_string()))?;
+    request.push('\n');
+    (&stream).write_all(request.as_bytes()).map_err(talk)?;
+    serde_json::from_str(&line(&mut reader).map_err(talk)?).map_err(|error| protocol(error.to_string()))
+}
+
+fn line(reader: &mut impl BufRead) -> io::Result<String> {
+    let mut line = String::new();
+    let most = u64::try_from(LONGEST_LINE).unwrap_or(u64::MAX);
+    reader.take(most).read_line(&mut line)?;
+    if line.ends_with('\n') { Ok(line) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
+}
+
+/// A reload detects anew, which asks the MTA's own commands.
+const PATIENCE: Duration = Duration::from_secs(60);
