@@ -65,7 +65,7 @@ pub fn candidates<'a>(address: &'a Address, delimiters: &'a Delimiters) -> Candi
     Candidates { written: Some(address), address, delimiters, rest: None }
 }
 
-/// Iterator of [`candidates`].
+/// Iterator of [`candidates()`].
 #[derive(Debug, Clone)]
 pub struct Candidates<'a> {
     written: Option<&'a Address>,
@@ -87,40 +87,35 @@ impl<'a> Iterator for Candidates<'a> {
 }
 
 fn others(written: &Address, delimiters: &Delimiters) -> Vec<(Form, Address)> {
-    let mut found = Vec::new();
-    let mut add = |form, address: Address, room: usize| {
+    let mut found: Vec<(Form, Address)> = Vec::new();
+    // `reserved` places are kept for what comes later and matters more.
+    let mut add = |form, address: Address, reserved: usize| {
         let known = address == *written || found.iter().any(|(_, other)| *other == address);
-        if !known && found.len() + 1 + room < MAX_CANDIDATES + 1 {
+        let used = 1 + found.len();
+        if !known && used + reserved < MAX_CANDIDATES {
             found.push((form, address));
         }
     };
-    let mut bases = vec![written.clone()];
+    let mut bases = vec![Cow::Borrowed(written)];
     while bases.len() <= MAX_TAGS
-        && let Some(inner) = bases.last().and_then(untagged)
+        && let Some(inner) = bases.last().and_then(|base| untagged(base))
     {
         add(Form::Untagged, inner.clone(), 0);
-        bases.push(inner);
+        bases.push(Cow::Owned(inner));
     }
+    bases.retain(|base| base.domain() == written.domain());
     // The innermost first: it is the likeliest. The written one last, because a mailbox named `srs0` may exist.
-    bases.reverse();
-    for base in bases.iter().filter(|base| base.domain() == written.domain()) {
-        strip(base, delimiters, &mut add);
-    }
-    found
-}
-
-fn strip(base: &Address, delimiters: &Delimiters, add: &mut impl FnMut(Form, Address, usize)) {
-    let local = base.local();
-    let cuts = || local.char_indices().filter(|(at, c)| *at > 0 && delimiters.contains(*c)).map(|(at, _)| at);
-    let Some(shortest) = cuts().next() else { return };
-    for cut in cuts().rev().take(MAX_CANDIDATES) {
-        if let Ok(address) = base.with_local(&local[..cut]) {
-            add(Form::Stripped, address, usize::from(cut != shortest));
+    for (later, base) in bases.iter().enumerate().rev() {
+        let local = base.local();
+        let cuts =
+            local.char_indices().filter(|(at, c)| *at > 0 && delimiters.contains(*c)).map(|(at, _)| at);
+        let Some(shortest) = cuts.clone().next() else { continue };
+        for cut in cuts.rev().take_while(|cut| *cut > shortest).take(MAX_CANDIDATES).chain([shortest]) {
+            let stripped = base.with_local(&local[..cut]).expect("a part of a local part, and not empty");
+            add(Form::Stripped, stripped, later + usize::from(cut > shortest));
         }
     }
-    if let Ok(address) = base.with_local(&local[..shortest]) {
-        add(Form::Stripped, address, 0);
-    }
+    found
 }
 
 fn untagged(address: &Address) -> Option<Address> {
@@ -131,5 +126,85 @@ fn untagged(address: &Address) -> Option<Address> {
     }
 }
 
-/// Tags within tags that are undone: BATV signed by one host, SRS rewritten by the next.
-const MAX_TAGS: usize = 3;
+/// Tags within tags that are undone: signed (BATV) by one host, rewritten (SRS) by the next.
+const MAX_TAGS: usize = 2;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn forms(address: &str, delimiters: &str) -> Vec<String> {
+        let address = Address::parse(address).unwrap();
+        candidates(&address, &Delimiters::new(delimiters))
+            .map(|Candidate { form, address }| match form {
+                Form::Written => format!("w {}", address.key_str()),
+                Form::Untagged => format!("u {}", address.key_str()),
+                Form::Stripped => format!("s {}", address.key_str()),
+            })
+            .collect()
+    }
+
+    #[test]
+    fn candidates_in_order() {
+        for (address, delimiters, expected) in [
+            ("joe@d", "+", &["w joe@d"][..]),
+            // postconf(5) recipient_delimiter: a set; local(8) strips the extension.
+            ("Joe+x@d", "+", &["w joe+x@d", "s joe@d"]),
+            ("joe+x@d", "", &["w joe+x@d"]),
+            ("joe+x@d", "-", &["w joe+x@d"]),
+            ("a+b+c@d", "+", &["w a+b+c@d", "s a+b@d", "s a@d"]),
+            ("a-b+c@d", "+-", &["w a-b+c@d", "s a-b@d", "s a@d"]),
+            ("joe+@d", "+", &["w joe+@d", "s joe@d"]),
+            ("a++b@d", "+", &["w a++b@d", "s a+@d", "s a@d"]),
+            // split_addr(3) of Postfix: never an empty local part.
+            ("+joe@d", "+", &["w +joe@d"]),
+            ("+@d", "+", &["w +@d"]),
+            ("jos\u{e9}+x@d", "+", &["w jos\u{e9}+x@d", "s jos\u{e9}@d"]),
+            // DESIGN: tags undone before the sub-address is stripped.
+            ("prvs=1234abcdef=joe@d", "+", &["w prvs=1234abcdef=joe@d", "u joe@d"]),
+            (
+                "prvs=1234abcdef=joe+x@d",
+                "+",
+                &["w prvs=1234abcdef=joe+x@d", "u joe+x@d", "s joe@d", "s prvs=1234abcdef=joe@d"],
+            ),
+            // An SRS forwarder that is a mailbox named `srs0` with sub-addresses is found as well.
+            ("SRS0+hh=tt=x=joe@d", "+", &["w srs0+hh=tt=x=joe@d", "u joe@x", "s srs0@d"]),
+            (
+                "SRS0=hh=tt=d=joe+x@d",
+                "+",
+                &["w srs0=hh=tt=d=joe+x@d", "u joe+x@d", "s joe@d", "s srs0=hh=tt=d=joe@d"],
+            ),
+            // Not a domain: the tag is not undone.
+            ("\"SRS0=hh=tt=a b=joe\"@d", "+", &["w srs0=hh=tt=a b=joe@d"]),
+            // More than fit: the shortest stays.
+            (
+                "1+2+3+4+5+6+7+8+9+0@d",
+                "+",
+                &[
+                    "w 1+2+3+4+5+6+7+8+9+0@d",
+                    "s 1+2+3+4+5+6+7+8+9@d",
+                    "s 1+2+3+4+5+6+7+8@d",
+                    "s 1+2+3+4+5+6+7@d",
+                    "s 1+2+3+4+5+6@d",
+                    "s 1+2+3+4+5@d",
+                    "s 1+2+3+4@d",
+                    "s 1@d",
+                ],
+            ),
+        ] {
+            assert_eq!(forms(address, delimiters), expected, "{address}");
+        }
+    }
+
+    #[test]
+    fn tags_within_tags_end() {
+        let deep = "prvs=1234abcdef=".repeat(50) + "joe@d";
+        assert_eq!(forms(&deep, "+").len(), 1 + MAX_TAGS);
+    }
+
+    #[test]
+    fn the_first_candidate_is_borrowed() {
+        let (address, delimiters) = (Address::parse("joe+x@d").unwrap(), Delimiters::default());
+        assert!(matches!(candidates(&address, &delimiters).next().unwrap().address, Cow::Borrowed(_)));
+    }
+}

@@ -161,12 +161,14 @@ fn check(name: &Text) -> Result<(), DomainError> {
     if name.len() > Domain::MAX_LENGTH {
         return Err(DomainError::TooLong);
     }
-    let bad = |c: &char| is_special(*c) || c.is_whitespace() || is_forbidden(*c);
-    let name = name.as_str();
-    if let Some(character) = name.chars().find(bad) {
-        return Err(DomainError::Character(character));
+    let ordinary = |byte: &u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_');
+    if !name.as_bytes().iter().all(ordinary) {
+        let bad = |c: &char| is_special(*c) || c.is_whitespace() || is_forbidden(*c);
+        if let Some(character) = name.as_str().chars().find(bad) {
+            return Err(DomainError::Character(character));
+        }
     }
-    if name.split('.').any(str::is_empty) {
+    if name.as_bytes().split(|byte| *byte == b'.').any(<[u8]>::is_empty) {
         return Err(DomainError::EmptyLabel);
     }
     Ok(())
@@ -199,4 +201,113 @@ fn address_inside(literal: &str) -> Option<IpAddr> {
         _ => literal.parse().ok()?,
     };
     Some(address.to_canonical())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn domain(text: &str) -> Domain {
+        Domain::parse(text).unwrap()
+    }
+
+    #[test]
+    fn domains_are_normalised() {
+        for (written, normal) in [
+            // RFC 5321 §2.4: domains compare without case. One trailing dot: RFC 1034 §3.1.
+            ("Example.COM", "example.com"),
+            ("example.com.", "example.com"),
+            ("localhost", "localhost"),
+            ("192.0.2.1", "192.0.2.1"),
+            // RFC 5891 §4.4, RFC 6531 §3.2: U-labels compare as A-labels, composed or not, valid or not.
+            ("B\u{dc}CHER.example", "xn--bcher-kva.example"),
+            ("bu\u{308}cher.example", "xn--bcher-kva.example"),
+            ("XN--BCHER-KVA.example", "xn--bcher-kva.example"),
+            ("xn--zzzzzz--.example", "xn--zzzzzz--.example"),
+            ("fa\u{df}.example", "xn--fa-hia.example"),
+            // UTS #46 §4: full-width letters and the other dots are mapped.
+            ("\u{ff24}\u{ff0e}example\u{3002}", "d.example"),
+            ("d\u{ff61}example", "d.example"),
+            // Tolerated: underscore, hyphens anywhere, other printable characters, labels over 63 bytes.
+            ("_dmarc.example", "_dmarc.example"),
+            ("-a-.ex--ample", "-a-.ex--ample"),
+            ("a%b.example", "a%b.example"),
+            // Rejected by IDNA (U+FFFD is disallowed), kept to be compared.
+            ("\u{fffd}A.example", "\u{fffd}a.example"),
+        ] {
+            assert_eq!(domain(written).as_str(), normal, "{written}");
+            assert_eq!(domain(normal), domain(written), "{written}");
+        }
+        let long = "A".repeat(70) + ".example";
+        assert_eq!(domain(&long).as_str(), long.to_lowercase());
+    }
+
+    #[test]
+    fn literals_are_canonical() {
+        // RFC 5321 §4.1.3; RFC 5952 for the text form.
+        for (written, normal) in [
+            ("[192.0.2.1]", "[192.0.2.1]"),
+            ("[IPv6:2001:DB8:0:0::1]", "[IPv6:2001:db8::1]"),
+            ("[ipv6:2001:db8::1]", "[IPv6:2001:db8::1]"),
+            ("[2001:db8::1]", "[IPv6:2001:db8::1]"),
+            ("[IPv6:::ffff:192.0.2.1]", "[192.0.2.1]"),
+        ] {
+            let literal = domain(written);
+            assert_eq!(literal.as_str(), normal, "{written}");
+            assert_eq!(Domain::from(literal.literal().unwrap()), literal);
+            assert_eq!(literal.parent(), None);
+        }
+        for (written, normal) in
+            [("[x-Tag:ABC]", "[x-tag:abc]"), ("[Example.com]", "[example.com]"), ("[1.2.3]", "[1.2.3]")]
+        {
+            assert_eq!(domain(written).as_str(), normal);
+            assert_eq!(domain(written).literal(), None);
+        }
+        assert_eq!(domain("192.0.2.1").literal(), None);
+    }
+
+    #[test]
+    fn what_is_no_domain() {
+        use DomainError::*;
+        for (text, error) in [
+            ("", Empty),
+            (".", Empty),
+            ("..", EmptyLabel),
+            (".example.com", EmptyLabel),
+            ("a..b", EmptyLabel),
+            ("a..", EmptyLabel),
+            ("a\u{3002}\u{3002}b", EmptyLabel),
+            ("a b", Character(' ')),
+            ("a\0", Character('\0')),
+            ("a\r\n", Character('\r')),
+            ("a\u{85}", Character('\u{85}')),
+            ("a\u{202e}b", Character('\u{202e}')),
+            ("a@b", Character('@')),
+            // UTS #46 maps the full-width form to a special.
+            ("a\u{ff20}b", Character('@')),
+            ("a>", Character('>')),
+            ("[", Literal),
+            ("[]", Literal),
+            ("[192.0.2.1", Literal),
+            ("[192.0.2.1].", Literal),
+            ("[a]b]", Character(']')),
+            ("[a b]", Character(' ')),
+        ] {
+            assert_eq!(Domain::parse(text), Err(error), "{text:?}");
+        }
+        assert_eq!(Domain::parse(b"a\xff"), Err(InvalidUtf8));
+        assert!(Domain::parse("a".repeat(Domain::MAX_LENGTH)).is_ok());
+        assert_eq!(Domain::parse("a".repeat(Domain::MAX_LENGTH + 1)), Err(TooLong));
+        assert_eq!(Domain::parse(format!("[{}]", "a".repeat(Domain::MAX_LENGTH - 1))), Err(TooLong));
+    }
+
+    #[test]
+    fn ancestors_are_nearest_first() {
+        let name = domain("a.b.example.org");
+        assert_eq!(name.ancestors().collect::<Vec<_>>(), ["b.example.org", "example.org", "org"]);
+        assert_eq!(name.parent(), Some("b.example.org"));
+        assert_eq!(domain("org").parent(), None);
+        let map = std::collections::HashMap::from([(domain("b.example.org"), 1)]);
+        assert_eq!(map.get("b.example.org"), Some(&1));
+    }
 }

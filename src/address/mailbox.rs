@@ -13,7 +13,7 @@ use super::{
     domain::Domain,
     error::{AddressError, AddressErrorKind},
     path::{Path, no_domain, parse_rcpt},
-    text::{Text, is_forbidden},
+    text::{Text, find_forbidden},
 };
 
 /// A mailbox, `local-part@domain`, in the form in which two spellings of one mailbox are equal.
@@ -139,7 +139,7 @@ impl LocalPart {
         if local.is_empty() {
             return Err(AddressErrorKind::EmptyLocalPart);
         }
-        if local.chars().any(is_forbidden) {
+        if find_forbidden(local).is_some() {
             return Err(AddressErrorKind::ControlCharacter);
         }
         let mut text = Text::default();
@@ -193,4 +193,61 @@ fn write_local(f: &mut fmt::Formatter<'_>, local: &str) -> fmt::Result {
 /// `atext` of RFC 5322 §3.2.3, with UTF8-non-ascii (RFC 6531 §3.3).
 fn is_atext(character: char) -> bool {
     character.is_ascii_alphanumeric() || !character.is_ascii() || "!#$%&'*+-/=?^_`{|}~".contains(character)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn display_quotes_where_rfc_5321_section_4_1_2_asks() {
+        let domain = Domain::parse("example.com").unwrap();
+        for (local, shown) in [
+            ("joe", "joe@example.com"),
+            ("Joe.User+tag", "joe.user+tag@example.com"),
+            ("a!b%c=d", "a!b%c=d@example.com"),
+            ("jos\u{e9}", "jos\u{e9}@example.com"),
+            ("a b", r#""a b"@example.com"#),
+            ("a@b", r#""a@b"@example.com"#),
+            (r#"a"b\c"#, r#""a\"b\\c"@example.com"#),
+            (".a", r#"".a"@example.com"#),
+            ("a.", r#""a."@example.com"#),
+            ("a..b", r#""a..b"@example.com"#),
+            ("<>", r#""<>"@example.com"#),
+        ] {
+            let address = Address::new(local, &domain).unwrap();
+            assert_eq!(address.to_string(), shown);
+            assert_eq!(Address::parse(shown).unwrap(), address);
+            assert_eq!(address.key_str(), format!("{}@example.com", local.to_lowercase()));
+        }
+    }
+
+    #[test]
+    fn a_local_part_is_never_empty_and_never_holds_a_control_character() {
+        for (local, error) in [
+            ("", AddressErrorKind::EmptyLocalPart),
+            ("a\nb", AddressErrorKind::ControlCharacter),
+            ("\u{7f}", AddressErrorKind::ControlCharacter),
+            ("a\u{9b}", AddressErrorKind::ControlCharacter),
+            ("a\u{2028}", AddressErrorKind::ControlCharacter),
+            ("a\u{2066}", AddressErrorKind::ControlCharacter),
+        ] {
+            assert_eq!(LocalPart::new(local), Err(error), "{local:?}");
+        }
+    }
+
+    #[test]
+    fn the_last_at_sign_of_the_key_separates() {
+        let address = Address::parse(r#""a@b"@example.com"#).unwrap();
+        assert_eq!(address.local(), "a@b");
+        assert_eq!(address.domain().as_str(), "example.com");
+        assert_eq!(address.key(), b"a@b@example.com");
+        assert_eq!(address.with_local("X").unwrap().key_str(), "x@example.com");
+    }
+
+    #[test]
+    fn an_address_in_a_file_needs_a_domain() {
+        let error = Address::parse("joe").unwrap_err();
+        assert_eq!(error, AddressError { at: 3, kind: AddressErrorKind::NoDomain, domain: None });
+    }
 }

@@ -9,7 +9,7 @@
 //! - [`parse_rcpt`], [`parse_mail`]: the argument of a command, as the MTAs hand it over.
 //! - [`Address`], [`LocalPart`], [`Domain`], [`DomainPattern`]: the normalised values.
 //! - [`inner_route`], [`routes`]: the addresses hidden inside a local part (`user%host`, `host!user`, …).
-//! - [`untag`]: SRS and BATV undone. [`candidates`]: the spellings under which a recipient is looked up.
+//! - [`untag`]: SRS and BATV undone. [`candidates()`]: the spellings under which a recipient is looked up.
 
 mod candidates;
 mod domain;
@@ -21,6 +21,9 @@ mod pattern;
 mod route;
 mod tags;
 mod text;
+
+#[cfg(test)]
+mod properties;
 
 pub use candidates::{Candidate, Candidates, Delimiters, Form, MAX_CANDIDATES, candidates};
 pub use domain::{Ancestors, Domain};

@@ -4,12 +4,14 @@
 //! It never guesses a missing domain (see [`Path::complete`]). Failure answer: [`AddressError`], which carries the
 //! domain wherever one can be read.
 
+use nom::Offset;
+
 use super::{
     domain::Domain,
     error::{AddressError, AddressErrorKind},
     mailbox::{Address, LocalPart},
     parse,
-    text::is_forbidden,
+    text::find_forbidden,
 };
 
 /// Longest argument that is looked at, in bytes. RFC 5321 §4.5.3.1.3 allows a path 256, tags and UTF-8 need more.
@@ -92,7 +94,7 @@ fn read(argument: &[u8]) -> Result<Path, (usize, AddressErrorKind)> {
     }
     let text = std::str::from_utf8(argument)
         .map_err(|error| (error.valid_up_to(), AddressErrorKind::InvalidUtf8))?;
-    if let Some((at, _)) = text.char_indices().find(|(_, character)| is_forbidden(*character)) {
+    if let Some(at) = find_forbidden(text) {
         return Err((at, AddressErrorKind::ControlCharacter));
     }
     if parse::is_null(text) {
@@ -101,8 +103,7 @@ fn read(argument: &[u8]) -> Result<Path, (usize, AddressErrorKind)> {
     let parsed = parse::argument(text).map_err(|fault| (argument.len() - fault.rest.len(), fault.kind))?;
     let local = LocalPart::new(&parsed.local).map_err(|kind| (0, kind))?;
     let Some(domain) = parsed.domain else { return Ok(Path::Local(local)) };
-    let at = domain.as_ptr().addr() - text.as_ptr().addr();
-    let domain = Domain::parse(domain).map_err(|error| (at, error.into()))?;
+    let domain = Domain::parse(domain).map_err(|error| (text.offset(domain), error.into()))?;
     Ok(Path::Address(local.complete(&domain)))
 }
 
@@ -133,4 +134,167 @@ fn without_comment(text: &[u8]) -> &[u8] {
         return start.map_or(text, |start| &text[..start]);
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::address::DomainError;
+
+    fn shown(argument: &[u8]) -> String {
+        match parse_rcpt(argument) {
+            Ok(Path::Address(address)) => format!("{} / {}", address.local(), address.domain()),
+            Ok(Path::Local(local)) => local.as_str().to_owned(),
+            Err(error) => error.to_string(),
+        }
+    }
+
+    #[test]
+    fn recipients_as_the_mtas_hand_them_over() {
+        for (argument, expected) in [
+            // libmilter, smfi_envrcpt: the argument as the client wrote it. Postfix non_smtpd_milters: no brackets.
+            ("<u@h>", "u / h"),
+            ("u@h", "u / h"),
+            (" <U@H.> ", "u / h"),
+            ("<joe>", "joe"),
+            ("joe", "joe"),
+            // RFC 5321 §4.1.1.3, §4.5.1.
+            ("<Postmaster>", "postmaster"),
+            // RFC 5321 §4.1.2: quoted strings, quoted pairs. RFC 821: quoted pairs outside quotes.
+            (r#"<"a b"@h>"#, "a b / h"),
+            (r#"<"a\"b\\c"@h>"#, r#"a"b\c / h"#),
+            (r#"<"a\bc"@h>"#, "abc / h"),
+            (r"<a\@b\ c@h>", "a@b c / h"),
+            (r#"<"a".b@h>"#, "a.b / h"),
+            (r#"<a."b c".d@h>"#, "a.b c.d / h"),
+            (r#"<"joe"@h>"#, "joe / h"),
+            (r#"<"">"#, "byte 1: an empty local part"),
+            (r#"<"<>@(,)">"#, "<>@(,)"),
+            (r#"<"a"@h>"#, "a / h"),
+            // Tolerated: dots anywhere.
+            ("<.a..b.@h>", ".a..b. / h"),
+            // RFC 5321 Appendix C: a source route is ignored.
+            ("<@r1,@r2:u@h>", "u / h"),
+            ("<@[192.0.2.1]:u@h>", "u / h"),
+            ("<@[IPv6:::1],@r:u@h>", "u / h"),
+            ("@r:u@h", "u / h"),
+            ("<@r:joe>", "joe"),
+            // RFC 5321 §4.1.3.
+            ("<u@[192.0.2.1]>", "u / [192.0.2.1]"),
+            ("<u@[ipv6:2001:DB8::1]>", "u / [IPv6:2001:db8::1]"),
+            // RFC 6531 §3.3.
+            ("<JOS\u{c9}@B\u{dc}CHER.example>", "jos\u{e9} / xn--bcher-kva.example"),
+            ("<jose\u{301}@h>", "jos\u{e9} / h"),
+        ] {
+            assert_eq!(shown(argument.as_bytes()), expected, "{argument}");
+        }
+    }
+
+    #[test]
+    fn faults_have_a_place_a_kind_and_a_domain() {
+        use AddressErrorKind::*;
+        for (argument, at, kind, domain) in [
+            (&b""[..], 0, Empty, None),
+            (b"<>", 0, Empty, None),
+            (b" < > ", 0, Empty, None),
+            (b"<u@h", 4, UnbalancedBracket, Some("h")),
+            (b"u@h>", 3, UnbalancedBracket, Some("h")),
+            (b"<u@h>>", 5, UnbalancedBracket, Some("h")),
+            (b"<<u@h>>", 1, Unexpected('<'), Some("h")),
+            (b"<u@h> x", 6, Unexpected('x'), None),
+            (b"Joe <u@h>", 4, Unexpected('<'), Some("h")),
+            (b"<@h>", 1, EmptyLocalPart, Some("h")),
+            (b"@h", 0, EmptyLocalPart, Some("h")),
+            (b"<\"\"@h>", 1, EmptyLocalPart, Some("h")),
+            (b"<\"u@h>", 1, UnbalancedQuote, Some("h")),
+            (b"<\"u\\\"@h>", 1, UnbalancedQuote, Some("h")),
+            (b"<u\"@h>", 2, UnbalancedQuote, Some("h")),
+            (b"u\\", 1, TrailingBackslash, None),
+            (b"<u@[192.0.2.1>", 14, UnbalancedBracket, None),
+            (b"<u@h]>", 4, UnbalancedBracket, None),
+            (b"<u v@h>", 2, Unexpected(' '), Some("h")),
+            (b"<u @h>", 2, Unexpected(' '), Some("h")),
+            (b"<u@ h>", 3, Unexpected(' '), Some("h")),
+            (b"<u,v@h>", 2, Unexpected(','), Some("h")),
+            (b"<u;v@h>", 2, Unexpected(';'), Some("h")),
+            (b"<u:v@h>", 2, Unexpected(':'), Some("h")),
+            (b"<u(c)@h>", 2, Unexpected('('), Some("h")),
+            (b"<u@h(c)>", 4, Unexpected('('), Some("h")),
+            (b"<u@h (c) (d)>", 4, Unexpected(' '), Some("h")),
+            (b"<u@(c)h>", 3, Unexpected('('), Some("h")),
+            (b"<u@x@h>", 4, Unexpected('@'), Some("h")),
+            (b"<u@>", 3, Domain(DomainError::Empty), None),
+            (b"<u@a..b>", 3, Domain(DomainError::EmptyLabel), None),
+            (b"<@a,b:u@h>", 3, SourceRoute, Some("h")),
+            (b"<@a u@h>", 1, EmptyLocalPart, Some("h")),
+            (b"<u\0@h>", 2, ControlCharacter, Some("h")),
+            (b"<u@h\r\n>", 4, ControlCharacter, Some("h")),
+            (b"<u@h>\n", 5, ControlCharacter, Some("h")),
+            (b"<\"a\tb\"@h>", 3, ControlCharacter, Some("h")),
+            (b"<u\xc2\x85@h>", 2, ControlCharacter, Some("h")),
+            (b"<u\xff@h>", 2, InvalidUtf8, Some("h")),
+            (b"<u@h\xff>", 4, InvalidUtf8, None),
+        ] {
+            let domain = domain.map(|name| crate::address::Domain::parse(name).unwrap());
+            let expected = AddressError { at, kind, domain };
+            assert_eq!(parse_rcpt(argument), Err(expected), "{}", argument.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn the_whole_argument_is_limited_the_local_part_is_not() {
+        // RFC 5321 §4.5.3.1.1 allows 64; SRS and VERP need more.
+        let long = |length: usize| format!("<{}@h>", "a".repeat(length)).into_bytes();
+        assert!(parse_rcpt(&long(65)).is_ok());
+        assert!(parse_rcpt(&long(MAX_ARGUMENT - 4)).is_ok());
+        let error = parse_rcpt(&long(MAX_ARGUMENT - 3)).unwrap_err();
+        assert_eq!((error.at, error.kind), (MAX_ARGUMENT, AddressErrorKind::TooLong));
+        assert_eq!(error.domain.unwrap().as_str(), "h");
+    }
+
+    #[test]
+    fn a_flood_around_the_domain_hides_nothing() {
+        // 64 KiB is what a milter frame holds.
+        for (piece, domain) in
+            [("()", Some("h")), (">", Some("h")), ("> ", Some("h")), (")", None), ("@", None)]
+        {
+            let argument = format!("<u v@h{}", piece.repeat(65_536 / piece.len()));
+            let error = parse_rcpt(argument.as_bytes()).unwrap_err();
+            assert_eq!(error.domain.as_ref().map(Domain::as_str), domain, "{piece}");
+        }
+    }
+
+    #[test]
+    fn senders() {
+        // RFC 5321 §4.5.5; Postfix non_smtpd_milters hands the null sender over as nothing.
+        for null in ["<>", "", " ", "< >"] {
+            assert_eq!(parse_mail(null.as_bytes()), ReversePath::Null, "{null:?}");
+        }
+        let address = Address::parse("u@h").unwrap();
+        for sender in ["<u@h>", "U@H.", "<@r:u@h>"] {
+            assert_eq!(parse_mail(sender.as_bytes()), ReversePath::Address(address.clone()), "{sender:?}");
+        }
+        for other in ["<joe>", "joe", "<<>>", "<\"\">", "<u@x@h>", "<u\n@h>", "<"] {
+            assert_eq!(parse_mail(other.as_bytes()), ReversePath::Other, "{other:?}");
+        }
+    }
+
+    #[test]
+    fn a_missing_domain_is_completed_a_written_one_stays() {
+        let domain = Domain::parse("example.com").unwrap();
+        for (argument, key) in
+            [("<joe>", "joe@example.com"), ("<joe@h>", "joe@h"), ("X!v", "x!v@example.com")]
+        {
+            assert_eq!(parse_rcpt(argument.as_bytes()).unwrap().complete(&domain).key_str(), key);
+        }
+    }
+
+    #[test]
+    fn messages_are_safe_to_log() {
+        let error = parse_rcpt("<u@h\u{202e}>".as_bytes()).unwrap_err();
+        assert_eq!(error.to_string(), "byte 4: a control character");
+        let error = parse_rcpt("<a \u{feff}@h>".as_bytes()).unwrap_err();
+        assert_eq!(error.to_string(), "byte 2: unexpected ' '");
+        assert_eq!(DomainError::Character('\n').to_string(), "unexpected '\\n'");
+    }
 }

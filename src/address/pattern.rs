@@ -65,3 +65,41 @@ impl fmt::Display for DomainPattern {
         write!(f, "{}{}", if self.subdomains { "." } else { "" }, self.domain)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_leading_dot_means_the_subdomains_only() {
+        for (pattern, domain, matches) in [
+            ("example.com", "Example.COM.", true),
+            ("example.com", "mail.example.com", false),
+            (".example.org", "mail.example.org", true),
+            (".example.org", "a.b.example.org", true),
+            (".Example.Org.", "a.example.org", true),
+            (".example.org", "example.org", false),
+            (".example.org", "badexample.org", false),
+            (".b\u{fc}cher.example", "x.xn--bcher-kva.example", true),
+            ("[192.0.2.1]", "[192.0.2.1]", true),
+        ] {
+            let pattern = DomainPattern::parse(pattern).unwrap();
+            assert_eq!(pattern.matches(&Domain::parse(domain).unwrap()), matches, "{pattern} {domain}");
+            assert_eq!(DomainPattern::parse(&pattern.to_string()).unwrap(), pattern);
+        }
+    }
+
+    #[test]
+    fn what_is_no_pattern() {
+        for (text, error) in [
+            ("", DomainError::Empty),
+            (".", DomainError::Empty),
+            ("..example.org", DomainError::EmptyLabel),
+            (".[192.0.2.1]", DomainError::Literal),
+            (".2.1]", DomainError::Character(']')),
+            ("*.example.org ", DomainError::Character(' ')),
+        ] {
+            assert_eq!(DomainPattern::parse(text), Err(error), "{text:?}");
+        }
+    }
+}

@@ -33,7 +33,7 @@ pub fn inner_route(address: &Address) -> Option<Inner> {
     if let Some(decoded) = decapsulate(&local) {
         return qualify(&fold_lookalikes(&decoded), outer);
     }
-    if let Some((_, rest)) = local.strip_prefix('@').and_then(split_route) {
+    if let Some(rest) = behind_route(&local) {
         return qualify(rest, outer);
     }
     let at = || join(local.rsplit_once('@')?, outer);
@@ -89,11 +89,14 @@ fn join((user, host): (&str, &str), outer: &Domain) -> Option<Inner> {
     Some(address.map_or(Inner::Malformed, Inner::Address))
 }
 
-/// `a,@b:user@host` after its first `@`: the route and what it leads to. A colon may also be part of a literal.
-fn split_route(text: &str) -> Option<(&str, &str)> {
-    let literal = text.rfind(']').unwrap_or(0);
-    let colon = text[literal..].find(':').or_else(|| text.find(':')).map(|at| at + literal)?;
-    Some((&text[..colon], &text[colon + 1..]))
+/// What the route `@a,@b:user@host` leads to; a colon within an address literal does not end it.
+fn behind_route(local: &str) -> Option<&str> {
+    let mut in_literal = false;
+    let colon = local.strip_prefix('@')?.find(|character| {
+        in_literal = character == '[' || in_literal && character != ']';
+        character == ':' && !in_literal
+    })?;
+    Some(&local[colon + 2..])
 }
 
 /// `IMCEASMTP-user+40host`: `+` and two hex digits for an octet, `_` for `/` ([MS-OXCMAIL] §2.1.3.1.8).
@@ -131,5 +134,166 @@ fn lookalike(character: char) -> char {
         '\u{ff1a}' | '\u{fe55}' => ':',
         '\u{ff0e}' | '\u{3002}' | '\u{ff61}' | '\u{fe52}' => '.',
         other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::address::{Path, parse_rcpt};
+
+    /// What the module makes of an argument: the outer address and every inner one, or the error and its domain.
+    fn shown(argument: &str) -> String {
+        let (d, mut shown) = (Domain::parse("d.example").unwrap(), String::new());
+        let path = match parse_rcpt(argument.as_bytes()) {
+            Err(error) => {
+                let domain = error.domain.as_ref().map_or("-", Domain::as_str);
+                return format!("{}; {domain}", error.kind);
+            }
+            Ok(path) => path,
+        };
+        if matches!(path, Path::Local(_)) {
+            shown += "bare ";
+        }
+        let address = path.complete(&d);
+        shown += address.key_str();
+        for inner in routes(&address) {
+            shown += &match inner {
+                Inner::Address(address) => format!(" > {}", address.key_str()),
+                Inner::Malformed => " > malformed".to_owned(),
+            };
+        }
+        shown
+    }
+
+    /// The open-relay forms in circulation: v = victim, x.example = foreign, h.example = the host tested,
+    /// d.example = a local domain, 192.0.2.1 = the host's address. A bare local part is completed with d.example.
+    #[test]
+    fn open_relay_forms() {
+        for (argument, expected) in [
+            // Plain: for the domain to decide.
+            ("<v@x.example>", "v@x.example"),
+            ("<v@x.example.>", "v@x.example"),
+            ("v@x.example", "v@x.example"),
+            ("<a@h.example>", "a@h.example"),
+            ("<a@[192.0.2.1]>", "a@[192.0.2.1]"),
+            ("<a@localhost>", "a@localhost"),
+            ("<a>", "bare a@d.example"),
+            ("<a@d.example>", "a@d.example"),
+            ("<v@192.0.2.1>", "v@192.0.2.1"),
+            // Percent (RFC 1123 §5.2.16): the last binds.
+            ("<v%x.example@[192.0.2.1]>", "v%x.example@[192.0.2.1] > v@x.example"),
+            ("<v%x.example@h.example>", "v%x.example@h.example > v@x.example"),
+            ("<v%x.example@d.example>", "v%x.example@d.example > v@x.example"),
+            (
+                "<v%x.example%d.example>",
+                "bare v%x.example%d.example@d.example > v%x.example@d.example > v@x.example",
+            ),
+            ("<\"v%x.example\">", "bare v%x.example@d.example > v@x.example"),
+            ("<\"v%x.example\"@d.example>", "v%x.example@d.example > v@x.example"),
+            // Quoted at sign (postconf(5) resolve_dequoted_address).
+            ("<\"v@x.example\">", "bare v@x.example@d.example > v@x.example"),
+            ("<\"v@x.example\"@[192.0.2.1]>", "v@x.example@[192.0.2.1] > v@x.example"),
+            ("<\"v@x.example\"@d.example>", "v@x.example@d.example > v@x.example"),
+            ("<v\\@x.example@d.example>", "v@x.example@d.example > v@x.example"),
+            // Two at signs: not an address (RFC 5321 §4.1.2); the domain is the last.
+            ("<v@x.example@[192.0.2.1]>", "unexpected '@'; [192.0.2.1]"),
+            ("<v@x.example@h.example>", "unexpected '@'; h.example"),
+            ("<v@x.example@d.example>", "unexpected '@'; d.example"),
+            // Source route (RFC 5321 Appendix C): ignored, the address behind it counts.
+            ("<@[192.0.2.1]:v@x.example>", "v@x.example"),
+            ("<@h.example:v@x.example>", "v@x.example"),
+            ("<@d.example:v@x.example>", "v@x.example"),
+            ("<@a.example,@h.example:v@x.example>", "v@x.example"),
+            // Bang path (postconf(5) swap_bangpath): the first binds.
+            ("<x.example!v>", "bare x.example!v@d.example > v@x.example"),
+            ("<x.example!v@[192.0.2.1]>", "x.example!v@[192.0.2.1] > v@x.example"),
+            ("<x.example!v@h.example>", "x.example!v@h.example > v@x.example"),
+            ("<x.example!v@d.example>", "x.example!v@d.example > v@x.example"),
+            (
+                "<h.example!x.example!v>",
+                "bare h.example!x.example!v@d.example > x.example!v@h.example > v@x.example",
+            ),
+            ("<\"x.example!v\"@d.example>", "x.example!v@d.example > v@x.example"),
+            // Colons: not an address without quotes. DECnet's `::` is a route, a single colon is none.
+            ("<x.example:v>", "unexpected ':'; -"),
+            ("<v:x.example@d.example>", "unexpected ':'; d.example"),
+            ("<x.example::v>", "unexpected ':'; -"),
+            ("<x.example::v@d.example>", "unexpected ':'; d.example"),
+            ("<\"x.example::v\"@d.example>", "x.example::v@d.example > v@x.example"),
+            ("<\"x.example:v\"@d.example>", "x.example:v@d.example"),
+            // Exchange encapsulation ([MS-OXCMAIL] §2.1.3.1.8).
+            ("<IMCEASMTP-v+40x+2Eexample@d.example>", "imceasmtp-v+40x+2eexample@d.example > v@x.example"),
+            ("<IMCEASMTP-v+40x.example@d.example>", "imceasmtp-v+40x.example@d.example > v@x.example"),
+            (
+                "<IMCEASMTP-v+25x.example@d.example>",
+                "imceasmtp-v+25x.example@d.example > v%x.example@d.example > v@x.example",
+            ),
+            // Look-alikes: U+FF20, U+FF05, U+3002, and full-width dots.
+            ("<v\u{ff20}x.example@d.example>", "v\u{ff20}x.example@d.example > v@x.example"),
+            ("<v\u{ff20}x.example>", "bare v\u{ff20}x.example@d.example > v@x.example"),
+            ("<v\u{ff05}x.example@d.example>", "v\u{ff05}x.example@d.example > v@x.example"),
+            ("<v%x\u{3002}example@d.example>", "v%x\u{3002}example@d.example > v@x.example"),
+            ("<v%x\u{ff0e}example@d\u{ff61}example>", "v%x\u{ff0e}example@d.example > v@x.example"),
+            ("<v@x\u{3002}example>", "v@x.example"),
+            // A comment, a blank.
+            ("<v@x.example(c)>", "unexpected '('; x.example"),
+            ("<v @x.example>", "unexpected ' '; x.example"),
+        ] {
+            assert_eq!(shown(argument), expected, "{argument}");
+        }
+    }
+
+    #[test]
+    fn which_operator_binds_first() {
+        for (argument, expected) in [
+            // Postfix, rewrite_tree: `!` before `%`. Sendmail, ruleset 3: the same; `::` between them.
+            ("<x!v%y@d>", "x!v%y@d > v%y@x > v@y"),
+            ("<\"y::v%z\"@d>", "y::v%z@d > v%z@y > v@z"),
+            ("<\"x!y::v\"@d>", "x!y::v@d > y::v@x > v@y"),
+            // `@` before all others.
+            ("<\"x!v@y\"@d>", "x!v@y@d > x!v@y > v@x"),
+            ("<\"v%x@y\"@d>", "v%x@y@d > v%x@y > v@x"),
+            ("<\"v@x@y\"@d>", "v@x@y@d > v@x@y > v@x"),
+            // A source route hidden in quotes.
+            ("<\"@x:v@y\"@d>", "@x:v@y@d > v@y"),
+            ("<\"@[IPv6:::1],@x:v@y\"@d>", "@[ipv6:::1],@x:v@y@d > v@y"),
+            ("<\"@[IPv6:::1]:v@y\"@d>", "@[ipv6:::1]:v@y@d > v@y"),
+            ("<\"@x:v\"@d>", "@x:v@d > v@d"),
+            ("<\"@x:v@[IPv6:::1]\"@d>", "@x:v@[ipv6:::1]@d > v@[IPv6:::1]"),
+            // postconf(5) resolve_null_domain, rewrite `user@`: no host means this one.
+            ("<v%x%@d>", "v%x%@d > v%x@d > v@x"),
+            ("<\"v@\"@d>", "v@@d > v@d"),
+            ("<!v@d>", "!v@d > v@d"),
+            // No user: no route.
+            ("<%x@d>", "%x@d"),
+            ("<x!@d>", "x!@d"),
+            ("<\"@x\"@d>", "@x@d"),
+            ("<!@d>", "!@d"),
+            ("<%@d>", "%@d"),
+            // Not a host.
+            ("<\"v@x y\"@d>", "v@x y@d > malformed"),
+            ("<v%x..y@d>", "v%x..y@d > malformed"),
+            // Not an encapsulation.
+            ("<IMCEASMTP-v+4@d>", "imceasmtp-v+4@d"),
+            ("<IMCEASMTP-v+zz@d>", "imceasmtp-v+zz@d"),
+            ("<IMCEASMTP-v+ff@d>", "imceasmtp-v+ff@d"),
+            ("<IMCEASMTP-v+00+40x@d>", "imceasmtp-v+00+40x@d > malformed"),
+            ("<IMCEASMTP-a_b+40x@d>", "imceasmtp-a_b+40x@d > a/b@x"),
+            ("<IMCEASMTP-v@d>", "imceasmtp-v@d > v@d"),
+            ("<IMCEAEX-_O+3Dx@d>", "imceaex-_o+3dx@d"),
+            // As deep as MAX_DEPTH, and deeper.
+            ("<v%5%4%3%2%1@d>", "v%5%4%3%2%1@d > v%5%4%3%2@1 > v%5%4%3@2 > v%5%4@3 > v%5@4 > v@5"),
+            (
+                "<v%6%5%4%3%2%1@d>",
+                "v%6%5%4%3%2%1@d > v%6%5%4%3%2@1 > v%6%5%4%3@2 > v%6%5%4@3 > v%6%5@4 > v%6@5 > malformed",
+            ),
+            // Ordinary addresses hide nothing.
+            ("<joe.user+tag=x/y@d>", "joe.user+tag=x/y@d"),
+            ("<jos\u{e9}@d>", "jos\u{e9}@d"),
+        ] {
+            let shown = shown(argument).replace(".example", "");
+            assert_eq!(shown, expected, "{argument}");
+        }
     }
 }
