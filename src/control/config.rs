@@ -17,3 +17,12 @@ impl Default for Config {
         Self { socket: "/run/backstop/control.sock".into() }
     }
 }
+
+impl Config {
+    /// Where the socket is when the default can't be made: in the user's runtime directory.
+    #[must_use]
+    pub fn fallback() -> Option<PathBuf> {
+        let directory = std::env::var_os("XDG_RUNTIME_DIR").filter(|directory| !directory.is_empty())?;
+        Some(PathBuf::from(directory).join("backstop/control.sock"))
+    }
+}

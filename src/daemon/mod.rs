@@ -1,0 +1,188 @@
+//! The life of the process: configuration, log, build, listen, serve, drain.
+//!
+//! Decides nothing and parses nothing: it wires the parts. Failure: what can't be built or bound ends the start with
+//! one message; a core task that ends, ends the process with an error, so that the supervisor starts it anew.
+
+mod build;
+mod error;
+mod reload;
+mod requests;
+mod supervisor;
+mod welcome;
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    task::JoinSet,
+};
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+
+use crate::{
+    config::Loaded,
+    control::{self, Control, message::{Check, Checked}},
+    http::Http,
+    net::{Inherited, Listener},
+    telemetry,
+};
+
+use build::Parts;
+pub use error::Error;
+use reload::Reloader;
+use requests::Requests;
+
+/// Runs the server until it is told to stop. `path` is the configuration file as given, for reloads.
+///
+/// # Errors
+/// What prevented the start, or ended the process before its time.
+pub fn run(path: Option<PathBuf>, loaded: Loaded) -> Result<(), Error> {
+    telemetry::log::start(&loaded.config.log)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Error::Runtime)?;
+    let result = runtime.block_on(serve(path, loaded));
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    result
+}
+
+async fn serve(path: Option<PathBuf>, loaded: Loaded) -> Result<(), Error> {
+    info!(version = env!("CARGO_PKG_VERSION"), config = ?loaded.path(), "backstop starts");
+    let mut stop = signal(SignalKind::terminate()).map_err(Error::Runtime)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(Error::Runtime)?;
+    let mut hang_up = signal(SignalKind::hangup()).map_err(Error::Runtime)?;
+    let stopping = CancellationToken::new();
+    let mut core: JoinSet<(&'static str, Result<(), std::io::Error>)> = JoinSet::new();
+
+    let config = &loaded.config;
+    let parts = Parts::build(config).await?;
+    let mut inherited = Inherited::take().map_err(Error::Runtime)?;
+    let mut listening = Vec::new();
+    let mut listeners = Vec::new();
+    for endpoint in &config.listen {
+        for listener in Listener::bind(endpoint, &mut inherited).await? {
+            listening.push(listener.address().to_owned());
+            listeners.push(listener);
+        }
+    }
+    let http = match config.http.listen {
+        Some(address) => {
+            let bound = Http::bind(address).await.map_err(|error| Error::Http { address, error })?;
+            Some(bound)
+        }
+        None => None,
+    };
+    let control = bind_control(&config.control).await?;
+
+    core.spawn({
+        let (keeper, stopping) = (Arc::clone(&parts.keeper), stopping.clone());
+        async move {
+            keeper.run(stopping).await;
+            ("files", Ok(()))
+        }
+    });
+    for listener in listeners {
+        info!(address = listener.address(), "listening");
+        let server = Arc::clone(&parts.server);
+        core.spawn(async move { ("milter listener", server.accept(listener).await) });
+    }
+    if let Some(http) = http {
+        info!(address = format!("http://{}", http.address()), "listening");
+        let (views, stopping) = (parts.views(), stopping.clone());
+        core.spawn(async move { ("http", http.serve(views, stopping).await) });
+    }
+    welcome::print(&loaded, &parts);
+    let reloader = Arc::new(Reloader::new(path, loaded, Arc::clone(&parts)));
+    core.spawn({
+        let (reloader, stopping) = (Arc::clone(&reloader), stopping.clone());
+        async move {
+            reloader.follow_mta(stopping).await;
+            ("detection", Ok(()))
+        }
+    });
+    if let Some(control) = control {
+        info!(address = format!("unix:{}", control.path().display()), "listening");
+        let requests = Requests::new(Arc::clone(&parts), Arc::clone(&reloader), listening);
+        let stopping = stopping.clone();
+        core.spawn(async move { ("control socket", control.serve(requests, stopping).await) });
+    }
+    supervisor::ready();
+
+    let ended = loop {
+        tokio::select! {
+            _ = stop.recv() => break Ok("SIGTERM"),
+            _ = interrupt.recv() => break Ok("SIGINT"),
+            _ = hang_up.recv() => {
+                supervisor::reloading();
+                reloader.reload(false).await;
+                supervisor::ready();
+            }
+            Some(ended) = core.join_next() => break Err(ended),
+        }
+    };
+    supervisor::stopping();
+    match ended {
+        Ok(signal) => {
+            info!(signal, "stopping: no new connections, messages under way may finish");
+            let cut = parts.server.drain(DRAIN).await;
+            if cut > 0 {
+                warn!(sessions = cut, "sessions were cut when the drain time was over");
+            }
+            stopping.cancel();
+            while core.join_next().await.is_some() {}
+            info!("stopped");
+            Ok(())
+        }
+        Err(ended) => {
+            let (part, result) = ended.map_err(|_| Error::Part("a core task (it panicked)"))?;
+            error!(part, error = ?result.err(), "a part that must always run has ended");
+            Err(Error::Part(part))
+        }
+    }
+}
+
+/// The decision about one recipient from the configuration alone.
+///
+/// # Errors
+/// What would prevent the start.
+pub fn check_offline(loaded: &Loaded, check: &Check) -> Result<Checked, Error> {
+    offline(async {
+        let parts = Parts::build(&loaded.config).await?;
+        Ok(control::check(&parts.server.snapshot(), check).await)
+    })
+}
+
+/// Builds everything as for a start, without listening; gives what is worth noticing.
+///
+/// # Errors
+/// What would prevent the start.
+pub fn check_build(loaded: &Loaded) -> Result<Vec<String>, Error> {
+    offline(async { Ok(Parts::build(&loaded.config).await?.notices()) })
+}
+
+fn offline<T>(work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Error::Runtime)?;
+    let result = runtime.block_on(work);
+    runtime.shutdown_background();
+    result
+}
+
+/// The control socket, or one warning: where `/run` can't be written, the user's runtime directory serves.
+async fn bind_control(config: &control::Config) -> Result<Option<Control>, Error> {
+    let error = match Control::bind(&config.socket).await {
+        Ok(control) => return Ok(Some(control)),
+        Err(error) => error,
+    };
+    if config.socket != control::Config::default().socket {
+        return Err(error.into());
+    }
+    if let Some(fallback) = control::Config::fallback()
+        && let Ok(control) = Control::bind(&fallback).await
+    {
+        warn!(%error, instead = %control.path().display(), "the control socket is elsewhere");
+        return Ok(Some(control));
+    }
+    warn!(%error, "no control socket: status, reload and check need --offline or a restart");
+    Ok(None)
+}
+
+/// How long messages under way may take to finish after SIGTERM; systemd waits 90 s.
+const DRAIN: Duration = Duration::from_secs(30);
