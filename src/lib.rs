@@ -2,6 +2,7 @@
 
 pub mod address;
 pub mod client;
+pub mod detect;
 pub mod net;
 pub mod policy;
 pub mod telemetry;

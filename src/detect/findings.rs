@@ -1,0 +1,328 @@
+//! What was found: plain values, made by the parts that look and read by everyone else.
+
+use std::path::PathBuf;
+
+use ipnet::IpNet;
+
+/// Everything that was found on this host.
+#[derive(Debug, Clone, Default)]
+pub struct Findings {
+    /// The MTAs, one for each configuration (Postfix may have several).
+    pub mtas: Vec<Mta>,
+    /// The domains; one name can be here more than once, from several MTAs: then all entries count.
+    pub domains: Vec<FoundDomain>,
+    /// Where recipients can be listed or asked for; [`FoundDomain::sources`] points in here.
+    pub sources: Vec<Source>,
+    /// Clients that the MTA trusts.
+    pub networks: Vec<Found<IpNet>>,
+    /// The characters that begin a sub-address, as a set. Empty: the MTA knows none.
+    pub delimiters: String,
+    /// Local parts of the MTA's own probes, e.g. `double-bounce`: in no table, and never to be refused.
+    pub probes: Vec<String>,
+    /// Who asks which milters, and what it does when they are away.
+    pub milters: Vec<MilterUse>,
+    /// Configuration that the admin may want to fill in.
+    pub hints: Vec<Hint>,
+    /// What else an admin should know: programs that failed, several MTAs, a stale index.
+    pub notes: Vec<String>,
+    /// Every file whose change makes these findings stale. Some may not exist (yet).
+    pub watch: Vec<PathBuf>,
+}
+
+/// One MTA's configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Mta {
+    /// Postfix.
+    Postfix {
+        /// `mail_version`
+        version: String,
+        /// `config_directory`
+        config_directory: PathBuf,
+    },
+    /// Sendmail.
+    Sendmail {
+        /// As `sendmail -d0.1` prints it; `None` if the program would not run.
+        version: Option<String>,
+        /// sendmail.cf
+        cf: PathBuf,
+    },
+}
+
+/// A domain whose recipients the MTA answers for.
+#[derive(Debug, Clone)]
+pub struct FoundDomain {
+    /// Its name.
+    pub pattern: Pattern,
+    /// What the MTA does with its mail.
+    pub class: Class,
+    /// Where it was found.
+    pub evidence: Evidence,
+    /// Where its recipients are.
+    pub sources: Vec<SourceId>,
+    /// Whether entries without a domain (`joe`) count for it, as for the MTA's own domains.
+    pub bare: bool,
+    /// Why its recipients are not all known. Empty: every source the MTA consults can be seen whole.
+    pub partial: Vec<Partial>,
+}
+
+/// Which names a found domain covers. Lower case, A-labels, no trailing dot.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Pattern {
+    /// This name.
+    Name(String),
+    /// Every name below this one, but not itself.
+    Below(String),
+}
+
+/// What the MTA does with a domain's mail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Class {
+    /// Postfix `mydestination`, Sendmail `$=w`: system users and aliases.
+    Local,
+    /// Postfix `virtual_alias_domains`, Sendmail `{VirtHost}`: only aliases to other addresses.
+    VirtualAlias,
+    /// Postfix `virtual_mailbox_domains`: mailboxes that are no system users.
+    VirtualMailbox,
+    /// Postfix `relay_domains`, Sendmail `$=R`: handed to another server.
+    Relay,
+}
+
+/// Where something was found.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Evidence {
+    /// The parameter, class or file: `mydestination`, `$=w`.
+    pub what: String,
+    /// Its value.
+    pub value: String,
+    /// The file that says so, if known, and its line.
+    pub place: Option<(PathBuf, Option<usize>)>,
+}
+
+/// A value with its evidence.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found<T> {
+    /// What was found.
+    pub value: T,
+    /// Where.
+    pub evidence: Evidence,
+}
+
+/// An index into [`Findings::sources`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SourceId(pub usize);
+
+/// A place where recipients are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Source {
+    /// As the MTA names it: `hash:/etc/aliases`.
+    pub name: String,
+    /// Who names it.
+    pub evidence: Evidence,
+    /// How its recipients are had.
+    pub how: How,
+}
+
+/// How a source's recipients are had.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum How {
+    /// A program prints `key<TAB>value` lines: `postmap -s`, `makemap -u`.
+    Listed {
+        /// The program.
+        program: PathBuf,
+        /// Its arguments.
+        arguments: Vec<String>,
+    },
+    /// A cdb file, which `postmap` can't list: read by ourselves.
+    Cdb(PathBuf),
+    /// A text file of aliases(5).
+    Aliases(PathBuf),
+    /// A pcre_table(5).
+    Pcre(PathBuf),
+    /// A regexp_table(5).
+    Regexp(PathBuf),
+    /// A Dovecot passwd-file. Names without a domain count for the domain the file is for, or for any.
+    DovecotPasswd {
+        /// The file.
+        path: PathBuf,
+        /// The domain, if the path is made from it (`/etc/vmail/%d/passwd`).
+        domain: Option<String>,
+    },
+    /// The system's users, asked for one by one.
+    SystemUsers,
+    /// Every recipient exists (`static:`).
+    Everything,
+}
+
+/// Why the recipients of a domain are not all known.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, thiserror::Error)]
+pub enum Partial {
+    /// A table of a type that can be asked but not listed.
+    #[error("{parameter} names {map}, whose type can't be listed")]
+    Unlistable {
+        /// The parameter that names it.
+        parameter: String,
+        /// The table.
+        map: String,
+    },
+    /// A table that should be listable, but was not.
+    #[error("{parameter} names {map}, which could not be read: {error}")]
+    Unreadable {
+        /// The parameter that names it.
+        parameter: String,
+        /// The table.
+        map: String,
+        /// What happened.
+        error: String,
+    },
+    /// No table of recipients: the MTA takes everything.
+    #[error("{0} is empty, so the MTA accepts every recipient")]
+    NoTable(String),
+    /// A setting that gives unknown users a destiny of its own.
+    #[error("{parameter} = {value}: unknown users may be delivered elsewhere")]
+    Diverts {
+        /// The setting.
+        parameter: String,
+        /// Its value.
+        value: String,
+    },
+    /// The MTA does not check recipients, so its tables may not be complete.
+    #[error("{parameter} = {value}: the MTA itself does not check recipients, so its tables may not be complete")]
+    Unchecked {
+        /// The setting.
+        parameter: String,
+        /// Its value.
+        value: String,
+    },
+    /// A routing table has an entry for the domain.
+    #[error("{parameter} ({map}) has an entry for {key}")]
+    Routed {
+        /// The parameter or table that routes.
+        parameter: String,
+        /// The table.
+        map: String,
+        /// The entry.
+        key: String,
+    },
+    /// One service of master.cf sees other settings.
+    #[error("master.cf service {service} overrides {parameter} = {value}")]
+    Overridden {
+        /// `name/type`
+        service: String,
+        /// The setting.
+        parameter: String,
+        /// Its value there.
+        value: String,
+    },
+    /// It is not certain which class the domain has.
+    #[error("{parameter} may hold the domain too: {why}")]
+    Ambiguous {
+        /// The list that could not be seen whole.
+        parameter: String,
+        /// Why.
+        why: String,
+    },
+    /// The MTA rewrites this name to another.
+    #[error("{parameter} = {value}: the MTA rewrites this domain to another")]
+    Rewritten {
+        /// The setting.
+        parameter: String,
+        /// Its value.
+        value: String,
+    },
+    /// The MTA only hands the domain's mail on, and knows no recipients.
+    #[error("mail is only relayed ({0}); the recipients are known to another server")]
+    RelayedOnly(String),
+    /// An invented address of the domain did not end at the local mailer.
+    #[error("an invented recipient resolves to {0}, not to an unknown local user")]
+    Resolves(String),
+    /// The MTA could not be asked what it does with the domain.
+    #[error("{program} could not be asked: {error}")]
+    NotAsked {
+        /// The program.
+        program: String,
+        /// What happened.
+        error: String,
+    },
+}
+
+/// One service of an MTA and the milters it asks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MilterUse {
+    /// `smtpd_milters`, `non_smtpd_milters`, `master.cf smtp/inet`, `sendmail.cf`.
+    pub service: String,
+    /// The milters' addresses as the MTA writes them, in order. Empty: it asks none.
+    pub milters: Vec<String>,
+    /// What the MTA does when a milter is away: `tempfail`, `accept`, `F=T`.
+    pub when_away: String,
+}
+
+/// Configuration that the admin may want to fill in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hint {
+    /// Why.
+    pub why: String,
+    /// TOML for backstop.toml.
+    pub toml: String,
+}
+
+impl Findings {
+    /// Adds a source, or finds the one that is there already.
+    pub(super) fn source(&mut self, source: Source) -> SourceId {
+        let known = self.sources.iter().position(|known| known.how == source.how && known.name == source.name);
+        SourceId(known.unwrap_or_else(|| {
+            self.sources.push(source);
+            self.sources.len() - 1
+        }))
+    }
+
+    /// Puts lists in order and drops what is there twice.
+    pub(super) fn settle(&mut self) {
+        self.watch.sort();
+        self.watch.dedup();
+        for domain in &mut self.domains {
+            domain.sources.sort();
+            domain.sources.dedup();
+            let mut seen = std::collections::HashSet::new();
+            domain.partial.retain(|partial| seen.insert(partial.clone()));
+        }
+    }
+
+    /// The domains that cover `name` (lower case, no trailing dot).
+    pub fn covering<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a FoundDomain> + 'a {
+        self.domains.iter().filter(move |domain| domain.pattern.covers(name))
+    }
+}
+
+impl Pattern {
+    /// Whether it covers `name` (lower case, no trailing dot).
+    #[must_use]
+    pub fn covers(&self, name: &str) -> bool {
+        match self {
+            Self::Name(own) => own == name,
+            Self::Below(own) => name.strip_suffix(own.as_str()).is_some_and(|rest| rest.len() > 1 && rest.ends_with('.')),
+        }
+    }
+}
+
+impl std::fmt::Display for Pattern {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Name(name) => f.write_str(name),
+            Self::Below(name) => write!(f, ".{name}"),
+        }
+    }
+}
+
+impl std::fmt::Display for Evidence {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.what)?;
+        if !self.value.is_empty() {
+            write!(f, " = {}", self.value)?;
+        }
+        match &self.place {
+            Some((path, Some(line))) => write!(f, " ({}:{line})", path.display()),
+            Some((path, None)) => write!(f, " ({})", path.display()),
+            None => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,301 @@
+//! The four address classes (ADDRESS_CLASS_README): which domains each holds, which tables know its recipients, and what
+//! makes them partial.
+
+use std::collections::HashMap;
+
+use super::Postfix;
+use super::conf::split;
+use super::domains::{DomainList, unreadable};
+use super::maps::Map;
+use crate::detect::{Class, Evidence, FoundDomain, Hint, How, Partial, Pattern, SourceId, list};
+
+/// Tables of recipients: those that can be used, and why others can't.
+#[derive(Debug, Clone, Default)]
+struct Tables {
+    sources: Vec<SourceId>,
+    partial: Vec<Partial>,
+}
+
+/// What transport_maps says: for whom, or why that can't be seen.
+#[derive(Debug, Default)]
+struct Routes {
+    /// Lower-case keys without a local part, and the table of each.
+    keys: HashMap<String, String>,
+    everything: Vec<Partial>,
+}
+
+impl Postfix<'_> {
+    pub(super) async fn classes(&mut self) {
+        let mut common = self.tables(&COMMON);
+        common.partial.extend(self.unchecked());
+        common.partial.extend(self.overridden());
+        let routes = self.routes().await;
+        let below = split(self.conf.value("parent_domain_matches_subdomains")).contains(&"relay_domains");
+
+        // resolve(5) takes the first class that has the domain
+        let mut higher: Vec<(&str, DomainList)> = Vec::new();
+        for (class, parameter) in CLASSES {
+            let list = self.domain_list(parameter, class == Class::Relay && below).await;
+            let own = self.class_tables(class);
+            let names: Vec<String> = list.domains.iter().map(|(pattern, _)| base(pattern).to_owned()).collect();
+            let mut ambiguous: Vec<(String, Partial)> = Vec::new();
+            for (parameter, list) in &higher {
+                ambiguous.extend(self.ambiguous(parameter, list, &names).await);
+            }
+            for (pattern, evidence) in &list.domains {
+                if higher.iter().any(|(_, higher)| higher.domains.iter().any(|(other, _)| other == pattern)) {
+                    continue;
+                }
+                let name = base(pattern).to_owned();
+                let mut domain = FoundDomain {
+                    bare: class == Class::Local || name == self.conf.value("myorigin").to_lowercase(),
+                    pattern: pattern.clone(),
+                    class,
+                    evidence: evidence.clone(),
+                    sources: common.sources.iter().chain(&own.sources).copied().collect(),
+                    partial: common.partial.iter().chain(&own.partial).chain(&list.partial).cloned().collect(),
+                };
+                domain.partial.extend(ambiguous.iter().filter(|(key, _)| *key == name).map(|(_, why)| why.clone()));
+                domain.partial.extend(routes.of(pattern));
+                domain.partial.extend(self.rewritten(&name));
+                self.findings.domains.push(domain);
+            }
+            for (table, partial) in &list.unseen {
+                self.findings.notes.push(format!("{parameter}: the domains in {table} are not known: {partial}"));
+            }
+            higher.push((parameter, list));
+        }
+        self.hints(&routes);
+    }
+
+    /// The tables that know the recipients of a class, and the settings that divert its unknown users.
+    fn class_tables(&mut self, class: Class) -> Tables {
+        let parameter = match class {
+            Class::Local => "local_recipient_maps",
+            Class::VirtualAlias => "virtual_alias_maps",
+            Class::VirtualMailbox => "virtual_mailbox_maps",
+            Class::Relay => "relay_recipient_maps",
+        };
+        // local(8) looks into alias_maps whatever local_recipient_maps says
+        let mut tables =
+            if class == Class::Local { self.tables(&[parameter, "alias_maps"]) } else { self.tables(&[parameter]) };
+        if self.conf.value(parameter).is_empty() {
+            tables.partial.push(Partial::NoTable(parameter.to_owned()));
+        }
+        if class == Class::Local {
+            tables.partial.extend(self.local_diverts());
+        }
+        tables
+    }
+
+    fn local_diverts(&self) -> Vec<Partial> {
+        let set = DIVERTS.into_iter().filter(|parameter| !self.conf.value(parameter).is_empty());
+        let mut diverts: Vec<Partial> = set.map(|parameter| self.diverts(parameter)).collect();
+        let transport = self.conf.value("local_transport").split(':').next().unwrap_or_default();
+        let agent = self.services.iter().find(|service| service.name == "local/unix");
+        if transport != "local" || agent.is_some_and(|service| service.command != "local") {
+            diverts.push(self.diverts("local_transport"));
+        }
+        diverts
+    }
+
+    fn diverts(&self, parameter: &str) -> Partial {
+        Partial::Diverts { parameter: parameter.to_owned(), value: self.conf.value(parameter).to_owned() }
+    }
+
+    /// The sources that `parameters` name.
+    fn tables(&mut self, parameters: &[&str]) -> Tables {
+        let mut tables = Tables::default();
+        for parameter in parameters {
+            let value = self.conf.value(parameter).to_owned();
+            let evidence = self.evidence(parameter);
+            for map in Map::list(&value) {
+                self.watch(&map);
+                match map.how(parameter, &self.tools) {
+                    _ if map.never_matches() => {}
+                    Ok(how) => tables.sources.push(self.findings.source(map.source(parameter, how, &evidence))),
+                    Err(partial) => tables.partial.push(partial),
+                }
+            }
+        }
+        tables
+    }
+
+    fn unchecked(&self) -> Option<Partial> {
+        let parameter = "smtpd_reject_unlisted_recipient";
+        let unchecked = || Partial::Unchecked { parameter: parameter.to_owned(), value: self.conf.value(parameter).to_owned() };
+        (!self.conf.flag(parameter, true)).then(unchecked)
+    }
+
+    /// Services that see other settings than main.cf's. An smtpd that asks no milter does not ask us.
+    fn overridden(&self) -> Vec<Partial> {
+        let mut partial = Vec::new();
+        for service in &self.services {
+            let options = service.over("receive_override_options").unwrap_or_default();
+            let asks = service.over("smtpd_milters") != Some("") && !split(options).contains(&"no_milters");
+            let counts = match service.command.as_str() {
+                "smtpd" => asks,
+                "trivial-rewrite" | "cleanup" | "local" => true,
+                _ => false,
+            };
+            for (parameter, value) in &service.overrides {
+                let matters = match parameter.as_str() {
+                    "receive_override_options" => split(value).contains(&"no_unknown_recipient_checks"),
+                    name => DECIDES.contains(&name) && value != self.conf.value(name),
+                };
+                if counts && matters {
+                    let (service, parameter, value) = (service.name.clone(), parameter.clone(), value.clone());
+                    partial.push(Partial::Overridden { service, parameter, value });
+                }
+            }
+        }
+        partial
+    }
+
+    /// `joe@localhost` becomes `joe@localhost.$mydomain` before the tables are asked (append_dot_mydomain).
+    fn rewritten(&self, name: &str) -> Option<Partial> {
+        let parameter = "append_dot_mydomain";
+        let rewritten = !name.contains('.') && self.conf.flag(parameter, true);
+        rewritten.then(|| Partial::Rewritten { parameter: parameter.to_owned(), value: "yes".to_owned() })
+    }
+
+    async fn routes(&mut self) -> Routes {
+        let parameter = "transport_maps";
+        let mut routes = Routes::default();
+        let value = self.conf.value(parameter).to_owned();
+        let evidence = self.evidence(parameter);
+        for map in Map::list(&value) {
+            self.watch(&map);
+            let how = map.how(parameter, &self.tools);
+            if let Ok(How::Pcre(_) | How::Regexp(_) | How::Everything | How::SystemUsers) = how {
+                routes.everything.push(Partial::Routed {
+                    parameter: parameter.to_owned(),
+                    map: map.whole.to_owned(),
+                    key: "any domain".to_owned(),
+                });
+                continue;
+            }
+            let entries = match how {
+                _ if map.never_matches() => continue,
+                Ok(how) => list(self.options, &map.source(parameter, how, &evidence)).await,
+                Err(partial) => {
+                    routes.everything.push(partial);
+                    continue;
+                }
+            };
+            match entries {
+                Ok(entries) => {
+                    let keys = entries.iter().map(|entry| entry.key.rsplit('@').next().unwrap_or_default().to_lowercase());
+                    routes.keys.extend(keys.map(|key| (key, map.whole.to_owned())));
+                }
+                Err(error) => routes.everything.push(unreadable(parameter, map.whole, error.to_string())),
+            }
+        }
+        routes
+    }
+
+    /// Relayed domains whose recipients nobody here knows are where backscatter comes from.
+    fn hints(&mut self, routes: &Routes) {
+        let unknown = |domain: &&FoundDomain| {
+            matches!(domain.class, Class::Relay | Class::VirtualMailbox)
+                && domain.partial.iter().any(|partial| matches!(partial, Partial::NoTable(_)))
+        };
+        let mut names: Vec<&str> = self.findings.domains.iter().filter(unknown).map(|d| base(&d.pattern)).collect();
+        names.sort_unstable();
+        names.dedup();
+        if names.is_empty() {
+            return;
+        }
+        let routed = names.iter().any(|name| routes.keys.contains_key(*name));
+        let next_hop = if routed { "see transport_maps" } else { self.conf.value("relayhost") };
+        let hint = hint(&names, next_hop);
+        self.findings.hints.push(hint);
+    }
+}
+
+impl Routes {
+    /// What routes the domain, or may.
+    fn of(&self, pattern: &Pattern) -> Vec<Partial> {
+        let name = base(pattern);
+        let parents = name.match_indices('.').map(|(at, _)| &name[at + 1..]);
+        let mut keys: Vec<String> = vec!["*".to_owned(), name.to_owned(), format!(".{name}")];
+        keys.extend(parents.flat_map(|parent| [parent.to_owned(), format!(".{parent}")]));
+        let routed = |key: String| {
+            let map = self.keys.get(&key)?.clone();
+            Some(Partial::Routed { parameter: "transport_maps".to_owned(), map, key })
+        };
+        self.everything.iter().cloned().chain(keys.into_iter().filter_map(routed)).collect()
+    }
+}
+
+/// The blocks to fill in for domains whose recipients another server knows.
+fn hint(names: &[&str], next_hop: &str) -> Hint {
+    let list = names.iter().map(|name| format!("{name:?}")).collect::<Vec<_>>().join(", ");
+    let next_hop = if next_hop.is_empty() { String::new() } else { format!("   # Postfix: {next_hop}") };
+    Hint {
+        why: format!("Postfix takes every recipient of {}: no table of recipients", names.join(", ")),
+        toml: format!(
+            "# ask the server that the mail is handed to …\n\
+             [directory.inside.smtp]\n\
+             host = \"mail.example.com:25\"{next_hop}\n\
+             [directory.inside]\n\
+             domains = [{list}]\n\
+             \n\
+             # … or its directory\n\
+             [directory.corp.ldap]\n\
+             urls = [\"ldaps://dc1.example.com\"]\n\
+             schema = \"active-directory\"\n\
+             base = \"dc=example,dc=com\"\n\
+             bind_dn = \"cn=backstop,ou=service,dc=example,dc=com\"\n\
+             password_file = \"/etc/backstop/ldap.password\"\n\
+             [directory.corp]\n\
+             domains = [{list}]\n"
+        ),
+    }
+}
+
+fn base(pattern: &Pattern) -> &str {
+    let (Pattern::Name(name) | Pattern::Below(name)) = pattern;
+    name
+}
+
+/// Consulted for every recipient, whatever its class.
+const COMMON: [&str; 3] = ["canonical_maps", "recipient_canonical_maps", "virtual_alias_maps"];
+
+/// In the order in which resolve(5) tries them.
+const CLASSES: [(Class, &str); 4] = [
+    (Class::Local, "mydestination"),
+    (Class::VirtualAlias, "virtual_alias_domains"),
+    (Class::VirtualMailbox, "virtual_mailbox_domains"),
+    (Class::Relay, "relay_domains"),
+];
+
+/// Settings that give unknown local users a destiny of their own (local(8)).
+const DIVERTS: [&str; 5] =
+    ["luser_relay", "fallback_transport", "fallback_transport_maps", "mailbox_transport", "mailbox_transport_maps"];
+
+/// Settings whose override in master.cf changes who exists.
+const DECIDES: [&str; 22] = [
+    "alias_maps",
+    "append_dot_mydomain",
+    "canonical_maps",
+    "fallback_transport",
+    "fallback_transport_maps",
+    "local_recipient_maps",
+    "local_transport",
+    "luser_relay",
+    "mailbox_transport",
+    "mailbox_transport_maps",
+    "mydestination",
+    "myorigin",
+    "recipient_canonical_maps",
+    "recipient_delimiter",
+    "relay_domains",
+    "relay_recipient_maps",
+    "smtpd_reject_unlisted_recipient",
+    "transport_maps",
+    "virtual_alias_domains",
+    "virtual_alias_maps",
+    "virtual_mailbox_domains",
+    "virtual_mailbox_maps",
+];

@@ -1,0 +1,140 @@
+//! Postfix: `postconf` tells the settings, `postmap` the tables.
+//!
+//! The model is what smtpd(8) does with a recipient (postconf(5), smtpd_reject_unlisted_recipient): it takes one that is
+//! in `canonical_maps`, `recipient_canonical_maps` or `virtual_alias_maps`, or in the table of its domain's class, and
+//! refuses all others. So a domain is whole only while that check is on, and every one of these tables can be listed.
+
+mod classes;
+mod conf;
+mod domains;
+mod maps;
+mod milters;
+mod networks;
+
+use std::path::{Path, PathBuf};
+
+use conf::{Conf, Service, line_of};
+use maps::{Map, Tools};
+
+use super::command::{CommandError, program, run};
+use super::{Evidence, Findings, Mta, Options, Place};
+
+/// One configuration of Postfix while it is looked at.
+struct Postfix<'a> {
+    options: &'a Options,
+    findings: &'a mut Findings,
+    tools: Tools,
+    conf: Conf,
+    services: Vec<Service>,
+    /// The text of main.cf, for line numbers.
+    main_cf: String,
+}
+
+/// Looks for Postfix and adds what it finds.
+pub(super) async fn find(options: &Options, findings: &mut Findings) {
+    let directory = match &options.postfix {
+        Place::Skip => return,
+        Place::At(directory) => Some(directory.clone()),
+        Place::Usual => None,
+    };
+    let (Some(postconf), Some(postmap)) = (program(&POSTCONF), program(&POSTMAP)) else {
+        findings.notes.push("Postfix: postconf is not installed".to_owned());
+        return;
+    };
+    let first = match directory {
+        Some(directory) => Ok(directory),
+        None => run(options, &postconf, &["-hx", "config_directory"], b"").await.map(|text| text.trim().into()),
+    };
+    let more = match first {
+        Ok(directory) => find_in(options, findings, Tools { postconf: postconf.clone(), postmap: postmap.clone(), directory }).await,
+        Err(error) => Err(error),
+    };
+    let more = more.unwrap_or_else(|error| {
+        findings.notes.push(format!("Postfix: {error}"));
+        Vec::new()
+    });
+    for directory in more {
+        let tools = Tools { postconf: postconf.clone(), postmap: postmap.clone(), directory };
+        let place = tools.directory.clone();
+        if let Err(error) = find_in(options, findings, tools).await {
+            findings.notes.push(format!("Postfix instance {}: {error}", place.display()));
+        }
+    }
+}
+
+/// Looks at one configuration directory; returns the directories of further instances.
+async fn find_in(options: &Options, findings: &mut Findings, tools: Tools) -> Result<Vec<PathBuf>, CommandError> {
+    let ask = async |flag: &str| {
+        let mut arguments = tools.config();
+        arguments.push(flag.to_owned());
+        run(options, &tools.postconf, &arguments, b"").await
+    };
+    let conf = Conf::parse(&ask("-x").await?);
+    let services = Service::parse(&ask("-M").await?, &ask("-Px").await?);
+    let main = tools.directory.join("main.cf");
+    findings.watch.extend([main.clone(), tools.directory.join("master.cf")]);
+    let main_cf = tokio::fs::read_to_string(&main).await.unwrap_or_default();
+    findings.mtas.push(Mta::Postfix {
+        version: conf.value("mail_version").to_owned(),
+        config_directory: tools.directory.clone(),
+    });
+    let more = conf::split(conf.value("multi_instance_directories")).into_iter().map(PathBuf::from).collect();
+    let mut postfix = Postfix { options, findings, tools, conf, services, main_cf };
+    postfix.look().await;
+    Ok(more)
+}
+
+impl Postfix<'_> {
+    async fn look(&mut self) {
+        self.delimiters_and_probes();
+        self.milters();
+        self.networks().await;
+        self.classes().await;
+    }
+
+    fn delimiters_and_probes(&mut self) {
+        for c in self.conf.value("recipient_delimiter").chars() {
+            if !self.findings.delimiters.contains(c) {
+                self.findings.delimiters.push(c);
+            }
+        }
+        for parameter in ["double_bounce_sender", "address_verify_sender"] {
+            let value = self.conf.value(parameter);
+            let local = value.split('@').next().unwrap_or_default().to_lowercase();
+            if !local.is_empty() && !self.findings.probes.contains(&local) {
+                self.findings.probes.push(local);
+            }
+        }
+    }
+
+    /// The evidence for what `parameter` says.
+    fn evidence(&self, parameter: &str) -> Evidence {
+        let line = line_of(&self.main_cf, parameter);
+        Evidence {
+            what: parameter.to_owned(),
+            value: self.conf.value(parameter).to_owned(),
+            place: line.map(|line| (self.tools.directory.join("main.cf"), Some(line))),
+        }
+    }
+
+    fn watch(&mut self, map: &Map<'_>) {
+        self.findings.watch.extend(map.files());
+        let text = map.text();
+        for (text, index) in text.iter().flat_map(|text| map.files().into_iter().map(move |index| (text, index))) {
+            if newer(text, &index) {
+                let note = format!("{} is newer than {}: run postmap or newaliases", text.display(), index.display());
+                if !self.findings.notes.contains(&note) {
+                    self.findings.notes.push(note);
+                }
+            }
+        }
+    }
+}
+
+fn newer(text: &Path, index: &Path) -> bool {
+    let time = |path: &Path| path.metadata().and_then(|meta| meta.modified()).ok();
+    time(text).zip(time(index)).is_some_and(|(text, index)| text > index)
+}
+
+const POSTCONF: [&str; 3] = ["/usr/sbin/postconf", "/usr/local/sbin/postconf", "/opt/local/sbin/postconf"];
+const POSTMAP: [&str; 3] = ["/usr/sbin/postmap", "/usr/local/sbin/postmap", "/opt/local/sbin/postmap"];
