@@ -8,11 +8,14 @@
 #[error("not a cdb file: {0}")]
 pub struct CdbError(&'static str);
 
+/// A key with its data.
+pub(super) type Record<'a> = (&'a [u8], &'a [u8]);
+
 /// The records as (key, data), in the file's order.
 ///
 /// # Errors
 /// When lengths or positions point outside of the file.
-pub(super) fn records(file: &[u8]) -> Result<Vec<(&[u8], &[u8])>, CdbError> {
+pub(super) fn records(file: &[u8]) -> Result<Vec<Record<'_>>, CdbError> {
     let tables = (0..256).map(|table| word(file, table * 8)).collect::<Option<Vec<usize>>>();
     let end = tables.ok_or(CdbError("shorter than its header"))?.into_iter().min().unwrap_or(HEADER);
     if end < HEADER || end > file.len() {

@@ -128,7 +128,8 @@ mod tests {
         assert!(matches!(missing, Err(CommandError::Missing(_))), "{missing:?}");
         let failed = run(&plain, Path::new("/bin/sh"), &["-c", "echo why >&2; exit 3"], b"").await;
         assert_eq!(failed.unwrap_err().to_string(), "/bin/sh failed: why");
-        let long = run(&plain, Path::new("/bin/sh"), &["-c", "while :; do echo aaaaaaaaaaaa; done"], b"").await;
+        let long =
+            run(&plain, Path::new("/bin/sh"), &["-c", "while :; do echo aaaaaaaaaaaa; done"], b"").await;
         assert!(matches!(long, Err(CommandError::TooLong(..))), "{long:?}");
         let slow = options(Duration::from_millis(50), 1000);
         let slow = run(&slow, Path::new("/bin/sleep"), &["60"], b"").await;

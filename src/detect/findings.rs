@@ -186,7 +186,9 @@ pub enum Partial {
         value: String,
     },
     /// The MTA does not check recipients, so its tables may not be complete.
-    #[error("{parameter} = {value}: the MTA itself does not check recipients, so its tables may not be complete")]
+    #[error(
+        "{parameter} = {value}: the MTA itself does not check recipients, so its tables may not be complete"
+    )]
     Unchecked {
         /// The setting.
         parameter: String,
@@ -268,7 +270,8 @@ pub struct Hint {
 impl Findings {
     /// Adds a source, or finds the one that is there already.
     pub(super) fn source(&mut self, source: Source) -> SourceId {
-        let known = self.sources.iter().position(|known| known.how == source.how && known.name == source.name);
+        let known =
+            self.sources.iter().position(|known| known.how == source.how && known.name == source.name);
         SourceId(known.unwrap_or_else(|| {
             self.sources.push(source);
             self.sources.len() - 1
@@ -299,7 +302,9 @@ impl Pattern {
     pub fn covers(&self, name: &str) -> bool {
         match self {
             Self::Name(own) => own == name,
-            Self::Below(own) => name.strip_suffix(own.as_str()).is_some_and(|rest| rest.len() > 1 && rest.ends_with('.')),
+            Self::Below(own) => {
+                name.strip_suffix(own.as_str()).is_some_and(|rest| rest.len() > 1 && rest.ends_with('.'))
+            }
         }
     }
 }

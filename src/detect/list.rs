@@ -49,14 +49,19 @@ fn parse(text: &str) -> Vec<Entry> {
         let (key, value) = line.split_once('\t').unwrap_or((line, ""));
         Entry { key: key.to_owned(), value: value.trim_start().to_owned() }
     };
-    text.lines().filter(|line| !line.is_empty()).map(entry).filter(|entry| !MARKS.contains(&&*entry.key)).collect()
+    text.lines()
+        .filter(|line| !line.is_empty())
+        .map(entry)
+        .filter(|entry| !MARKS.contains(&&*entry.key))
+        .collect()
 }
 
 async fn read_cdb(path: &Path) -> Result<Vec<Entry>, ListError> {
     let bytes = tokio::fs::read(path).await.map_err(|error| ListError::File(path.to_owned(), error))?;
     let records = cdb::records(&bytes).map_err(|error| ListError::Cdb(path.to_owned(), error))?;
     // Postfix ends keys and values with a NUL in some table types
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes.strip_suffix(b"\0").unwrap_or(bytes)).into_owned();
+    let text =
+        |bytes: &[u8]| String::from_utf8_lossy(bytes.strip_suffix(b"\0").unwrap_or(bytes)).into_owned();
     Ok(records.into_iter().map(|(key, data)| Entry { key: text(key), value: text(data) }).collect())
 }
 
@@ -71,7 +76,8 @@ mod tests {
     fn output_of_postmap() {
         // captured from `postmap -s hash:` on a database made by postalias, Postfix 3.7.11
         let text = "@\t@\nYP_LAST_MODIFIED\t1795299902\nYP_MASTER_NAME\tvm\nfoo+bar\tz\nowner-list\tx, y\n\"a b\"@a.test\tq\n";
-        let keys: Vec<(String, String)> = parse(text).into_iter().map(|entry| (entry.key, entry.value)).collect();
+        let keys: Vec<(String, String)> =
+            parse(text).into_iter().map(|entry| (entry.key, entry.value)).collect();
         let expected = [("foo+bar", "z"), ("owner-list", "x, y"), ("\"a b\"@a.test", "q")];
         assert_eq!(keys, expected.map(|(key, value)| (key.to_owned(), value.to_owned())));
     }

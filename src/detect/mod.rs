@@ -23,7 +23,8 @@ use std::time::Duration;
 
 pub use command::CommandError;
 pub use findings::{
-    Class, Evidence, Findings, Found, FoundDomain, Hint, How, MilterUse, Mta, Partial, Pattern, Source, SourceId,
+    Class, Evidence, Findings, Found, FoundDomain, Hint, How, MilterUse, Mta, Partial, Pattern, Source,
+    SourceId,
 };
 pub use lines::{main_cf_lines, sendmail_mc_lines};
 pub use list::{Entry, ListError, list};
@@ -76,7 +77,9 @@ pub async fn find(options: &Options) -> Findings {
     sendmail::find(options, &mut findings).await;
     dovecot::find(options, &mut findings).await;
     if findings.mtas.is_empty() {
-        findings.notes.push("no Postfix and no Sendmail found on this host: no domains are known from it".to_owned());
+        findings
+            .notes
+            .push("no Postfix and no Sendmail found on this host: no domains are known from it".to_owned());
     }
     if findings.mtas.len() > 1 {
         findings.notes.push(

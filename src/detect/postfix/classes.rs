@@ -7,7 +7,7 @@ use super::Postfix;
 use super::conf::split;
 use super::domains::{DomainList, unreadable};
 use super::maps::Map;
-use crate::detect::{Class, Evidence, FoundDomain, Hint, How, Partial, Pattern, SourceId, list};
+use crate::detect::{Class, FoundDomain, Hint, How, Partial, Pattern, SourceId, list};
 
 /// Tables of recipients: those that can be used, and why others can't.
 #[derive(Debug, Clone, Default)]
@@ -37,7 +37,8 @@ impl Postfix<'_> {
         for (class, parameter) in CLASSES {
             let list = self.domain_list(parameter, class == Class::Relay && below).await;
             let own = self.class_tables(class);
-            let names: Vec<String> = list.domains.iter().map(|(pattern, _)| base(pattern).to_owned()).collect();
+            let names: Vec<String> =
+                list.domains.iter().map(|(pattern, _)| base(pattern).to_owned()).collect();
             let mut ambiguous: Vec<(String, Partial)> = Vec::new();
             for (parameter, list) in &higher {
                 ambiguous.extend(self.ambiguous(parameter, list, &names).await);
@@ -53,15 +54,25 @@ impl Postfix<'_> {
                     class,
                     evidence: evidence.clone(),
                     sources: common.sources.iter().chain(&own.sources).copied().collect(),
-                    partial: common.partial.iter().chain(&own.partial).chain(&list.partial).cloned().collect(),
+                    partial: common
+                        .partial
+                        .iter()
+                        .chain(&own.partial)
+                        .chain(&list.partial)
+                        .cloned()
+                        .collect(),
                 };
-                domain.partial.extend(ambiguous.iter().filter(|(key, _)| *key == name).map(|(_, why)| why.clone()));
+                domain
+                    .partial
+                    .extend(ambiguous.iter().filter(|(key, _)| *key == name).map(|(_, why)| why.clone()));
                 domain.partial.extend(routes.of(pattern));
                 domain.partial.extend(self.rewritten(&name));
                 self.findings.domains.push(domain);
             }
             for (table, partial) in &list.unseen {
-                self.findings.notes.push(format!("{parameter}: the domains in {table} are not known: {partial}"));
+                self.findings
+                    .notes
+                    .push(format!("{parameter}: the domains in {table} are not known: {partial}"));
             }
             higher.push((parameter, list));
         }
@@ -77,8 +88,11 @@ impl Postfix<'_> {
             Class::Relay => "relay_recipient_maps",
         };
         // local(8) looks into alias_maps whatever local_recipient_maps says
-        let mut tables =
-            if class == Class::Local { self.tables(&[parameter, "alias_maps"]) } else { self.tables(&[parameter]) };
+        let mut tables = if class == Class::Local {
+            self.tables(&[parameter, "alias_maps"])
+        } else {
+            self.tables(&[parameter])
+        };
         if self.conf.value(parameter).is_empty() {
             tables.partial.push(Partial::NoTable(parameter.to_owned()));
         }
@@ -113,7 +127,9 @@ impl Postfix<'_> {
                 self.watch(&map);
                 match map.how(parameter, &self.tools) {
                     _ if map.never_matches() => {}
-                    Ok(how) => tables.sources.push(self.findings.source(map.source(parameter, how, &evidence))),
+                    Ok(how) => {
+                        tables.sources.push(self.findings.source(map.source(parameter, how, &evidence)));
+                    }
                     Err(partial) => tables.partial.push(partial),
                 }
             }
@@ -123,7 +139,10 @@ impl Postfix<'_> {
 
     fn unchecked(&self) -> Option<Partial> {
         let parameter = "smtpd_reject_unlisted_recipient";
-        let unchecked = || Partial::Unchecked { parameter: parameter.to_owned(), value: self.conf.value(parameter).to_owned() };
+        let unchecked = || Partial::Unchecked {
+            parameter: parameter.to_owned(),
+            value: self.conf.value(parameter).to_owned(),
+        };
         (!self.conf.flag(parameter, true)).then(unchecked)
     }
 
@@ -144,7 +163,8 @@ impl Postfix<'_> {
                     name => DECIDES.contains(&name) && value != self.conf.value(name),
                 };
                 if counts && matters {
-                    let (service, parameter, value) = (service.name.clone(), parameter.clone(), value.clone());
+                    let (service, parameter, value) =
+                        (service.name.clone(), parameter.clone(), value.clone());
                     partial.push(Partial::Overridden { service, parameter, value });
                 }
             }
@@ -185,7 +205,9 @@ impl Postfix<'_> {
             };
             match entries {
                 Ok(entries) => {
-                    let keys = entries.iter().map(|entry| entry.key.rsplit('@').next().unwrap_or_default().to_lowercase());
+                    let keys = entries
+                        .iter()
+                        .map(|entry| entry.key.rsplit('@').next().unwrap_or_default().to_lowercase());
                     routes.keys.extend(keys.map(|key| (key, map.whole.to_owned())));
                 }
                 Err(error) => routes.everything.push(unreadable(parameter, map.whole, error.to_string())),
@@ -200,15 +222,18 @@ impl Postfix<'_> {
             matches!(domain.class, Class::Relay | Class::VirtualMailbox)
                 && domain.partial.iter().any(|partial| matches!(partial, Partial::NoTable(_)))
         };
-        let mut names: Vec<&str> = self.findings.domains.iter().filter(unknown).map(|d| base(&d.pattern)).collect();
-        names.sort_unstable();
-        names.dedup();
+        let unknown: Vec<&FoundDomain> = self.findings.domains.iter().filter(unknown).collect();
+        let names: Vec<String> = unknown.iter().map(|domain| domain.pattern.to_string()).collect();
         if names.is_empty() {
             return;
         }
-        let routed = names.iter().any(|name| routes.keys.contains_key(*name));
+        let routed = unknown.iter().any(|domain| routes.keys.contains_key(base(&domain.pattern)));
         let next_hop = if routed { "see transport_maps" } else { self.conf.value("relayhost") };
-        let hint = hint(&names, next_hop);
+        let hint = Hint::relayed(
+            "Postfix has no table of recipients for, and so takes every recipient of",
+            &names,
+            next_hop,
+        );
         self.findings.hints.push(hint);
     }
 }
@@ -225,32 +250,6 @@ impl Routes {
             Some(Partial::Routed { parameter: "transport_maps".to_owned(), map, key })
         };
         self.everything.iter().cloned().chain(keys.into_iter().filter_map(routed)).collect()
-    }
-}
-
-/// The blocks to fill in for domains whose recipients another server knows.
-fn hint(names: &[&str], next_hop: &str) -> Hint {
-    let list = names.iter().map(|name| format!("{name:?}")).collect::<Vec<_>>().join(", ");
-    let next_hop = if next_hop.is_empty() { String::new() } else { format!("   # Postfix: {next_hop}") };
-    Hint {
-        why: format!("Postfix takes every recipient of {}: no table of recipients", names.join(", ")),
-        toml: format!(
-            "# ask the server that the mail is handed to …\n\
-             [directory.inside.smtp]\n\
-             host = \"mail.example.com:25\"{next_hop}\n\
-             [directory.inside]\n\
-             domains = [{list}]\n\
-             \n\
-             # … or its directory\n\
-             [directory.corp.ldap]\n\
-             urls = [\"ldaps://dc1.example.com\"]\n\
-             schema = \"active-directory\"\n\
-             base = \"dc=example,dc=com\"\n\
-             bind_dn = \"cn=backstop,ou=service,dc=example,dc=com\"\n\
-             password_file = \"/etc/backstop/ldap.password\"\n\
-             [directory.corp]\n\
-             domains = [{list}]\n"
-        ),
     }
 }
 
@@ -271,8 +270,13 @@ const CLASSES: [(Class, &str); 4] = [
 ];
 
 /// Settings that give unknown local users a destiny of their own (local(8)).
-const DIVERTS: [&str; 5] =
-    ["luser_relay", "fallback_transport", "fallback_transport_maps", "mailbox_transport", "mailbox_transport_maps"];
+const DIVERTS: [&str; 5] = [
+    "luser_relay",
+    "fallback_transport",
+    "fallback_transport_maps",
+    "mailbox_transport",
+    "mailbox_transport_maps",
+];
 
 /// Settings whose override in master.cf changes who exists.
 const DECIDES: [&str; 22] = [

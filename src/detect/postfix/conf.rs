@@ -97,7 +97,8 @@ mod tests {
 
     #[test]
     fn postconf_output() {
-        let conf = Conf::parse("mydestination = mx.a.test, a.test\nrelay_domains =\nsoft_bounce = no\nx = a = b\n");
+        let conf =
+            Conf::parse("mydestination = mx.a.test, a.test\nrelay_domains =\nsoft_bounce = no\nx = a = b\n");
         assert_eq!(conf.value("mydestination"), "mx.a.test, a.test");
         assert_eq!(conf.value("relay_domains"), "");
         assert_eq!(conf.value("x"), "a = b");

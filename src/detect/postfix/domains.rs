@@ -61,10 +61,11 @@ impl Postfix<'_> {
         match names {
             Ok(names) => {
                 let kept = names.iter().filter_map(|name| pattern(name));
-                let kept = kept.filter(|(name, _)| !excluded.contains(name)).flat_map(|(name, only_below)| {
-                    let own = (!only_below).then(|| Pattern::Name(name.clone()));
-                    own.into_iter().chain((only_below || below).then_some(Pattern::Below(name)))
-                });
+                let kept =
+                    kept.filter(|(name, _)| !excluded.contains(name)).flat_map(|(name, only_below)| {
+                        let own = (!only_below).then(|| Pattern::Name(name.clone()));
+                        own.into_iter().chain((only_below || below).then_some(Pattern::Below(name)))
+                    });
                 found.domains.extend(kept.map(|pattern| (pattern, evidence.clone())));
             }
             Err(partial) => found.unseen.push((word.to_owned(), partial)),
@@ -72,7 +73,12 @@ impl Postfix<'_> {
     }
 
     /// The keys of a table that may be domains: with a dot, and no `@`.
-    async fn table_names(&mut self, parameter: &str, word: &str, evidence: &Evidence) -> Result<Vec<String>, Partial> {
+    async fn table_names(
+        &mut self,
+        parameter: &str,
+        word: &str,
+        evidence: &Evidence,
+    ) -> Result<Vec<String>, Partial> {
         let map = Map::parse(word);
         self.watch(&map);
         let how = map.how(parameter, &self.tools)?;
@@ -96,7 +102,12 @@ impl Postfix<'_> {
     }
 
     /// Which of `names` the unseen tables of a list of a higher class hold. A table that can't be asked may hold any.
-    pub(super) async fn ambiguous(&self, parameter: &str, list: &DomainList, names: &[String]) -> Vec<(String, Partial)> {
+    pub(super) async fn ambiguous(
+        &self,
+        parameter: &str,
+        list: &DomainList,
+        names: &[String],
+    ) -> Vec<(String, Partial)> {
         let mut ambiguous = Vec::new();
         let input = names.join("\n");
         for (map, partial) in &list.unseen {

@@ -32,7 +32,8 @@ impl<'a> Map<'a> {
 
     /// How its entries are had; [`Partial`] where they can't be.
     pub(super) fn how(&self, parameter: &str, tools: &Tools) -> Result<How, Partial> {
-        let unlistable = || Partial::Unlistable { parameter: parameter.to_owned(), map: self.whole.to_owned() };
+        let unlistable =
+            || Partial::Unlistable { parameter: parameter.to_owned(), map: self.whole.to_owned() };
         let path = || {
             let path = PathBuf::from(self.name);
             if path.is_absolute() { Ok(path) } else { Err(unlistable()) }
@@ -135,11 +136,29 @@ mod tests {
         assert_eq!(how("static:all"), Ok(How::Everything));
         assert_eq!(how("proxy:unix:passwd.byname"), Ok(How::SystemUsers));
         for unlistable in [
-            "ldap:/a", "mysql:/a", "pgsql:/a", "sqlite:/a", "nis:mail.aliases", "tcp:localhost:10002", "netinfo:/x",
-            "socketmap:inet:h:1:x", "memcache:/a", "unionmap:{hash:/a}", "pipemap:{hash:/a}", "randmap:{a,b}",
-            "fail:x", "environ:", "unix:group.byname", "proxy:mysql:/a", "hash:relative", "pcre:{{/a/ b}}", "/a", "nope",
+            "ldap:/a",
+            "mysql:/a",
+            "pgsql:/a",
+            "sqlite:/a",
+            "nis:mail.aliases",
+            "tcp:localhost:10002",
+            "netinfo:/x",
+            "socketmap:inet:h:1:x",
+            "memcache:/a",
+            "unionmap:{hash:/a}",
+            "pipemap:{hash:/a}",
+            "randmap:{a,b}",
+            "fail:x",
+            "environ:",
+            "unix:group.byname",
+            "proxy:mysql:/a",
+            "hash:relative",
+            "pcre:{{/a/ b}}",
+            "/a",
+            "nope",
         ] {
-            let expected = Partial::Unlistable { parameter: "virtual_alias_maps".into(), map: unlistable.into() };
+            let expected =
+                Partial::Unlistable { parameter: "virtual_alias_maps".into(), map: unlistable.into() };
             assert_eq!(how(unlistable), Err(expected), "{unlistable}");
         }
     }

@@ -13,7 +13,8 @@ impl Postfix<'_> {
         }
         for service in self.services.iter().filter(|service| service.command == "smtpd") {
             let options = service.over("receive_override_options").unwrap_or_default();
-            let own = if split(options).contains(&"no_milters") { Some("") } else { service.over("smtpd_milters") };
+            let own =
+                if split(options).contains(&"no_milters") { Some("") } else { service.over("smtpd_milters") };
             let own_action = service.over("milter_default_action");
             if own.is_some() || own_action.is_some() {
                 let milters = own.unwrap_or_else(|| self.conf.value("smtpd_milters"));
@@ -50,7 +51,8 @@ mod tests {
         assert_eq!(plain.milters, ["inet:localhost:8890", "unix:/run/x"]);
         assert_eq!(plain.when_away, "tempfail");
         // MILTER_README, "Different settings for different milters"
-        let braces = used("x".into(), "{ inet:host:1, connect_timeout=10s, default_action=accept }", "tempfail");
+        let braces =
+            used("x".into(), "{ inet:host:1, connect_timeout=10s, default_action=accept }", "tempfail");
         assert_eq!((braces.milters, braces.when_away), (vec!["inet:host:1".to_owned()], "accept".to_owned()));
         assert!(used("x".into(), "", "tempfail").milters.is_empty());
     }

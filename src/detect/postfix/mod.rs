@@ -43,10 +43,19 @@ pub(super) async fn find(options: &Options, findings: &mut Findings) {
     };
     let first = match directory {
         Some(directory) => Ok(directory),
-        None => run(options, &postconf, &["-hx", "config_directory"], b"").await.map(|text| text.trim().into()),
+        None => {
+            run(options, &postconf, &["-hx", "config_directory"], b"").await.map(|text| text.trim().into())
+        }
     };
     let more = match first {
-        Ok(directory) => find_in(options, findings, Tools { postconf: postconf.clone(), postmap: postmap.clone(), directory }).await,
+        Ok(directory) => {
+            find_in(
+                options,
+                findings,
+                Tools { postconf: postconf.clone(), postmap: postmap.clone(), directory },
+            )
+            .await
+        }
         Err(error) => Err(error),
     };
     let more = more.unwrap_or_else(|error| {
@@ -63,7 +72,11 @@ pub(super) async fn find(options: &Options, findings: &mut Findings) {
 }
 
 /// Looks at one configuration directory; returns the directories of further instances.
-async fn find_in(options: &Options, findings: &mut Findings, tools: Tools) -> Result<Vec<PathBuf>, CommandError> {
+async fn find_in(
+    options: &Options,
+    findings: &mut Findings,
+    tools: Tools,
+) -> Result<Vec<PathBuf>, CommandError> {
     let ask = async |flag: &str| {
         let mut arguments = tools.config();
         arguments.push(flag.to_owned());
@@ -120,9 +133,15 @@ impl Postfix<'_> {
     fn watch(&mut self, map: &Map<'_>) {
         self.findings.watch.extend(map.files());
         let text = map.text();
-        for (text, index) in text.iter().flat_map(|text| map.files().into_iter().map(move |index| (text, index))) {
+        for (text, index) in
+            text.iter().flat_map(|text| map.files().into_iter().map(move |index| (text, index)))
+        {
             if newer(text, &index) {
-                let note = format!("{} is newer than {}: run postmap or newaliases", text.display(), index.display());
+                let note = format!(
+                    "{} is newer than {}: run postmap or newaliases",
+                    text.display(),
+                    index.display()
+                );
                 if !self.findings.notes.contains(&note) {
                     self.findings.notes.push(note);
                 }

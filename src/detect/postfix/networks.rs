@@ -22,7 +22,8 @@ impl Postfix<'_> {
             let evidence = Evidence { value: word.clone(), ..self.evidence(parameter) };
             match self.network_word(parameter, plain, &evidence).await {
                 Ok(found) if negated => excluded.extend(found),
-                Ok(found) => networks.extend(found.into_iter().map(|value| Found { value, evidence: evidence.clone() })),
+                Ok(found) => networks
+                    .extend(found.into_iter().map(|value| Found { value, evidence: evidence.clone() })),
                 Err(why) => {
                     self.findings.notes.push(format!("mynetworks: {word} is left out: {why}"));
                     if negated {
@@ -37,7 +38,12 @@ impl Postfix<'_> {
         self.findings.networks.extend(networks);
     }
 
-    async fn network_word(&mut self, parameter: &str, word: &str, evidence: &Evidence) -> Result<Vec<IpNet>, String> {
+    async fn network_word(
+        &mut self,
+        parameter: &str,
+        word: &str,
+        evidence: &Evidence,
+    ) -> Result<Vec<IpNet>, String> {
         if let Some(network) = network(word) {
             return Ok(vec![network]);
         }
