@@ -28,6 +28,7 @@ pub use findings::{
 };
 pub use lines::{main_cf_lines, sendmail_mc_lines};
 pub use list::{Entry, ListError, list};
+pub use sendmail::is_permanent_error;
 
 /// Where to look, and how long. The default is what a host's package sets up.
 #[derive(Debug, Clone)]
