@@ -1,5 +1,8 @@
 //! Backstop: a milter that refuses mail for unknown and suspended recipients while the client still waits.
 
 pub mod address;
+pub mod directory;
+pub mod files;
 pub mod policy;
+pub mod suspension;
 pub mod telemetry;
