@@ -59,7 +59,10 @@ impl Keeper {
     /// Reads every list again now, and takes what would be held back if `accept` says so. Blocks.
     pub fn reload(&self, accept: bool) -> Vec<(String, Outcome)> {
         let lists = self.inner().live();
-        lists.into_iter().map(|list| (list.spec().name.clone(), list.reload(accept, Instant::now()))).collect()
+        lists
+            .into_iter()
+            .map(|list| (list.spec().name.clone(), list.reload(accept, Instant::now())))
+            .collect()
     }
 
     /// Keeps the lists current until `stop`.
@@ -124,7 +127,9 @@ impl Inner {
             let hint = Arc::clone(hint);
             match notify::recommended_watcher(move |_| hint.notify_one()) {
                 Ok(watcher) => self.watcher = Some(watcher),
-                Err(error) => tracing::warn!(%error, "no hints about changed files, they are looked at every {POLL:?}"),
+                Err(error) => {
+                    tracing::warn!(%error, "no hints about changed files, they are looked at every {POLL:?}");
+                }
             }
         }
         let Some(watcher) = &mut self.watcher else { return };
@@ -139,7 +144,9 @@ impl Inner {
                     Ok(()) => {
                         self.directories.insert(directory);
                     }
-                    Err(error) => tracing::warn!(%error, "no hints about a directory, it is looked at every {POLL:?}"),
+                    Err(error) => {
+                        tracing::warn!(%error, "no hints about a directory, it is looked at every {POLL:?}");
+                    }
                 }
             }
         }

@@ -198,7 +198,8 @@ mod tests {
 
     #[test]
     fn the_limit_is_exact() {
-        for (length, cut) in [(LINE_LIMIT - 1, false), (LINE_LIMIT, false), (LINE_LIMIT + 1, true), (3 * LINE_LIMIT, true)]
+        for (length, cut) in
+            [(LINE_LIMIT - 1, false), (LINE_LIMIT, false), (LINE_LIMIT + 1, true), (3 * LINE_LIMIT, true)]
         {
             for end in ["\n", "\r\n", ""] {
                 let mut text = vec![b'x'; length];

@@ -200,9 +200,15 @@ mod tests {
     #[test]
     fn a_slip_is_not_another_format() {
         let path: Arc<Path> = Path::new("/x\n").into();
-        for (bad, good, fine) in
-            [(0, 0, true), (1, 0, true), (1, 4, true), (2, 4, false), (2, 18, true), (3, 18, false), (100, 900, true)]
-        {
+        for (bad, good, fine) in [
+            (0, 0, true),
+            (1, 0, true),
+            (1, 4, true),
+            (2, 4, false),
+            (2, 18, true),
+            (3, 18, false),
+            (100, 900, true),
+        ] {
             let mut faults = Faults::default();
             for line in 0..bad {
                 faults.note(&path, line, &"no\u{1b}");

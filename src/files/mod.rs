@@ -17,6 +17,7 @@ mod metrics;
 mod settle;
 mod stamp;
 mod watched;
+mod words;
 
 pub use judge::Held;
 pub use keeper::Keeper;
@@ -25,3 +26,4 @@ pub use loaded::{Fault, Faults, FileError, LoadError, Loaded, Text};
 pub use metrics::Metrics;
 pub use settle::QUIET;
 pub use watched::{OpenError, Outcome, Spec, Status, Watched};
+pub use words::{Unbalanced, first_word, trim};

@@ -80,7 +80,10 @@ mod tests {
     fn a_file_that_keeps_growing_is_not_read() {
         let (mut settle, start) = (Settle::default(), Instant::now());
         for step in 0..100 {
-            assert_eq!(settle.observe(&[Stamp::sample(u64::from(step))], start + TICK * step), Next::Wait(QUIET));
+            assert_eq!(
+                settle.observe(&[Stamp::sample(u64::from(step))], start + TICK * step),
+                Next::Wait(QUIET)
+            );
         }
         assert_eq!(settle.observe(&[Stamp::sample(99)], start + TICK * 99 + QUIET), Next::Read);
     }

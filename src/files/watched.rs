@@ -246,7 +246,8 @@ impl<T> Shared<T> {
     /// Reads and judges the files, whatever was seen of them before.
     fn read(&self, settle: &mut Settle, accept: bool, now: Instant) -> Outcome {
         let seen = self.stamps();
-        let opened: Result<Vec<Text>, LoadError> = self.spec.paths.iter().map(|path| Text::open(path)).collect();
+        let opened: Result<Vec<Text>, LoadError> =
+            self.spec.paths.iter().map(|path| Text::open(path)).collect();
         let (before, result) = match opened {
             Ok(mut texts) => {
                 let before = texts.iter().map(|text| text.stamp().clone()).collect();
@@ -280,7 +281,11 @@ impl<T> Shared<T> {
         let mut known = self.known();
         let before = known.held.take();
         if before.as_ref().map(|(held, _)| held) != Some(&held) {
-            tracing::error!(list = self.spec.name, in_use = known.entries, "held back, the old content stays: {held}");
+            tracing::error!(
+                list = self.spec.name,
+                in_use = known.entries,
+                "held back, the old content stays: {held}"
+            );
         }
         known.held = Some((held.clone(), before.map_or(now, |(_, since)| since)));
         Outcome::Held(held)
@@ -292,7 +297,10 @@ impl<T> Shared<T> {
             name: self.spec.name.clone(),
             entries: known.entries,
             held: known.held.as_ref().map(|(held, _)| held.clone()),
-            stale: known.held.as_ref().map_or(Duration::ZERO, |(_, since)| now.saturating_duration_since(*since)),
+            stale: known
+                .held
+                .as_ref()
+                .map_or(Duration::ZERO, |(_, since)| now.saturating_duration_since(*since)),
             bad_lines: known.bad_lines,
         }
     }
@@ -303,7 +311,10 @@ impl<T> Shared<T> {
         let (name, metrics) = (&[status.name.as_str()], &self.metrics);
         metrics.held_back.with_label_values(name).set(i64::from(status.held.is_some()));
         metrics.bad_lines.with_label_values(name).set(status.bad_lines.try_into().unwrap_or(i64::MAX));
-        metrics.entries.with_label_values(name).set(status.entries.unwrap_or(0).try_into().unwrap_or(i64::MAX));
+        metrics
+            .entries
+            .with_label_values(name)
+            .set(status.entries.unwrap_or(0).try_into().unwrap_or(i64::MAX));
         (self.spec.report)(&status);
     }
 }
