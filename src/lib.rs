@@ -3,6 +3,9 @@
 pub mod address;
 pub mod client;
 pub mod detect;
+pub mod directory;
+pub mod files;
 pub mod net;
 pub mod policy;
+pub mod suspension;
 pub mod telemetry;
