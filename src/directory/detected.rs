@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Builder, Detected, DetectedDomain, Directory, Entry, Index, Source, Users, file};
 use crate::{
     address::{Delimiters, Domain},
-    detect::{self, Findings, How, Options, Partial, Pattern, SourceId},
+    detect::{self, Class, Findings, How, Options, Partial, Pattern, SourceId},
     files::{Keeper, QUIET, Spec},
     policy::{Attributes, Unavailable},
 };
@@ -175,6 +175,7 @@ pub async fn load(findings: &mut Findings, options: &Options, keeper: &Arc<Keepe
         }
     }
     let mut detected = Detected { delimiters: Delimiters::new(&findings.delimiters), ..Detected::default() };
+    let own = own_addresses(findings);
     for domain in &findings.domains {
         let (name, below) = match &domain.pattern {
             Pattern::Name(name) => (name, false),
@@ -197,10 +198,23 @@ pub async fn load(findings: &mut Findings, options: &Options, keeper: &Arc<Keepe
                     place.directories.push(directory);
                 }
             }
+            if domain.class == Class::Local {
+                place.directories.push(Arc::clone(&own));
+            }
             place.partial |= !domain.partial.is_empty();
         }
     }
     detected
+}
+
+/// What the MTA takes in its own domains without asking any table (Postfix: smtpd(8), bounce(8)).
+fn own_addresses(findings: &Findings) -> Arc<Directory> {
+    let mut builder = Builder::default();
+    let names = ["postmaster", "mailer-daemon"].into_iter().chain(findings.probes.iter().map(String::as_str));
+    for entry in names.filter_map(|name| Entry::from_name(name).ok()) {
+        builder.add(&entry, Attributes::default());
+    }
+    directory(&"the MTA's own addresses".into(), Source::Listed(Arc::new(builder.finish())))
 }
 
 /// The same, with nobody called absent.
