@@ -48,6 +48,22 @@ pub(super) async fn run<A: AsRef<OsStr>>(
     arguments: &[A],
     input: &[u8],
 ) -> Result<String, CommandError> {
+    match converse(options, program, arguments, input).await? {
+        (stdout, true, _) => Ok(stdout),
+        (_, false, stderr) => Err(CommandError::Failed(program.to_owned(), last_line(&stderr))),
+    }
+}
+
+/// The same, for a program whose exit status means nothing: standard output, whether it succeeded, standard error.
+///
+/// # Errors
+/// When it is missing, or goes over the limits of `options`.
+pub(super) async fn converse<A: AsRef<OsStr>>(
+    options: &Options,
+    program: &Path,
+    arguments: &[A],
+    input: &[u8],
+) -> Result<(String, bool, Vec<u8>), CommandError> {
     let limit = options.output;
     let answer = tokio::time::timeout(options.timeout, answer(program, arguments, input, limit)).await;
     let answer = answer.map_err(|_| CommandError::TooSlow(program.to_owned(), options.timeout))?;
@@ -58,10 +74,7 @@ pub(super) async fn run<A: AsRef<OsStr>>(
     if stdout.len() > limit {
         return Err(CommandError::TooLong(program.to_owned(), limit));
     }
-    if !success {
-        return Err(CommandError::Failed(program.to_owned(), last_line(&stderr)));
-    }
-    Ok(String::from_utf8_lossy(&stdout).into_owned())
+    Ok((String::from_utf8_lossy(&stdout).into_owned(), success, stderr))
 }
 
 /// The first of `places` that is there.

@@ -51,6 +51,8 @@ pub enum Mta {
 /// A domain whose recipients the MTA answers for.
 #[derive(Debug, Clone)]
 pub struct FoundDomain {
+    /// The MTA that has it: an index into [`Findings::mtas`].
+    pub mta: usize,
     /// Its name.
     pub pattern: Pattern,
     /// What the MTA does with its mail.
@@ -290,9 +292,14 @@ impl Findings {
         }
     }
 
-    /// The domains that cover `name` (lower case, no trailing dot).
+    /// The domains that cover `name` (lower case, no trailing dot). Where an MTA has the name itself, what it has for all
+    /// names below a domain does not count.
     pub fn covering<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a FoundDomain> + 'a {
-        self.domains.iter().filter(move |domain| domain.pattern.covers(name))
+        let itself = move |domain: &FoundDomain| matches!(&domain.pattern, Pattern::Name(own) if own == name);
+        let exact: Vec<usize> =
+            self.domains.iter().filter(|domain| itself(domain)).map(|domain| domain.mta).collect();
+        let counts = move |domain: &&FoundDomain| itself(domain) || !exact.contains(&domain.mta);
+        self.domains.iter().filter(move |domain| domain.pattern.covers(name)).filter(counts)
     }
 }
 

@@ -183,14 +183,15 @@ pub async fn load(findings: &mut Findings, options: &Options, keeper: &Arc<Keepe
         };
         let Ok(name) = Domain::parse(name) else { continue };
         let place = if below { &mut detected.below } else { &mut detected.domains };
-        let place: &mut DetectedDomain = place.entry(name.clone()).or_default();
-        // Whoever covers the name is heard: another MTA's entry for it, or one for all names below a domain.
-        let covering = findings.domains.iter().filter(|other| match &other.pattern {
-            Pattern::Name(_) => other.pattern == domain.pattern,
-            Pattern::Below(_) => {
-                other.pattern == domain.pattern || (!below && other.pattern.covers(name.as_str()))
-            }
-        });
+        if place.contains_key(&name) {
+            continue;
+        }
+        let place = place.entry(name.clone()).or_insert_with(DetectedDomain::default);
+        // Every MTA that has the name is heard.
+        let covering: Vec<_> = match below {
+            false => findings.covering(name.as_str()).collect(),
+            true => findings.domains.iter().filter(|other| other.pattern == domain.pattern).collect(),
+        };
         for domain in covering {
             for table in domain.sources.iter().filter_map(|id| tables.get(id)) {
                 let directory = table.directory(&name, domain.bare);

@@ -49,6 +49,7 @@ impl Postfix<'_> {
                 }
                 let name = base(pattern).to_owned();
                 let mut domain = FoundDomain {
+                    mta: self.findings.mtas.len() - 1,
                     bare: class == Class::Local || name == self.conf.value("myorigin").to_lowercase(),
                     pattern: pattern.clone(),
                     class,

@@ -14,9 +14,9 @@ use ipnet::IpNet;
 
 use cf::Cf;
 pub use testmode::is_permanent as is_permanent_error;
-use testmode::{Answers, PROBE, Resolution, local_address, resolution};
+use testmode::{Answers, PROBE, Resolution, alias_lookup, local_address, resolution};
 
-use super::command::{program, run};
+use super::command::{converse, program};
 use super::{
     Class, Evidence, Findings, Found, FoundDomain, Hint, How, MilterUse, Mta, Options, Partial, Pattern,
     Place, Source, SourceId,
@@ -56,7 +56,9 @@ pub(super) async fn find(options: &Options, findings: &mut Findings) {
 
 impl Sendmail<'_> {
     async fn look(&mut self) {
-        let classes = self.ask(&["$=w", "$=R", "$={VirtHost}", &format!("5 {PROBE}")]).await;
+        let classes = self
+            .ask(&["$=w", "$=R", "$={VirtHost}", &format!("5 {PROBE}"), &format!("/map aliases {PROBE}")])
+            .await;
         let answer = |at: usize| classes.as_ref().ok().and_then(|answers| answers.answers.get(at).cloned());
         let version = classes.as_ref().ok().and_then(|answers| answers.version.clone());
         self.findings.mtas.push(Mta::Sendmail { version, cf: self.path.clone() });
@@ -75,11 +77,14 @@ impl Sendmail<'_> {
 
         let mut common = self.tables();
         common.1.extend(self.diverts());
-        match classes.as_ref().map(|answers| answers.answers.get(3).and_then(|answer| local_address(answer)))
-        {
-            Ok(None) => {}
-            Ok(Some(divert)) => {
-                common.1.push(Partial::Diverts { parameter: "ruleset 5".to_owned(), value: divert });
+        match &classes {
+            Ok(answers) => {
+                let diverts =
+                    |parameter: &str, value| Partial::Diverts { parameter: parameter.to_owned(), value };
+                let divert = local_address(&answers.answers[3]).map(|value| diverts("ruleset 5", value));
+                let aliases = alias_lookup(&answers.answers[4])
+                    .map(|value| diverts("alias of an invented user", value));
+                common.1.extend(divert.into_iter().chain(aliases));
             }
             Err(partial) => common.1.push(partial.clone()),
         }
@@ -96,8 +101,10 @@ impl Sendmail<'_> {
             self.program.as_ref().ok_or_else(|| not_asked("sendmail is not installed".to_owned()))?;
         let arguments = [format!("-C{}", self.path.display()), "-bt".to_owned(), "-d0.1".to_owned()];
         let input = questions.join("\n") + "\n";
-        let output = run(self.options, program, &arguments, input.as_bytes()).await;
-        let answers = Answers::parse(&output.map_err(|error| not_asked(error.to_string()))?);
+        // its exit status is that of the last address it looked at
+        let output = converse(self.options, program, &arguments, input.as_bytes()).await;
+        let (output, ..) = output.map_err(|error| not_asked(error.to_string()))?;
+        let answers = Answers::parse(&output);
         match answers.answers.len() == questions.len() {
             true => Ok(answers),
             false => Err(not_asked("its answers were not understood".to_owned())),
@@ -120,6 +127,7 @@ impl Sendmail<'_> {
             }
             let evidence = self.evidence("$=w", name, &["Fw", "Cw"]);
             self.findings.domains.push(FoundDomain {
+                mta: self.findings.mtas.len() - 1,
                 pattern: Pattern::Name(name.clone()),
                 class: Class::Local,
                 evidence,
@@ -142,6 +150,7 @@ impl Sendmail<'_> {
             let evidence = self.evidence(what, &name, &["FR", "CR", "C{VirtHost}"]);
             for pattern in [Pattern::Name(name.clone()), Pattern::Below(name.clone())] {
                 self.findings.domains.push(FoundDomain {
+                    mta: self.findings.mtas.len() - 1,
                     pattern,
                     class,
                     evidence: evidence.clone(),

@@ -69,6 +69,14 @@ pub(super) fn local_address(answer: &str) -> Option<String> {
     (plain != PROBE).then(|| last.to_owned())
 }
 
+/// What `/map aliases PROBE` says: `None` for a clear "no such alias". With any other answer (sysexits(3) 75: an alias file
+/// can't be opened) Sendmail takes every recipient, and finds out later.
+pub(super) fn alias_lookup(answer: &str) -> Option<String> {
+    let last = answer.lines().next_back().unwrap_or_default().trim();
+    let clear = ["no match (0)", "no match (67)", "no match (68)"].iter().any(|clear| last.ends_with(clear));
+    (!clear).then(|| last.to_owned())
+}
+
 /// A local part that nobody has. Sendmail splits words at `-` and `.` only where its OperatorChars say so: plain letters
 /// stay whole.
 pub(super) const PROBE: &str = "backstopasksyou7d41c2";
@@ -103,6 +111,19 @@ mod tests {
         ] {
             assert!(matches!(of(elsewhere), Resolution::Elsewhere(_)), "{elsewhere}");
         }
+    }
+
+    #[test]
+    fn aliases() {
+        // captured from Sendmail 8.17.1: a file, a missing file, a hit
+        let warned = "map_lookup: aliases (x) WARNING: cannot open alias database /x; reading text version\n";
+        assert_eq!(
+            alias_lookup(&format!("{warned}/x: 1 aliases, longest 4 bytes, 7 bytes total\nno match (68)\n")),
+            None
+        );
+        assert_eq!(alias_lookup(&format!("{warned}no match (75)\n")).as_deref(), Some("no match (75)"));
+        assert!(alias_lookup("map_lookup: aliases (x) returns root (0)\n").is_some());
+        assert!(alias_lookup("Map named \"aliases\" not found\n").is_some());
     }
 
     #[test]

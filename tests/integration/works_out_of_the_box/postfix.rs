@@ -49,7 +49,13 @@ fn local_users_and_aliases() {
                 "UPPER@localhost",
                 "plus+tag@a.test",
             ],
-            refused: &["nosuchuser@a.test", "plus@a.test", "owner-root@a.test", "nosuchuser@A.TEST."],
+            refused: &[
+                "a b@a.test",
+                "nosuchuser@a.test",
+                "plus@a.test",
+                "owner-root@a.test",
+                "nosuchuser@A.TEST.",
+            ],
             ..NONE
         },
     );

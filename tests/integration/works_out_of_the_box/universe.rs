@@ -6,6 +6,12 @@ pub(super) fn addresses(locals: &[&str], domains: &[&str]) -> Vec<String> {
     names.extend(invented(12));
     let mut addresses = Vec::new();
     for name in &names {
+        if name.contains(' ') {
+            // Without quotes it is no address (RFC 5321 §4.1.2): refused as such, whatever detection found. Sendmail takes it.
+            let quoted = |domain: &&str| [format!("\"{name}\"@{domain}"), format!("\"{name}+x\"@{domain}")];
+            addresses.extend(domains.iter().flat_map(quoted));
+            continue;
+        }
         for local in spellings(name, domains) {
             for domain in domains {
                 addresses.push(format!("{local}@{domain}"));
