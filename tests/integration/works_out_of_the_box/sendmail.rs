@@ -23,7 +23,7 @@ impl Tables {
     fn map(&self, name: &str, content: &str) -> String {
         let text = self.dir.write(name, content);
         let status = Command::new("sh")
-            .args(["-c", "\"$0\" -C /dev/null -f hash \"$1\" < \"$1\"", MAKEMAP])
+            .args(["-c", "\"$0\" -C /dev/null hash \"$1\" < \"$1\"", MAKEMAP])
             .arg(&text)
             .status()
             .expect("run makemap");
@@ -182,7 +182,7 @@ fn routed_domains() {
             ..NONE
         },
     );
-    let missing = sendmail("FEATURE(`mailertable', `ldap')dnl");
+    let missing = sendmail("FEATURE(`mailertable', `text -o /etc/hosts')dnl");
     check(missing, &Expected { partial: &[("a.test", "mailertable")], ..NONE });
 }
 
