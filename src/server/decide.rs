@@ -147,8 +147,12 @@ async fn answer(snapshot: &Snapshot, facts: &mut Facts, question: Question, expl
 }
 
 async fn look_up(snapshot: &Snapshot, address: &Address, explain: bool) -> (RecipientFact, Vec<String>) {
-    match tokio::time::timeout(snapshot.lookup, snapshot.directories.find(address, explain)).await {
-        Ok(found) => (found.fact, found.evidence),
+    let search = async {
+        let directories = &snapshot.directories;
+        if explain { directories.explain(address).await } else { directories.find(address).await }
+    };
+    match tokio::time::timeout(snapshot.lookup, search).await {
+        Ok(found) => (found.fact, found.steps.iter().map(ToString::to_string).collect()),
         Err(_) => {
             let unavailable = snapshot.directories.unavailable(address.domain());
             (RecipientFact::Unknown(unavailable), vec![format!("no answer within {:?}", snapshot.lookup)])

@@ -79,6 +79,12 @@ impl Metrics {
         }
     }
 
+    /// How often it was reported.
+    #[must_use]
+    pub fn callbacks(&self, callback: Callback) -> u64 {
+        self.callbacks.get(callback as usize).map_or(0, IntCounter::get)
+    }
+
     /// An event was answered after so many seconds.
     pub fn answered(&self, callback: Callback, seconds: f64) {
         if let Some(histogram) = self.callback_seconds.get(callback as usize) {

@@ -42,7 +42,7 @@ pub(super) struct Session {
     id: u64,
     server: Arc<Server>,
     snapshot: Arc<Snapshot>,
-    protocol: milter_protocol::Session,
+    protocol: milter_protocol::session::Session,
     client: Client,
     message: Message,
 }
@@ -105,7 +105,7 @@ impl End {
 impl Session {
     pub(super) fn new(id: u64, server: Arc<Server>) -> Self {
         let snapshot = server.snapshot();
-        let protocol = milter_protocol::Session::new(server.wanted(&snapshot));
+        let protocol = milter_protocol::session::Session::new(server.wanted(&snapshot));
         Self { id, server, snapshot, protocol, client: Client::default(), message: Message::default() }
     }
 
@@ -256,6 +256,7 @@ impl Session {
         self.client = Client { address, trusted: clients.is_trusted(ip), denied: clients.is_denied(ip) };
         let class = if self.client.trusted { ClientClass::Trusted } else { ClientClass::Unknown };
         self.server.metrics.client(class);
+        self.note_mta();
         let Some(ask) = ask else { return };
         let mut facts = Facts { stage: Stage::Connect, ..self.facts() };
         let snapshot = Arc::clone(&self.snapshot);
@@ -266,6 +267,19 @@ impl Session {
             Some(reply) => ConnectVerdict::Refuse(snapshot.smtp_reply(reply)),
         };
         self.protocol.answer(ask, verdict, output);
+    }
+
+    /// Remembers who asks, for `backstop status`; written only when it changes.
+    fn note_mta(&self) {
+        let macros = self.protocol.macros();
+        let word = |name| macros.get(name).map(String::from_utf8_lossy).unwrap_or_default();
+        let (name, version) = (word("j"), word("v"));
+        let known = self.server.last_mta.load();
+        let same = known.as_deref().and_then(|known| known.strip_prefix(&*name)).map(str::trim_start);
+        if same != Some(&*version) {
+            let told = format!("{name} {version}");
+            self.server.last_mta.store(Some(Arc::new(told.trim_end().to_owned())));
+        }
     }
 
     fn mail(&mut self, mail: &Mail<'_>) {
