@@ -1,0 +1,66 @@
+//! `aliases`: aliases(5) of Postfix and Sendmail. Who is on the left is a recipient; where it goes, be it
+//! `:include:`d, piped or bounced, is the MTA's business.
+
+use std::io::BufRead;
+
+use super::{BadLine, Page, ReadError, Said, entry, user, whole};
+use crate::files::{Line, Lines, is_blank, trim};
+
+/// `name: value`, the name quoted if it holds anything special; also `name@example.com: value`.
+pub(super) fn read<R: BufRead>(lines: &mut Lines<R>, page: &mut Page<'_>) -> Result<(), ReadError> {
+    while let Some(line) = lines.next_logical()? {
+        let said = name(&line);
+        page.take(line.number, said);
+    }
+    Ok(())
+}
+
+fn name(line: &Line<'_>) -> Result<Said, BadLine> {
+    if line.text.first().is_some_and(|&byte| is_blank(byte)) {
+        return Err(BadLine::Indented);
+    }
+    let colon =
+        unquoted_colon(line.text).ok_or(if line.cut { BadLine::TooLong } else { BadLine::NoColon })?;
+    let name = whole(&Line { text: trim(&line.text[..colon]), cut: false, ..*line })?;
+    let value = trim(&line.text[colon + 1..]);
+    if value.is_empty() || value.starts_with(b"#") {
+        return Err(BadLine::NoValue);
+    }
+    match unquote(name) {
+        Some(plain) => user(&plain),
+        None if name.iter().any(|&byte| is_blank(byte)) => Err(BadLine::Words),
+        None => entry(name),
+    }
+}
+
+/// The first colon outside quotes.
+fn unquoted_colon(text: &[u8]) -> Option<usize> {
+    let (mut quoted, mut escaped) = (false, false);
+    text.iter().position(|&byte| {
+        if escaped {
+            escaped = false;
+            return false;
+        }
+        match byte {
+            b'\\' => escaped = true,
+            b'"' => quoted = !quoted,
+            _ => return byte == b':' && !quoted,
+        }
+        false
+    })
+}
+
+/// A name that is in quotes as a whole, without them.
+fn unquote(name: &[u8]) -> Option<Vec<u8>> {
+    let inside = name.strip_prefix(b"\"")?.strip_suffix(b"\"")?;
+    let mut plain = Vec::with_capacity(inside.len());
+    let mut bytes = inside.iter();
+    while let Some(&byte) = bytes.next() {
+        match byte {
+            b'\\' => plain.push(*bytes.next()?),
+            b'"' => return None,
+            _ => plain.push(byte),
+        }
+    }
+    Some(plain)
+}

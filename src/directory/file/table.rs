@@ -1,0 +1,328 @@
+//! `pcre` and `regexp`: pcre_table(5) and regexp_table(5), asked with the whole address.
+//!
+//! A table vouches for absence only when every rule was understood and could be matched within its limit;
+//! otherwise the answer for what no rule matches is "unknown".
+//!
+//! Postfix shows patterns the address as the client wrote it; here it is lower case, so rules that ask for
+//! case (`/…/i`) match without it, and where that could hide a match the answer is "unknown", too.
+
+use std::{
+    fmt,
+    io::{self, BufRead},
+};
+
+use pcre2::bytes::{Regex, RegexBuilder};
+
+use super::ere;
+use crate::files::{Lines, is_blank, trim};
+
+/// Which kind of expressions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Grammar {
+    /// Perl's.
+    Pcre,
+    /// POSIX' extended ones.
+    Regexp,
+}
+
+/// Rules, in order.
+#[derive(Debug, Default)]
+pub struct Table {
+    steps: Vec<Step>,
+    rules: u64,
+    /// A rule was not understood.
+    incomplete: bool,
+}
+
+/// What a table says of an address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Matched {
+    /// A rule matches.
+    Yes,
+    /// None does.
+    No,
+    /// None that could be tried does, and not all could.
+    Perhaps,
+}
+
+/// Why a rule is skipped.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(super) enum BadRule {
+    #[error("longer than {} bytes", crate::files::LINE_LIMIT)]
+    TooLong,
+    #[error("not UTF-8")]
+    NotUtf8,
+    #[error("a NUL byte")]
+    Nul,
+    #[error("neither a /pattern/ nor if or endif")]
+    NoPattern,
+    #[error("no end of the pattern")]
+    NoEnd,
+    #[error("unknown flag {0:?}")]
+    Flag(char),
+    #[error("no result after the pattern")]
+    NoResult,
+    #[error("endif without if")]
+    EndWithoutIf,
+    #[error("the pattern: {0}")]
+    Pattern(String),
+    #[error("the pattern: {0}")]
+    Posix(#[from] ere::Unsupported),
+}
+
+impl Table {
+    /// Whether a rule gives a result for the address.
+    pub fn find(&self, address: &str) -> Matched {
+        let mut unsure = self.incomplete;
+        let mut at = 0;
+        while let Some(step) = self.steps.get(at) {
+            at += 1;
+            let Ok(matched) = step.pattern.matches(address.as_bytes()) else {
+                // The limit was hit. What depends on this rule is unknown; others may still match.
+                unsure = true;
+                at += step.inside;
+                continue;
+            };
+            match step.kind {
+                Kind::Rule if matched => return Matched::Yes,
+                Kind::If if matched => {}
+                Kind::Rule | Kind::If => {
+                    unsure |= step.pattern.unsure_if_not();
+                    at += step.inside;
+                }
+            }
+        }
+        if unsure { Matched::Perhaps } else { Matched::No }
+    }
+
+    /// Number of rules that give a result.
+    pub fn rules(&self) -> u64 {
+        self.rules
+    }
+
+    pub(super) fn read<R: BufRead>(
+        &mut self,
+        lines: &mut Lines<R>,
+        grammar: Grammar,
+        fault: &mut dyn FnMut(u64, BadRule),
+    ) -> io::Result<()> {
+        // The places of the open ifs; none for one that was not understood.
+        let mut open: Vec<Option<usize>> = Vec::new();
+        while let Some(line) = lines.next_logical()? {
+            let parsed = match line.cut {
+                true => Err((BadRule::TooLong, keyword(line.text).0 == b"if")),
+                false => parse(line.text, grammar),
+            };
+            // What stands in an if that was not understood may or may not count.
+            let skipped = open.contains(&None);
+            match parsed {
+                Ok(Parsed::Rule(_)) if skipped => {}
+                Ok(Parsed::Rule(pattern)) => {
+                    self.rules += 1;
+                    self.steps.push(Step { pattern, kind: Kind::Rule, inside: 0 });
+                }
+                Ok(Parsed::If(_)) if skipped => open.push(None),
+                Ok(Parsed::If(pattern)) => {
+                    open.push(Some(self.steps.len()));
+                    self.steps.push(Step { pattern, kind: Kind::If, inside: 0 });
+                }
+                Ok(Parsed::End) => match open.pop() {
+                    Some(begin) => self.close(begin),
+                    None => fault(line.number, BadRule::EndWithoutIf),
+                },
+                Err((bad, is_if)) => {
+                    fault(line.number, bad);
+                    self.incomplete = true;
+                    if is_if {
+                        open.push(None);
+                    }
+                }
+            }
+        }
+        for begin in open {
+            self.close(begin);
+        }
+        Ok(())
+    }
+
+    fn close(&mut self, begin: Option<usize>) {
+        if let Some(begin) = begin {
+            self.steps[begin].inside = self.steps.len() - begin - 1;
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Step {
+    pattern: Pattern,
+    kind: Kind,
+    /// Steps that an if guards.
+    inside: usize,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Kind {
+    Rule,
+    If,
+}
+
+struct Pattern {
+    regex: Regex,
+    negated: bool,
+    /// It asks for case.
+    sensitive: bool,
+}
+
+impl Pattern {
+    fn matches(&self, address: &[u8]) -> Result<bool, pcre2::Error> {
+        Ok(self.regex.is_match(address)? != self.negated)
+    }
+
+    /// Without case it matches more than it should, so its negation less.
+    fn unsure_if_not(&self) -> bool {
+        self.negated && self.sensitive
+    }
+}
+
+impl fmt::Debug for Pattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{:?}", if self.negated { "!" } else { "" }, self.regex.as_str())
+    }
+}
+
+enum Parsed {
+    Rule(Pattern),
+    If(Pattern),
+    End,
+}
+
+/// One logical line. The error says whether an endif belongs to it.
+fn parse(text: &[u8], grammar: Grammar) -> Result<Parsed, (BadRule, bool)> {
+    let (is_if, text) = match keyword(text) {
+        (b"endif", _) => return Ok(Parsed::End),
+        (b"if", rest) => (true, trim(rest)),
+        _ => (false, text),
+    };
+    let parsed = pattern(text, grammar).and_then(|(pattern, result)| match (is_if, result.is_empty()) {
+        (true, _) => Ok(Parsed::If(pattern)),
+        (false, false) => Ok(Parsed::Rule(pattern)),
+        (false, true) => Err(BadRule::NoResult),
+    });
+    parsed.map_err(|bad| (bad, is_if))
+}
+
+/// The word at the start of the line in lower case, if it is `if` or `endif`.
+fn keyword(text: &[u8]) -> (&'static [u8], &[u8]) {
+    for word in [&b"endif"[..], b"if"] {
+        if let Some((start, rest)) = text.split_at_checked(word.len())
+            && start.eq_ignore_ascii_case(word)
+            && !rest.first().is_some_and(u8::is_ascii_alphanumeric)
+        {
+            return (word, rest);
+        }
+    }
+    (b"", text)
+}
+
+/// `!/pattern/flags`, and the rest of the line.
+fn pattern(text: &[u8], grammar: Grammar) -> Result<(Pattern, &[u8]), BadRule> {
+    let mut text = text;
+    let mut negated = false;
+    while let [b'!', rest @ ..] = text {
+        negated = !negated;
+        text = trim(rest);
+    }
+    let [delimiter, body @ ..] = text else { return Err(BadRule::NoPattern) };
+    if delimiter.is_ascii_alphanumeric() || is_blank(*delimiter) {
+        return Err(BadRule::NoPattern);
+    }
+    let mut escaped = false;
+    let end = body.iter().position(|byte| {
+        let end = byte == delimiter && !escaped;
+        escaped = *byte == b'\\' && !escaped;
+        end
+    });
+    let (body, after) = body.split_at(end.ok_or(BadRule::NoEnd)?);
+    let body = std::str::from_utf8(body).map_err(|_| BadRule::NotUtf8)?;
+    if body.contains('\0') {
+        return Err(BadRule::Nul);
+    }
+    let after = &after[1..];
+    let (flags, result) =
+        after.split_at(after.iter().position(|&byte| is_blank(byte)).unwrap_or(after.len()));
+    let flags = Flags::parse(flags, grammar)?;
+    let regex = flags.compile(body, grammar)?;
+    Ok((Pattern { regex, negated, sensitive: !flags.caseless }, trim(result)))
+}
+
+/// pcre_table(5) and regexp_table(5), TABLE FORMAT; a flag given twice is as if it were not given.
+#[derive(Debug, Clone, Copy)]
+struct Flags {
+    caseless: bool,
+    multi_line: bool,
+    dot_all: bool,
+    /// Of Perl: whitespace is ignored.
+    extended: bool,
+    /// Of POSIX: extended syntax, the only one known here.
+    modern: bool,
+    anchored: bool,
+    ungreedy: bool,
+}
+
+impl Flags {
+    fn parse(flags: &[u8], grammar: Grammar) -> Result<Self, BadRule> {
+        let mut set = Self {
+            caseless: true,
+            multi_line: false,
+            dot_all: true,
+            extended: false,
+            modern: true,
+            anchored: false,
+            ungreedy: false,
+        };
+        for &flag in flags {
+            let toggled = match (grammar, flag) {
+                (_, b'i') => &mut set.caseless,
+                (_, b'm') => &mut set.multi_line,
+                (Grammar::Regexp, b'x') => &mut set.modern,
+                (Grammar::Pcre, b's') => &mut set.dot_all,
+                (Grammar::Pcre, b'x') => &mut set.extended,
+                (Grammar::Pcre, b'A') => &mut set.anchored,
+                (Grammar::Pcre, b'U') => &mut set.ungreedy,
+                // E is about a newline at the end, which no address has; X is nothing in PCRE2.
+                (Grammar::Pcre, b'E' | b'X') => continue,
+                _ => return Err(BadRule::Flag(flag.into())),
+            };
+            *toggled = !*toggled;
+        }
+        Ok(set)
+    }
+
+    fn compile(self, pattern: &str, grammar: Grammar) -> Result<Regex, BadRule> {
+        let pattern = match grammar {
+            Grammar::Pcre => pattern.to_owned(),
+            Grammar::Regexp if self.modern => ere::translate(pattern)?,
+            Grammar::Regexp => return Err(ere::Unsupported::Basic.into()),
+        };
+        let ungreedy = if self.ungreedy { "(?U)" } else { "" };
+        // The line end ends a comment in the pattern.
+        let (start, end) = match (self.anchored, self.extended) {
+            (false, _) => ("", ""),
+            (true, false) => (r"\A(?:", ")"),
+            (true, true) => (r"\A(?:", "\n)"),
+        };
+        RegexBuilder::new()
+            .caseless(true)
+            .multi_line(self.multi_line)
+            .dotall(self.dot_all)
+            .extended(self.extended)
+            .utf(true)
+            .jit_if_available(true)
+            .build(&format!("(*LIMIT_MATCH={MATCH_LIMIT}){ungreedy}{start}{pattern}{end}"))
+            .map_err(|error| BadRule::Pattern(error.to_string()))
+    }
+}
+
+/// Steps of the matcher for one rule and address: some milliseconds at the worst. A pattern that sets a limit
+/// itself can only lower it (pcre2pattern(3)).
+const MATCH_LIMIT: u32 = 100_000;

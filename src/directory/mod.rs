@@ -1,0 +1,248 @@
+//! Which domains are local, and which recipients exist there: merged over every directory in charge.
+//!
+//! It finds facts and decides nothing. Whoever knows an address is right; only when every directory in charge
+//! was heard and none knows it is it [`RecipientFact::Absent`]; anything else is Unknown with what the admin
+//! chose for that case. Sources in memory are asked first, without waiting or allocating; slow ones together.
+
+mod config;
+mod domains;
+mod entry;
+pub mod file;
+mod index;
+mod metrics;
+mod search;
+mod source;
+mod users;
+
+use std::{collections::HashMap, path::PathBuf, sync::Arc};
+
+use arc_swap::ArcSwap;
+
+pub use config::{Config, Configs, Domains, Recipients};
+pub use domains::{DomainSet, load_domains};
+pub use entry::{Entry, EntryError};
+pub use file::{Matched, Table};
+pub use index::{Builder, Index};
+pub use metrics::Metrics;
+pub use search::{Found, Step};
+pub use source::{Answer, Directory, Source, Why};
+pub use users::Users;
+
+use crate::{
+    address::{Delimiters, Domain, DomainError},
+    files::{Keeper, OpenError, Spec, Status, Watched},
+    policy::{RecipientFact, Unavailable},
+};
+
+/// All directories, as configured and as detected.
+#[derive(Debug)]
+pub struct Directories {
+    names: DomainSet,
+    files: Option<Watched<DomainSet>>,
+    catch_all: DomainSet,
+    delimiters: Delimiters,
+    configured: Vec<Configured>,
+    detected: Arc<ArcSwap<Detected>>,
+    metrics: Metrics,
+}
+
+/// What is known of a domain.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct DomainFact {
+    /// This site answers for its recipients.
+    pub local: bool,
+    /// There is a directory to ask.
+    pub in_charge: bool,
+    /// The configuration says that it takes everything.
+    pub catch_all: bool,
+}
+
+/// What detection found: swapped as a whole when it ran again.
+#[derive(Debug, Default)]
+pub struct Detected {
+    /// Local domains.
+    pub domains: HashMap<Domain, DetectedDomain>,
+}
+
+/// A detected domain with what knows its recipients. Where a configured directory is in charge, it alone counts.
+#[derive(Debug, Default)]
+pub struct DetectedDomain {
+    /// Asked for recipients of this domain; several domains may share one.
+    pub directories: Vec<Arc<Directory>>,
+    /// Not everything that the MTA consults for it could be listed: nobody may be called absent.
+    pub partial: bool,
+}
+
+/// A configuration that can't be used.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// Not a domain.
+    #[error("{name:?}: {error}")]
+    Domain {
+        /// Where in the configuration, e.g. `directory.staff.domains`.
+        key: String,
+        /// What stands there.
+        name: String,
+        /// What is wrong with it.
+        error: DomainError,
+    },
+    /// None of the kinds of directory is given, or several.
+    #[error("a directory needs exactly one kind, such as [{key}.file]")]
+    Kind {
+        /// `directory.NAME`
+        key: String,
+    },
+    /// A file that can't be used.
+    #[error("{error}")]
+    File {
+        /// Where in the configuration.
+        key: String,
+        /// What is wrong.
+        error: OpenError,
+    },
+}
+
+impl Directories {
+    /// Opens every file and puts the directories together. Blocks while files are read.
+    ///
+    /// # Errors
+    /// [`BuildError`], which names the place in the configuration.
+    pub fn build(
+        domains: &Domains,
+        recipients: &Recipients,
+        directories: &Configs,
+        keeper: &Keeper,
+        metrics: &Metrics,
+        detected: Arc<ArcSwap<Detected>>,
+    ) -> Result<Self, BuildError> {
+        let files = match domains.files.as_slice() {
+            [] => None,
+            paths => Some(
+                keeper
+                    .open(spec("domains", "domains", paths.to_vec(), |_| {}), load_domains)
+                    .map_err(|error| BuildError::File { key: "domains.files".to_owned(), error })?,
+            ),
+        };
+        let configured = directories
+            .iter()
+            .map(|(name, config)| Configured::build(name, config, keeper, metrics))
+            .collect::<Result<_, _>>()?;
+        Ok(Self {
+            names: domain_set("domains.names", &domains.names)?,
+            files,
+            catch_all: domain_set("recipients.catch_all", &recipients.catch_all)?,
+            delimiters: Delimiters::new(&recipients.delimiters),
+            configured,
+            detected,
+            metrics: metrics.clone(),
+        })
+    }
+
+    /// What is known of the domain. Costs no lock and no allocation.
+    pub fn domain(&self, domain: &Domain) -> DomainFact {
+        let listed = self.lists(domain);
+        let configured = self.in_charge(domain, listed).next().is_some();
+        let detected = self.detected.load();
+        let detected = detected.domains.get(domain);
+        DomainFact {
+            local: listed || configured || detected.is_some(),
+            in_charge: configured || detected.is_some_and(|found| !found.directories.is_empty()),
+            catch_all: self.catch_all.contains(domain),
+        }
+    }
+
+    /// What separates a mailbox from its sub-address.
+    pub fn delimiters(&self) -> &Delimiters {
+        &self.delimiters
+    }
+
+    /// The configured directories.
+    pub fn configured(&self) -> impl Iterator<Item = &Directory> {
+        self.configured.iter().map(|configured| &configured.directory)
+    }
+
+    /// Whether every configured list has content: until then some answers are Unknown.
+    pub fn ready(&self) -> bool {
+        let lists = self.configured().filter_map(|directory| directory.source.status());
+        lists.chain(self.files.iter().map(Watched::status)).all(|status| status.entries.is_some())
+    }
+
+    /// Whether `[domains]` names the domain.
+    fn lists(&self, domain: &Domain) -> bool {
+        self.names.contains(domain)
+            || self
+                .files
+                .as_ref()
+                .is_some_and(|files| files.current().as_ref().is_some_and(|files| files.contains(domain)))
+    }
+
+    /// The configured directories in charge of a domain, which `[domains]` lists or not.
+    fn in_charge(&self, domain: &Domain, listed: bool) -> impl Iterator<Item = &Directory> {
+        self.configured.iter().filter_map(move |Configured { directory, domains }| {
+            let in_charge = domains.as_ref().map_or(listed, |domains| domains.contains(domain));
+            in_charge.then_some(directory)
+        })
+    }
+}
+
+/// A directory from the configuration.
+#[derive(Debug)]
+struct Configured {
+    directory: Directory,
+    /// In charge of these; `None`: of what `[domains]` lists.
+    domains: Option<DomainSet>,
+}
+
+impl Configured {
+    fn build(name: &str, config: &Config, keeper: &Keeper, metrics: &Metrics) -> Result<Self, BuildError> {
+        let key = format!("directory.{name}");
+        let domains = match &config.domains {
+            Some(names) => Some(domain_set(&format!("{key}.domains"), names)?),
+            None => None,
+        };
+        let Some(file) = &config.file else { return Err(BuildError::Kind { key }) };
+        let source = open_file(name, file, keeper, metrics)
+            .map_err(|error| BuildError::File { key: format!("{key}.file.path"), error })?;
+        let directory = Directory { name: name.into(), source, on_unavailable: config.on_unavailable };
+        Ok(Self { directory, domains })
+    }
+}
+
+fn open_file(
+    name: &str,
+    config: &file::Config,
+    keeper: &Keeper,
+    metrics: &Metrics,
+) -> Result<Source, OpenError> {
+    let format = config.format;
+    let (metrics, label) = (metrics.clone(), name.to_owned());
+    let report = move |status: &Status| metrics.status(&label, status);
+    let spec = spec(&format!("directory {name}"), format.as_str(), vec![config.path.clone()], report);
+    Ok(match format.grammar() {
+        Some(grammar) => Source::Table(keeper.open(spec, move |texts| file::load_table(texts, grammar))?),
+        None => Source::List(keeper.open(spec, move |texts| file::load_list(texts, format))?),
+    })
+}
+
+fn spec(
+    name: &str,
+    kind: &'static str,
+    paths: Vec<PathBuf>,
+    report: impl Fn(&Status) + Send + Sync + 'static,
+) -> Spec {
+    Spec { name: name.to_owned(), kind, paths, report: Box::new(report) }
+}
+
+fn domain_set(key: &str, names: &[String]) -> Result<DomainSet, BuildError> {
+    DomainSet::parse(names).map_err(|(name, error)| BuildError::Domain {
+        key: key.to_owned(),
+        name: name.to_owned(),
+        error,
+    })
+}
+
+/// What nobody can tell, where nobody is in charge.
+const NOBODY: RecipientFact = RecipientFact::Unknown(Unavailable::Continue);
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,161 @@
+//! One source of recipients, whatever it is made of.
+//!
+//! A source says what it knows and never guesses: what it can't tell is [`Answer::Unknown`] with the reason.
+//! Sources in memory answer at once ([`Source::recall`]); the others have to be waited for ([`Source::ask`]).
+
+use std::sync::Arc;
+
+use super::{Index, Matched, Table, Users};
+use crate::{
+    address::{Candidate, Domain},
+    files::{Status, Watched},
+    policy::{Attributes, Unavailable},
+};
+
+/// A source with a name: a `[directory.NAME]`, or something that detection found.
+#[derive(Debug)]
+pub struct Directory {
+    /// For logs, metrics and `check`: the admin's name, or one of few constants.
+    pub name: Arc<str>,
+    /// Where it looks.
+    pub source: Source,
+    /// What becomes of mail when it can't tell.
+    pub on_unavailable: Unavailable,
+}
+
+/// Where recipients are looked up.
+#[derive(Debug)]
+pub enum Source {
+    /// A list in files.
+    List(Watched<Index>),
+    /// Tables of regular expressions in files.
+    Table(Watched<Table>),
+    /// A list that stays as it is, such as one that a command printed.
+    Listed(Arc<Index>),
+    /// The users of this host.
+    Users(Users),
+}
+
+/// What one source says of one recipient.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Answer {
+    /// One of the forms asked for is known.
+    Exists(Attributes),
+    /// None of them is.
+    Absent,
+    /// It can't tell.
+    Unknown(Why),
+}
+
+/// Why a source can't tell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Why {
+    /// The file was never read, or was empty from the start.
+    #[error("no content yet")]
+    NoContent,
+    /// A rule of a table was not understood, or took too long.
+    #[error("not every rule could be tried")]
+    Rules,
+    /// No answer in time.
+    #[error("no answer in time")]
+    TimedOut,
+    /// The system's error.
+    #[error("{0}")]
+    System(nix::errno::Errno),
+    /// Detection could not list every source that the MTA consults.
+    #[error("not all sources of this domain are known")]
+    Partial,
+    /// A forwarder's tag (SRS) around an address elsewhere; whether it is genuine only its maker can tell.
+    #[error("a forwarder's tag that can't be verified")]
+    Tag,
+}
+
+impl Source {
+    /// The answer of a source in memory for all forms of one address; their attributes add up. `None` if the
+    /// source is not in memory.
+    pub fn recall(&self, candidates: &[Candidate<'_>]) -> Option<Answer> {
+        match self {
+            Self::List(list) => Some(match &*list.current() {
+                Some(index) => look_up(index, candidates),
+                None => Answer::Unknown(Why::NoContent),
+            }),
+            Self::Listed(index) => Some(look_up(index, candidates)),
+            Self::Table(table) => Some(match &*table.current() {
+                Some(table) => try_rules(table, candidates),
+                None => Answer::Unknown(Why::NoContent),
+            }),
+            Self::Users(_) => None,
+        }
+    }
+
+    /// The answer of any source.
+    pub async fn ask(&self, candidates: &[Candidate<'_>]) -> Answer {
+        if let Some(answer) = self.recall(candidates) {
+            return answer;
+        }
+        match self {
+            Self::Users(users) => users.ask(candidates).await,
+            Self::List(_) | Self::Table(_) | Self::Listed(_) => unreachable!("they were recalled"),
+        }
+    }
+
+    /// Whether everything that is sent to the domain exists. Known from memory, or not known at all.
+    pub fn catches_all(&self, domain: &Domain) -> bool {
+        match self {
+            Self::List(list) => list.current().as_ref().is_some_and(|index| index.catches_all(domain)),
+            Self::Listed(index) => index.catches_all(domain),
+            Self::Table(_) | Self::Users(_) => false,
+        }
+    }
+
+    /// The state of the files behind it; `None` if there are none.
+    pub fn status(&self) -> Option<Status> {
+        match self {
+            Self::List(list) => Some(list.status()),
+            Self::Table(table) => Some(table.status()),
+            Self::Listed(_) | Self::Users(_) => None,
+        }
+    }
+}
+
+impl Answer {
+    /// The two merged: whoever knows the address is right, and who can't tell is heard before who says no.
+    #[must_use]
+    pub fn or(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Exists(a), Self::Exists(b)) => Self::Exists(a.merge(b)),
+            (Self::Exists(_), _) => self,
+            (_, Self::Exists(_)) => other,
+            (Self::Unknown(_), _) => self,
+            (Self::Absent, _) => other,
+        }
+    }
+
+    /// The word for it in metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Exists(_) => "exists",
+            Self::Absent => "absent",
+            Self::Unknown(_) => "unknown",
+        }
+    }
+}
+
+fn look_up(index: &Index, candidates: &[Candidate<'_>]) -> Answer {
+    candidates.iter().fold(Answer::Absent, |answer, candidate| {
+        answer.or(index.find(&candidate.address).map_or(Answer::Absent, Answer::Exists))
+    })
+}
+
+fn try_rules(table: &Table, candidates: &[Candidate<'_>]) -> Answer {
+    let mut answer = Answer::Absent;
+    for candidate in candidates {
+        match table.find(candidate.address.key_str()) {
+            Matched::Yes => return Answer::Exists(Attributes::default()),
+            Matched::No => {}
+            Matched::Perhaps => answer = Answer::Unknown(Why::Rules),
+        }
+    }
+    answer
+}

@@ -1,0 +1,81 @@
+//! Which recipients are suspended, from files: the account exists, mail to it is refused for now.
+//!
+//! A suspension is always somebody's word. A file that can't be read suspends nobody anew; what was read from it
+//! before stays (see [`files`](crate::files)).
+
+mod file;
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use file::Suspended;
+
+use crate::{
+    address::{Address, Candidate},
+    files::{Keeper, OpenError, Spec, Watched},
+};
+
+/// `[suspensions]`
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// One a line: `user@example.com`, `user`, `@example.com` or `example.com`.
+    pub files: Vec<PathBuf>,
+}
+
+/// All suspensions.
+#[derive(Debug)]
+pub struct Suspensions {
+    files: Option<Watched<Suspended>>,
+}
+
+/// A suspension that applies to a recipient.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Suspension {
+    /// Of the address itself, or of its form without tag or sub-address.
+    Address,
+    /// Of that local part, wherever.
+    Local,
+    /// Of the whole domain.
+    Domain,
+}
+
+impl Suspensions {
+    /// Opens the files. Blocks while they are read.
+    ///
+    /// # Errors
+    /// When a file is missing, unreadable, or makes no sense.
+    pub fn build(config: &Config, keeper: &Keeper) -> Result<Self, OpenError> {
+        if config.files.is_empty() {
+            return Ok(Self { files: None });
+        }
+        let spec = Spec {
+            name: "suspensions".to_owned(),
+            kind: "suspensions",
+            paths: config.files.clone(),
+            report: Box::new(|_| {}),
+        };
+        Ok(Self { files: Some(keeper.open(spec, file::load)?) })
+    }
+
+    /// Whether the recipient, in any of its forms, is suspended. `forms` are the candidates of `address`; those
+    /// in another domain (a forwarder's tag) don't count. Costs no lock.
+    pub fn check(&self, address: &Address, forms: &[Candidate<'_>]) -> Option<Suspension> {
+        let files = self.files.as_ref()?.current();
+        let suspended = files.as_ref()?;
+        let forms = forms.iter().map(|form| form.address.as_ref());
+        let forms = forms.filter(|form| form.domain() == address.domain());
+        std::iter::once(address).chain(forms).find_map(|form| suspended.find(form))
+    }
+
+    /// How many entries are in force.
+    pub fn len(&self) -> usize {
+        self.files.as_ref().and_then(|files| files.current().as_ref().map(|files| files.len())).unwrap_or(0)
+    }
+
+    /// Nobody is suspended.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
