@@ -157,7 +157,7 @@ impl Check<'_> {
                 continue;
             };
             self.readable(&file.path, &["directory", name, "file", "path"]);
-            if directory.domains.is_empty() && config.domains.names.is_empty() && config.domains.files.is_empty() {
+            if directory.domains.is_none() && config.domains.names.is_empty() && config.domains.files.is_empty() {
                 let message = "is in charge of no domain: list its `domains`, or [domains] `names` or `files`";
                 self.say(&["directory", name], message);
             }

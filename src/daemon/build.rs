@@ -101,8 +101,8 @@ fn snapshot(
         Arc::clone(detected),
     )?;
     let suspensions = Suspensions::build(&config.suspensions, keeper)?;
-    let clients = Clients::build(&config.client, detected.load().networks.iter().copied());
-    let rules = rules(config, &clients, detected.load().probes.clone());
+    let clients = Clients::build(&config.client, findings.networks.iter().map(|found| found.value));
+    let rules = rules(config, &clients, findings.probes.iter().cloned().collect());
     Ok(Snapshot::new(rules, Arc::new(directories), Arc::new(suspensions), clients, config.limits.lookup))
 }
 

@@ -4,9 +4,10 @@
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
+use smallvec::SmallVec;
 
 use crate::{
-    address::Address,
+    address::{Address, candidates},
     policy::{Decision, DomainFact, Facts, Level, Question, Recipient, RecipientFact, Step, next},
 };
 
@@ -78,7 +79,9 @@ async fn answer(snapshot: &Snapshot, facts: &mut Facts, question: Question, expl
             else {
                 return NOTHING;
             };
-            let fact = snapshot.directories.domain(domain);
+            let known = snapshot.directories.domain(domain);
+            let in_charge = known.in_charge || known.catch_all;
+            let fact = if known.local || known.catch_all { DomainFact::Local { in_charge } } else { DomainFact::Foreign };
             let evidence = if explain { snapshot.directories.explain_domain(domain) } else { Vec::new() };
             match &mut facts.recipient {
                 Recipient::Invalid { fact: slot, .. } => *slot = Some(fact),
@@ -98,7 +101,9 @@ async fn answer(snapshot: &Snapshot, facts: &mut Facts, question: Question, expl
         }
         Question::Suspended(at) => {
             let Some(level) = level_mut(facts, at) else { return NOTHING };
-            let found = snapshot.suspensions.check(&level.address, snapshot.directories.delimiters());
+            let forms: SmallVec<[_; 2]> = candidates(&level.address, snapshot.directories.delimiters()).collect();
+            let found = snapshot.suspensions.check(&level.address, &forms);
+            drop(forms);
             level.suspended = Some(found.is_some());
             match found {
                 Some(suspension) if explain => ("suspended", vec![suspension.to_string()]),
