@@ -69,7 +69,8 @@ impl fmt::Display for DomainPattern {
 impl<'de> serde::Deserialize<'de> for DomainPattern {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<DomainPattern, D::Error> {
         let text = String::deserialize(deserializer)?;
-        text.parse().map_err(|error| serde::de::Error::custom(format_args!("`{}`: {error}", text.escape_debug())))
+        text.parse()
+            .map_err(|error| serde::de::Error::custom(format_args!("`{}`: {error}", text.escape_debug())))
     }
 }
 

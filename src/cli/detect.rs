@@ -2,7 +2,7 @@
 
 use std::{path::Path, process::ExitCode};
 
-use crate::{config::load, daemon, detect::Findings};
+use crate::{config::load, daemon};
 
 use super::{
     exit::{self, Failure, Outcome},
@@ -18,14 +18,14 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(config: Option<&Path>, args: &Args) -> Outcome {
-    load(config)?;
-    let findings: Findings = daemon::detect().map_err(|error| Failure::new(exit::OS, error))?;
+    let addresses: Vec<_> = load(config)?.config.listen.iter().map(ToString::to_string).collect();
+    let findings = daemon::detect().map_err(|error| Failure::new(exit::OS, error))?;
     if args.json {
-        print_json(&findings);
+        print_json(&*findings);
     } else {
         print(findings.to_string().trim_end());
         print("");
-        print(daemon::mta_lines(None).trim_end());
+        print(daemon::mta_lines(&addresses).trim_end());
     }
     Ok(if findings.mtas.is_empty() { ExitCode::from(exit::NO) } else { ExitCode::SUCCESS })
 }

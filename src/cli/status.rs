@@ -39,7 +39,10 @@ pub(super) fn run(config: Option<&Path>, args: &Args) -> Outcome {
 }
 
 fn show(status: &Status) {
-    print(format_args!("backstop {}, process {}, up {} s", status.version, status.pid, status.uptime_seconds));
+    print(format_args!(
+        "backstop {}, process {}, up {} s",
+        status.version, status.pid, status.uptime_seconds
+    ));
     print(format_args!("mode: {}", status.mode));
     for address in &status.listening {
         print(format_args!("listening: {}", safe(address)));

@@ -1,18 +1,14 @@
 //! Builds the parts from the configuration.
 
-use std::{
-    collections::BTreeSet,
-    sync::Arc,
-    time::Instant,
-};
+use std::{sync::Arc, time::Instant};
 
-use arc_swap::ArcSwap;
 use prometheus::{IntCounterVec, IntGauge, IntGaugeVec};
 
 use crate::{
     client::Clients,
     config::{Config, Mode},
-    directory::{self, Detected, Directories},
+    detect::{self, Findings},
+    directory::{self, Directories, detected::Live},
     files::{self, Keeper},
     http::Views,
     policy::{Defences, Replies, Rules},
@@ -27,7 +23,7 @@ use super::Error;
 pub(super) struct Parts {
     pub(super) registry: Arc<Registry>,
     pub(super) keeper: Arc<Keeper>,
-    pub(super) detected: Arc<ArcSwap<Detected>>,
+    pub(super) live: Arc<Live>,
     pub(super) server: Arc<Server>,
     pub(super) started: Instant,
     pub(super) reloads: IntCounterVec,
@@ -42,23 +38,26 @@ impl Parts {
         let keeper = Arc::new(Keeper::new(files::Metrics::register(&registry)));
         let directory_metrics = directory::Metrics::register(&registry);
         let server_metrics = server::Metrics::register(&registry);
-        let detected = Arc::new(ArcSwap::from_pointee(Detected::default()));
         let mode = registry.gauges("mode", "1 for the mode in force.", &["mode"]);
         let enabled = registry.gauge("enabled", "1 while decisions are made, 0 while Backstop is disabled.");
         let reloads = registry.counters("reloads_total", "Reloads by outcome.", &["outcome"]);
-        registry.gauges("build_info", "1; the version is a label.", &["version"])
-            .with_label_values(&[env!("CARGO_PKG_VERSION")])
-            .set(1);
-        let snapshot = snapshot(config, &keeper, &directory_metrics, &detected)?;
+        let build_info = registry.gauges("build_info", "1; the version is a label.", &["version"]);
+        build_info.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+        let options =
+            if config.domains.detect { detect::Options::default() } else { detect::Options::nothing() };
+        let live = Arc::new(Live::start(options, Arc::clone(&keeper)).await);
+        let snapshot = snapshot(config, &keeper, &directory_metrics, &live)?;
         let server = Server::new(snapshot, &config.limits, server_metrics);
-        let parts = Self { registry, keeper, detected, server, started: Instant::now(), reloads, directory_metrics, mode, enabled };
+        let started = Instant::now();
+        let parts =
+            Self { registry, keeper, live, server, started, reloads, directory_metrics, mode, enabled };
         parts.show(config);
         Ok(Arc::new(parts))
     }
 
     /// A snapshot of a changed configuration; files that are followed already keep their content and judgement.
     pub(super) fn snapshot(&self, config: &Config) -> Result<Snapshot, Error> {
-        snapshot(config, &self.keeper, &self.directory_metrics, &self.detected)
+        snapshot(config, &self.keeper, &self.directory_metrics, &self.live)
     }
 
     /// Brings the gauges of the configuration up to date.
@@ -71,11 +70,10 @@ impl Parts {
 
     /// What `/metrics` and `/ready` show.
     pub(super) fn views(self: &Arc<Self>) -> Views {
-        let (ready, registry) = (Arc::clone(self), Arc::clone(&self.registry));
+        let parts = Arc::clone(self);
         Views {
-            registry,
-            refresh: Box::new(|| {}),
-            waiting_for: Box::new(move || ready.server.snapshot().directories.waiting_for()),
+            registry: Arc::clone(&self.registry),
+            waiting_for: Box::new(move || parts.server.snapshot().directories.waiting_for()),
         }
     }
 
@@ -90,7 +88,7 @@ fn snapshot(
     config: &Config,
     keeper: &Keeper,
     metrics: &directory::Metrics,
-    detected: &Arc<ArcSwap<Detected>>,
+    live: &Live,
 ) -> Result<Snapshot, Error> {
     let directories = Directories::build(
         &config.domains,
@@ -98,21 +96,22 @@ fn snapshot(
         &config.directory,
         keeper,
         metrics,
-        Arc::clone(detected),
+        live.detected(),
     )?;
     let suspensions = Suspensions::build(&config.suspensions, keeper)?;
+    let findings = live.findings();
     let clients = Clients::build(&config.client, findings.networks.iter().map(|found| found.value));
-    let rules = rules(config, &clients, findings.probes.iter().cloned().collect());
+    let rules = rules(config, &clients, &findings);
     Ok(Snapshot::new(rules, Arc::new(directories), Arc::new(suspensions), clients, config.limits.lookup))
 }
 
-fn rules(config: &Config, clients: &Clients, probes: BTreeSet<String>) -> Rules {
+fn rules(config: &Config, clients: &Clients, findings: &Findings) -> Rules {
     Rules {
         monitor: config.mode == Mode::Monitor,
         monitor_domains: config.monitor.domains.clone(),
         monitor_reasons: config.monitor.reasons.iter().copied().collect(),
         exempt: config.recipients.exempt.iter().map(|local| local.to_lowercase()).collect(),
-        probes,
+        probes: findings.probes.iter().map(|local| local.to_lowercase()).collect(),
         replies: Replies::build(&config.replies).unwrap_or_default(),
         defences: Defences { denied: clients.denies(), ..Defences::default() },
     }

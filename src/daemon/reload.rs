@@ -1,6 +1,6 @@
 //! Reload and detection: the new state is built beside the old one, and takes its place as a whole or not at all.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{path::PathBuf, sync::Arc};
 
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
@@ -57,7 +57,7 @@ impl Reloader {
         let keeper = Arc::clone(&self.parts.keeper);
         let read = tokio::task::spawn_blocking(move || keeper.reload(accept)).await;
         let read = read.map_err(|error| error.to_string())?;
-        self.parts.detect(&loaded.config).await;
+        self.parts.live.redetect().await;
         let snapshot = self.parts.snapshot(&loaded.config).map_err(|error: Error| error.to_string())?;
         self.parts.server.replace(snapshot);
         self.parts.show(&loaded.config);
@@ -69,31 +69,48 @@ impl Reloader {
         current.control = kept.control;
         current.log = kept.log;
         current.limits.sessions = kept.limits.sessions;
+        current.domains.detect = kept.domains.detect;
         let held_back = read.into_iter().filter_map(|(name, outcome)| match outcome {
             Outcome::Taken(_) => None,
             Outcome::Held(held) => Some(format!("{name}: {held}")),
-            Outcome::Changing => Some(format!("{name}: the file is being written; it is read when it lies still")),
+            Outcome::Changing => {
+                Some(format!("{name}: the file is being written; it is read when it lies still"))
+            }
         });
         Ok(Reloaded { applied: true, needs_restart, refused: None, held_back: held_back.collect() })
     }
 
-    /// Detects anew when a file of the MTA changes, until `stop`: an alias that is new must not be refused.
+    /// Follows the MTA's own settings, until `stop`: its networks and probes are part of what sessions decide by.
     pub(super) async fn follow_mta(&self, stop: CancellationToken) {
+        let mut findings = self.parts.live.subscribe();
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
-                () = tokio::time::sleep(LOOK) => {}
+                changed = findings.changed() => if changed.is_err() { return },
             }
-            if self.parts.mta_changed().await {
-                let current = self.current.lock().await;
-                info!("the MTA's files changed, detecting again");
-                self.parts.detect(&current).await;
-                match self.parts.snapshot(&current) {
-                    Ok(snapshot) => self.parts.server.replace(snapshot),
-                    Err(error) => error!(%error, "what was detected before stays"),
+            let current = self.current.lock().await;
+            match self.parts.snapshot(&current) {
+                Ok(snapshot) => self.parts.server.replace(snapshot),
+                Err(error) => {
+                    error!(%error, "the MTA's settings changed, but sessions go on by what was known before")
                 }
             }
         }
+    }
+
+    /// Local domains, for `backstop status`.
+    pub(super) async fn domains(&self) -> Vec<String> {
+        let current = self.current.lock().await;
+        let mut domains: Vec<String> =
+            current.domains.names.iter().map(|name| format!("{name} (domains.names)")).collect();
+        for path in &current.domains.files {
+            domains.push(format!("those in {} (domains.files)", path.display()));
+        }
+        for domain in &self.parts.live.findings().domains {
+            let partial = if domain.partial.is_empty() { "" } else { ", partial: nobody is refused" };
+            domains.push(format!("{} ({}{partial})", domain.pattern, domain.evidence.what));
+        }
+        domains
     }
 }
 
@@ -104,9 +121,7 @@ fn needs_restart(old: &Config, new: &Config) -> Vec<String> {
         ("control.socket", old.control != new.control),
         ("log", old.log != new.log),
         ("limits.sessions", old.limits.sessions != new.limits.sessions),
+        ("domains.detect", old.domains.detect != new.domains.detect),
     ];
     changed.into_iter().filter(|(_, changed)| *changed).map(|(key, _)| key.to_owned()).collect()
 }
-
-/// How often the MTA's files are looked at; a look is one stat(2) a file.
-const LOOK: Duration = Duration::from_millis(500);

@@ -21,7 +21,7 @@ impl Requests {
         Self { parts, reloader, listening }
     }
 
-    fn status(&self) -> Status {
+    async fn status(&self) -> Status {
         let server = &self.parts.server;
         let snapshot = server.snapshot();
         let directories = snapshot.directories.health().into_iter().map(|health| Directory {
@@ -39,7 +39,7 @@ impl Requests {
             sessions_open: u64::try_from(server.open()).unwrap_or(u64::MAX),
             recipients: server.recipients_decided(),
             last_mta: server.last_mta(),
-            domains: self.reloader.domains(),
+            domains: self.reloader.domains().await,
             directories: directories.collect(),
             notices: self.parts.notices(),
         }
@@ -52,7 +52,7 @@ impl Handler for Requests {
             Request::Check(check) => {
                 Response::Check(control::check(&self.parts.server.snapshot(), &check).await)
             }
-            Request::Status => Response::Status(self.status()),
+            Request::Status => Response::Status(self.status().await),
             Request::Reload { accept } => Response::Reload(self.reloader.reload(accept).await),
         }
     }

@@ -28,6 +28,7 @@ pub use findings::{
 };
 pub use lines::{main_cf_lines, sendmail_mc_lines};
 pub use list::{Entry, ListError, list};
+pub use sendmail::is_permanent_error;
 
 /// Where to look, and how long. The default is what a host's package sets up.
 #[derive(Debug, Clone)]
@@ -67,6 +68,14 @@ impl Default for Options {
             timeout: Duration::from_secs(10),
             output: 256 << 20,
         }
+    }
+}
+
+impl Options {
+    /// Look for nothing.
+    #[must_use]
+    pub fn nothing() -> Self {
+        Self { postfix: Place::Skip, sendmail: Place::Skip, dovecot: Place::Skip, ..Self::default() }
     }
 }
 

@@ -5,6 +5,7 @@
 //! chose for that case. Sources in memory are asked first, without waiting or allocating; slow ones together.
 
 mod config;
+pub mod detected;
 mod domains;
 mod entry;
 pub mod file;
@@ -64,6 +65,18 @@ pub struct DomainFact {
 pub struct Detected {
     /// Local domains.
     pub domains: HashMap<Domain, DetectedDomain>,
+    /// Domains all of whose subdomains are local.
+    pub below: HashMap<Domain, DetectedDomain>,
+    /// What the MTA takes for the begin of a sub-address.
+    pub delimiters: Delimiters,
+}
+
+impl Detected {
+    /// What was found for the domain itself, or for all domains below one of its parents.
+    fn get(&self, domain: &Domain) -> Option<&DetectedDomain> {
+        let below = || domain.ancestors().find_map(|above| self.below.get(above));
+        self.domains.get(domain).or_else(below)
+    }
 }
 
 /// A detected domain with what knows its recipients. Where a configured directory is in charge, it alone counts.
@@ -145,7 +158,7 @@ impl Directories {
         let listed = self.lists(domain);
         let configured = self.in_charge(domain, listed).next().is_some();
         let detected = self.detected.load();
-        let detected = detected.domains.get(domain);
+        let detected = detected.get(domain);
         DomainFact {
             local: listed || configured || detected.is_some(),
             in_charge: configured || detected.is_some_and(|found| !found.directories.is_empty()),

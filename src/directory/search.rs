@@ -65,8 +65,8 @@ impl Directories {
     async fn search(&self, address: &Address, steps: &mut Option<Vec<Step>>) -> RecipientFact {
         let domain = address.domain();
         let configured: SmallVec<[&Directory; 4]> = self.in_charge(domain, self.lists(domain)).collect();
-        let detected = self.detected.load();
-        let detected = if configured.is_empty() { detected.domains.get(domain) } else { None };
+        let all_detected = self.detected.load();
+        let detected = if configured.is_empty() { all_detected.get(domain) } else { None };
         let found = detected.iter().flat_map(|found| found.directories.iter().map(Arc::as_ref));
         let directories: SmallVec<[&Directory; 4]> = configured.iter().copied().chain(found).collect();
         let partial = detected.is_some_and(|found| found.partial);
@@ -75,6 +75,14 @@ impl Directories {
         }
 
         let mut forms: Forms<'_> = candidates(address, &self.delimiters).collect();
+        if detected.is_some() {
+            // What the MTA takes for a sub-address counts, whatever the configuration says.
+            for form in candidates(address, &all_detected.delimiters) {
+                if !forms.contains(&form) {
+                    forms.push(form);
+                }
+            }
+        }
         let all = forms.len();
         forms.retain(|form| form.address.domain() == domain);
 

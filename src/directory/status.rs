@@ -65,7 +65,11 @@ impl Directories {
         if self.names.contains(domain) {
             lines.push("listed in domains.names".to_owned());
         }
-        if self.files.as_ref().is_some_and(|files| files.current().as_ref().is_some_and(|f| f.contains(domain))) {
+        if self
+            .files
+            .as_ref()
+            .is_some_and(|files| files.current().as_ref().is_some_and(|f| f.contains(domain)))
+        {
             lines.push("listed in domains.files".to_owned());
         }
         for directory in self.in_charge(domain, self.lists(domain)) {

@@ -52,7 +52,9 @@ impl Status {
         match (&self.held, self.bad_lines) {
             (Some(held), _) => Some(format!("{}: {held}", self.name)),
             (None, 0) => None,
-            (None, bad) => Some(format!("{}: {bad} lines make no sense and are skipped, see the log", self.name)),
+            (None, bad) => {
+                Some(format!("{}: {bad} lines make no sense and are skipped, see the log", self.name))
+            }
         }
     }
 }

@@ -14,7 +14,11 @@ use crate::{
 use super::Snapshot;
 
 /// Decides; writes what was found into `facts`, and into `trace` if one is wanted.
-pub async fn decide<'s>(snapshot: &'s Snapshot, facts: &mut Facts, mut trace: Option<&mut Trace>) -> Decision<'s> {
+pub async fn decide<'s>(
+    snapshot: &'s Snapshot,
+    facts: &mut Facts,
+    mut trace: Option<&mut Trace>,
+) -> Decision<'s> {
     loop {
         let question = match next(&snapshot.rules, facts) {
             Step::Decide(decision) => return decision,
@@ -75,13 +79,18 @@ type Answer = (&'static str, Vec<String>);
 async fn answer(snapshot: &Snapshot, facts: &mut Facts, question: Question, explain: bool) -> Answer {
     match question {
         Question::Domain(at) => {
-            let Some(domain) = level(facts, at).map(|level| level.address.domain()).or_else(|| facts.recipient.domain())
+            let Some(domain) =
+                level(facts, at).map(|level| level.address.domain()).or_else(|| facts.recipient.domain())
             else {
                 return NOTHING;
             };
             let known = snapshot.directories.domain(domain);
             let in_charge = known.in_charge || known.catch_all;
-            let fact = if known.local || known.catch_all { DomainFact::Local { in_charge } } else { DomainFact::Foreign };
+            let fact = if known.local || known.catch_all {
+                DomainFact::Local { in_charge }
+            } else {
+                DomainFact::Foreign
+            };
             let evidence = if explain { snapshot.directories.explain_domain(domain) } else { Vec::new() };
             match &mut facts.recipient {
                 Recipient::Invalid { fact: slot, .. } => *slot = Some(fact),
@@ -101,7 +110,8 @@ async fn answer(snapshot: &Snapshot, facts: &mut Facts, question: Question, expl
         }
         Question::Suspended(at) => {
             let Some(level) = level_mut(facts, at) else { return NOTHING };
-            let forms: SmallVec<[_; 2]> = candidates(&level.address, snapshot.directories.delimiters()).collect();
+            let forms: SmallVec<[_; 2]> =
+                candidates(&level.address, snapshot.directories.delimiters()).collect();
             let found = snapshot.suspensions.check(&level.address, &forms);
             drop(forms);
             level.suspended = Some(found.is_some());

@@ -40,7 +40,8 @@ impl Metrics {
             &["callback"],
             &[0.000_01, 0.000_025, 0.000_05, 0.000_1, 0.000_25, 0.001, 0.005, 0.025, 0.1, 0.5, 1.0, 2.5, 5.0],
         );
-        let clients = registry.counters("clients_total", "Clients that connected to MTAs, by class.", &["class"]);
+        let clients =
+            registry.counters("clients_total", "Clients that connected to MTAs, by class.", &["class"]);
         Self {
             sessions: registry.counter("sessions_total", "Connections from MTAs."),
             sessions_open: registry.gauge("sessions_open", "Connections from MTAs that are open now."),
@@ -203,7 +204,12 @@ impl Decisions {
 
     fn series(&self, stage: Stage, verdict: Verdict, decision: &Decision<'_>) -> IntCounter {
         let enforced = if decision.enforced { "yes" } else { "no" };
-        self.counters.with_label_values(&[stage.as_str(), verdict.as_str(), decision.reason.as_str(), enforced])
+        self.counters.with_label_values(&[
+            stage.as_str(),
+            verdict.as_str(),
+            decision.reason.as_str(),
+            enforced,
+        ])
     }
 }
 

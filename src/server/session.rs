@@ -4,21 +4,15 @@
 //! Failure: whatever breaks the protocol, times out or vanishes ends this session alone, counted by its kind; the MTA
 //! then does what its admin chose for a missing filter.
 
-use std::{
-    io,
-    net::SocketAddr,
-    pin::Pin,
-    sync::Arc,
-    time::Instant,
-};
+use std::{io, net::SocketAddr, pin::Pin, sync::Arc, time::Instant};
 
 use bytes::BytesMut;
 use milter_protocol::{
     command::{Connect, Mail, Rcpt},
     session::{Ask, Event, ProtocolError},
     verdict::{
-        BodyVerdict, ConnectVerdict, DataVerdict, EndOfHeadersVerdict, EndOfMessageVerdict, HeaderVerdict, HeloVerdict,
-        MailVerdict, RcptVerdict, UnknownVerdict,
+        BodyVerdict, ConnectVerdict, DataVerdict, EndOfHeadersVerdict, EndOfMessageVerdict, HeaderVerdict,
+        HeloVerdict, MailVerdict, RcptVerdict, UnknownVerdict,
     },
 };
 use tokio::time::{Duration, Sleep, sleep_until};
@@ -151,7 +145,9 @@ impl Session {
                 Ok(0) if input.is_empty() => return Ok(End::Closed),
                 Ok(0) => return Err(End::CutShort),
                 Ok(_) => {}
-                Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {
+                Err(error)
+                    if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) =>
+                {
                     buffers::give_back(output);
                     keep(&mut held, input);
                     continue;
@@ -248,7 +244,12 @@ impl Session {
         Ok(None)
     }
 
-    async fn connect(&mut self, connect: &Connect<'_>, ask: Option<Ask<ConnectVerdict>>, output: &mut BytesMut) {
+    async fn connect(
+        &mut self,
+        connect: &Connect<'_>,
+        ask: Option<Ask<ConnectVerdict>>,
+        output: &mut BytesMut,
+    ) {
         self.message.under_way = false;
         let address = client_address(connect.address);
         let ip = address.map(|address| address.ip());
@@ -304,7 +305,10 @@ impl Session {
         let decision = decide(&snapshot, &mut facts, None).await;
         self.message.trapped |= decision.reason == Reason::SpamTrap;
         let unknown = matches!(decision.reason, Reason::UnknownRecipient | Reason::SpamTrap);
-        if unknown && !self.message.null_sender && decision.enforced_reply().is_some_and(|r| r.code.is_permanent()) {
+        if unknown
+            && !self.message.null_sender
+            && decision.enforced_reply().is_some_and(|r| r.code.is_permanent())
+        {
             self.server.metrics.backscatter_prevented.inc();
         }
         self.record(&decision, Stage::Rcpt, rcpt.address);
@@ -329,7 +333,12 @@ impl Session {
     }
 
     /// Answers an event that decides nothing; most MTAs leave these out, as they were asked to.
-    fn pass<V: milter_protocol::verdict::Verdict>(&mut self, ask: Option<Ask<V>>, go_on: V, output: &mut BytesMut) {
+    fn pass<V: milter_protocol::verdict::Verdict>(
+        &mut self,
+        ask: Option<Ask<V>>,
+        go_on: V,
+        output: &mut BytesMut,
+    ) {
         if let Some(ask) = ask {
             self.protocol.answer(ask, go_on, output);
         }

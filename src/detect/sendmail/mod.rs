@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use ipnet::IpNet;
 
 use cf::Cf;
+pub use testmode::is_permanent as is_permanent_error;
 use testmode::{Answers, PROBE, Resolution, local_address, resolution};
 
 use super::command::{program, run};

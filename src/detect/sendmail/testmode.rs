@@ -57,7 +57,7 @@ pub(super) fn resolution(answer: &str) -> Resolution {
 }
 
 /// Whether an `error:` code, in words or as an enhanced code, is a refusal for good (cf/README, "error:").
-pub(super) fn is_permanent(code: &str) -> bool {
+pub fn is_permanent(code: &str) -> bool {
     matches!(code, "nouser" | "nohost" | "unavailable") || code.starts_with("5.")
 }
 
