@@ -275,11 +275,15 @@ impl Session {
 
     /// Checks that the command may come now, and goes to the phase that it brings.
     ///
-    /// MAIL and HELO may come whenever a client is connected: they begin anew, as with libmilter. Within a message it only goes
-    /// forward, and steps may be left out. What else comes is out of order.
+    /// As with libmilter, MAIL and HELO may come whenever a client is connected: they begin anew. The content may follow a recipient
+    /// without DATA (version 3 has none) and without a header. Whatever libmilter would leave without an answer is out of order.
     fn move_on(&mut self, command: &Command<'_>, agreed: &Agreed) -> Result<(), ProtocolError> {
         let no_mail = agreed.steps.contains(Steps::NO_MAIL);
         let phase = self.phase;
+        let after_header = match phase {
+            Phase::Data | Phase::Headers => agreed.steps.contains(Steps::NO_EOH),
+            _ => (Phase::Rcpt..=Phase::Body).contains(&phase),
+        };
         let (step, stage, next, in_order) = match command {
             Command::Connect(_) => {
                 (Steps::NO_CONNECT, Some(Stage::Connect), Phase::Connected, phase == Phase::Negotiated)
@@ -301,13 +305,8 @@ impl Session {
                 let after = (Phase::Rcpt..=Phase::Headers).contains(&phase);
                 (Steps::NO_EOH, Some(Stage::EndOfHeaders), Phase::EndOfHeaders, after)
             }
-            Command::Body(_) => {
-                (Steps::NO_BODY, None, Phase::Body, (Phase::Rcpt..=Phase::Body).contains(&phase))
-            }
-            Command::EndOfMessage(_) => {
-                let after = (Phase::Rcpt..=Phase::Body).contains(&phase);
-                (Steps::NONE, Some(Stage::EndOfMessage), Phase::Body, after)
-            }
+            Command::Body(_) => (Steps::NO_BODY, None, Phase::Body, after_header),
+            Command::EndOfMessage(_) => (Steps::NONE, Some(Stage::EndOfMessage), Phase::Body, after_header),
             Command::Unknown(_) => (Steps::NO_UNKNOWN, None, phase, true),
             _ => (Steps::NONE, None, phase, false),
         };
