@@ -10,7 +10,7 @@ use crate::command::{Command, Malformed, OptNeg};
 use crate::flags::{Actions, Steps, Version};
 use crate::frame::{FrameError, next_frame, write_frame};
 use crate::macros::Stage;
-use crate::negotiation::{Agreed, Offer};
+use crate::negotiation::{Agreed, Offer, meant};
 use crate::reply::Reply;
 
 /// One connection to a filter.
@@ -175,12 +175,13 @@ impl Client {
         if answer.version > self.offer.version || answer.version < Version::MIN {
             return Err(ClientError::Version(answer.version));
         }
-        let actions = answer.actions - self.offer.actions;
+        let (permitted, can) = meant(&self.offer);
+        let actions = answer.actions - permitted;
         if !actions.is_empty() {
             return Err(ClientError::Actions(actions));
         }
         // Sendmail answers 451 to an echo of its data size bits.
-        let steps = answer.steps - (self.offer.steps - Steps::MDS);
+        let steps = answer.steps - (can - Steps::MDS);
         if !steps.is_empty() {
             return Err(ClientError::Steps(steps));
         }
