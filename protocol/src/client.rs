@@ -116,7 +116,7 @@ impl Client {
             put_macros(code, macros, output);
         }
         let steps = self.agreed.map_or(Steps::NONE, |agreed| agreed.steps);
-        let (no, no_reply) = steps_of(command);
+        let (no, no_reply) = command.steps();
         if steps.intersects(no) {
             return Expect::Suppressed;
         }
@@ -210,20 +210,4 @@ fn put_macros(code: u8, macros: &[(&str, &str)], output: &mut BytesMut) {
             crate::wire::put_c_string(output, value.as_bytes());
         }
     });
-}
-
-/// Which bit leaves the command out, and which leaves its reply out.
-fn steps_of(command: &Command<'_>) -> (Steps, Steps) {
-    match command {
-        Command::Connect(_) => (Steps::NO_CONNECT, Steps::NR_CONNECT),
-        Command::Helo(_) => (Steps::NO_HELO, Steps::NR_HELO),
-        Command::Mail(_) => (Steps::NO_MAIL, Steps::NR_MAIL),
-        Command::Rcpt(_) => (Steps::NO_RCPT, Steps::NR_RCPT),
-        Command::Data => (Steps::NO_DATA, Steps::NR_DATA),
-        Command::Header(_) => (Steps::NO_HEADERS, Steps::NR_HEADER),
-        Command::EndOfHeaders => (Steps::NO_EOH, Steps::NR_EOH),
-        Command::Body(_) => (Steps::NO_BODY, Steps::NR_BODY),
-        Command::Unknown(_) => (Steps::NO_UNKNOWN, Steps::NR_UNKNOWN),
-        _ => (Steps::NONE, Steps::NONE),
-    }
 }
