@@ -97,12 +97,9 @@ fn hanging(mta: SocketAddr, port: u16) {
     assert_eq!(backstop.metric("backstop_session_panics_total", &[]), 0.0);
 }
 
-/// No recipient is taken, and none refused for good.
+/// Both MTAs put a message off at MAIL when they know already that the milter is away (Postfix: 4.7.1, Sendmail: 4.3.2).
 fn puts_off(smtp: &mut Smtp) {
-    let mail = smtp.mail("<sender@elsewhere.test>");
-    let rcpt = smtp.rcpt("<anna@example.test>");
-    assert_eq!(rcpt.code / 100, 4, "{}", smtp.transcript());
-    assert!(mail.ok() || mail.code / 100 == 4, "{}", smtp.transcript());
+    assert_eq!(smtp.mail("<sender@elsewhere.test>").code, 451, "{}", smtp.transcript());
 }
 
 fn decides(smtp: &mut Smtp) {
