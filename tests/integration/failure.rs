@@ -76,7 +76,7 @@ fn killed(mta: SocketAddr, port: u16) {
 
 /// It does not answer any more: after the time-out, as if it were dead. It goes on: the next session is served.
 fn hanging(mta: SocketAddr, port: u16) {
-    let backstop = backstop(port);
+    let mut backstop = backstop(port);
     let mut smtp = open(mta);
     decides(&mut smtp);
     smtp.mail("<sender@elsewhere.test>");

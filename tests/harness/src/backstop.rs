@@ -8,7 +8,7 @@ use std::process::{Command, ExitStatus};
 use std::time::Duration;
 
 use crate::dir::TempDir;
-use crate::process::{Process, Signal, dies_with_us};
+use crate::process::{Process, Signal};
 use crate::wait::wait_until;
 
 /// A running `backstop serve`. It is killed when dropped; if the test is failing then, the end of its log is printed.
@@ -189,7 +189,7 @@ impl Backstop {
     }
 
     /// Sends a signal.
-    pub fn signal(&self, signal: Signal) {
+    pub fn signal(&mut self, signal: Signal) {
         self.process.signal(signal);
     }
 
@@ -255,7 +255,7 @@ impl BackstopBuilder {
     #[track_caller]
     pub fn start(self) -> Backstop {
         let BackstopBuilder { program, env, args, config, dir } = self;
-        let mut command = dies_with_us(&program);
+        let mut command = Command::new(&program);
         command
             .arg("serve")
             .args(&args)
