@@ -92,7 +92,7 @@ impl Reloader {
             match self.parts.snapshot(&current) {
                 Ok(snapshot) => self.parts.server.replace(snapshot),
                 Err(error) => {
-                    error!(%error, "the MTA's settings changed, but sessions go on by what was known before")
+                    error!(%error, "the MTA's settings changed, but sessions go on by what was known before");
                 }
             }
         }
