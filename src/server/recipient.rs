@@ -9,15 +9,15 @@ use crate::{
     policy::Recipient,
 };
 
-/// The recipient of a `RCPT` command. `missing_domain` gives the domain that the MTA adds to a bare local part.
-pub fn recipient(argument: &[u8], missing_domain: impl FnOnce() -> Option<Domain>) -> Recipient {
+/// The recipient of a `RCPT` command, and whether it had no domain. `missing_domain` gives the one that the MTA adds.
+pub fn recipient(argument: &[u8], missing_domain: impl FnOnce() -> Option<Domain>) -> (Recipient, bool) {
     match parse_rcpt(argument) {
-        Ok(Path::Address(address)) => Recipient::address(address),
+        Ok(Path::Address(address)) => (Recipient::address(address), false),
         Ok(Path::Local(local)) => match missing_domain() {
-            Some(domain) => Recipient::address(local.complete(&domain)),
-            None => Recipient::Bare(local.as_str().to_owned()),
+            Some(domain) => (Recipient::address(local.complete(&domain)), true),
+            None => (Recipient::Bare(local.as_str().to_owned()), true),
         },
-        Err(error) => Recipient::Invalid { domain: error.domain, fact: None },
+        Err(error) => (Recipient::Invalid { domain: error.domain, fact: None }, false),
     }
 }
 

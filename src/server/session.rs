@@ -294,11 +294,13 @@ impl Session {
 
     async fn rcpt(&mut self, rcpt: &Rcpt<'_>, ask: Ask<RcptVerdict>, output: &mut BytesMut) {
         let macros = self.protocol.macros();
+        let (recipient, bare) = recipient(rcpt.address, || added_domain(macros));
         let mut facts = Facts {
             stage: Stage::Rcpt,
             mta_refused: refused_by_mta(macros),
             submission: is_submission(self.client.address),
-            recipient: recipient(rcpt.address, || added_domain(macros)),
+            recipient,
+            bare,
             ..self.facts()
         };
         let snapshot = Arc::clone(&self.snapshot);
