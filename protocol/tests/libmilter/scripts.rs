@@ -215,6 +215,10 @@ pub(crate) fn scripts() -> Vec<Script> {
         script("macros-of-rcpt-before", {
             vec![connect(), mail(b"<a>"), With(&[("a", "1")], rcpt_command(b"macro a")), rcpt(b"macro a")]
         }),
+        script("macros-empty-list", {
+            let rcpt = rcpt_command(b"macro a");
+            vec![connect(), mail(b"<a>"), With(&[("a", "1")], rcpt), With(&[], rcpt)]
+        }),
         script("macros-of-rcpt-after-mail", {
             vec![
                 connect(),
