@@ -444,6 +444,10 @@ fn lifetimes_of_macros() {
     // Sendmail sends none: the next message does not see the last one's.
     run(&mut session, &[b"DM{auth_authen}\0joe\0", MAIL, RCPT, b"E", MAIL]).unwrap();
     assert_eq!(get(&session, "auth_authen"), None);
+    // So does a HELO within a message.
+    run(&mut session, &[b"DM{auth_authen}\0joe\0", MAIL, b"DH{cipher}\0DES\0", b"Ha\0"]).unwrap();
+    assert_eq!(get(&session, "auth_authen"), None);
+    assert_eq!(get(&session, "cipher"), Some(b"DES".to_vec()));
     run(&mut session, &[b"K"]).unwrap();
     assert_eq!(session.macros().iter().count(), 0);
 }
@@ -499,6 +503,13 @@ fn an_answer_to_another_session_is_found_out() {
     assert_eq!(error, ProtocolError::NotAsked);
     let error = sessions[0].next(&mut &[][..], &mut output).unwrap_err();
     assert_eq!(error, ProtocolError::Unanswered(b'C'));
+}
+
+/// Thousands of idle sessions are kept; the buffers are the caller's.
+#[test]
+fn a_session_is_small() {
+    assert!(size_of::<Session>() <= 256, "{}", size_of::<Session>());
+    assert_eq!(size_of::<Ask<RcptVerdict>>(), 0);
 }
 
 // --- Answers
