@@ -1,11 +1,17 @@
 //! Backstop: a milter that refuses mail for unknown and suspended recipients while the client still waits.
 
 pub mod address;
+pub mod cli;
 pub mod client;
+pub mod config;
+pub mod control;
+pub mod daemon;
 pub mod detect;
 pub mod directory;
 pub mod files;
+pub mod http;
 pub mod net;
 pub mod policy;
+pub mod server;
 pub mod suspension;
 pub mod telemetry;

@@ -10,7 +10,7 @@ use crate::command::{Command, Malformed, OptNeg};
 use crate::flags::{Actions, Steps, Version};
 use crate::frame::{FrameError, next_frame, write_frame};
 use crate::macros::Stage;
-use crate::negotiation::{Agreed, Offer};
+use crate::negotiation::{Agreed, Offer, meant};
 use crate::reply::Reply;
 
 /// One connection to a filter.
@@ -116,7 +116,7 @@ impl Client {
             put_macros(code, macros, output);
         }
         let steps = self.agreed.map_or(Steps::NONE, |agreed| agreed.steps);
-        let (no, no_reply) = steps_of(command);
+        let (no, no_reply) = command.steps();
         if steps.intersects(no) {
             return Expect::Suppressed;
         }
@@ -175,12 +175,13 @@ impl Client {
         if answer.version > self.offer.version || answer.version < Version::MIN {
             return Err(ClientError::Version(answer.version));
         }
-        let actions = answer.actions - self.offer.actions;
+        let (permitted, can) = meant(&self.offer);
+        let actions = answer.actions - permitted;
         if !actions.is_empty() {
             return Err(ClientError::Actions(actions));
         }
         // Sendmail answers 451 to an echo of its data size bits.
-        let steps = answer.steps - (self.offer.steps - Steps::MDS);
+        let steps = answer.steps - (can - Steps::MDS);
         if !steps.is_empty() {
             return Err(ClientError::Steps(steps));
         }
@@ -209,20 +210,4 @@ fn put_macros(code: u8, macros: &[(&str, &str)], output: &mut BytesMut) {
             crate::wire::put_c_string(output, value.as_bytes());
         }
     });
-}
-
-/// Which bit leaves the command out, and which leaves its reply out.
-fn steps_of(command: &Command<'_>) -> (Steps, Steps) {
-    match command {
-        Command::Connect(_) => (Steps::NO_CONNECT, Steps::NR_CONNECT),
-        Command::Helo(_) => (Steps::NO_HELO, Steps::NR_HELO),
-        Command::Mail(_) => (Steps::NO_MAIL, Steps::NR_MAIL),
-        Command::Rcpt(_) => (Steps::NO_RCPT, Steps::NR_RCPT),
-        Command::Data => (Steps::NO_DATA, Steps::NR_DATA),
-        Command::Header(_) => (Steps::NO_HEADERS, Steps::NR_HEADER),
-        Command::EndOfHeaders => (Steps::NO_EOH, Steps::NR_EOH),
-        Command::Body(_) => (Steps::NO_BODY, Steps::NR_BODY),
-        Command::Unknown(_) => (Steps::NO_UNKNOWN, Steps::NR_UNKNOWN),
-        _ => (Steps::NONE, Steps::NONE),
-    }
 }

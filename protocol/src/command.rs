@@ -113,6 +113,23 @@ impl<'i> Command<'i> {
         }
     }
 
+    /// The bit that leaves the command out, and the bit that leaves its reply out.
+    #[must_use]
+    pub const fn steps(&self) -> (Steps, Steps) {
+        match self {
+            Command::Connect(_) => (Steps::NO_CONNECT, Steps::NR_CONNECT),
+            Command::Helo(_) => (Steps::NO_HELO, Steps::NR_HELO),
+            Command::Mail(_) => (Steps::NO_MAIL, Steps::NR_MAIL),
+            Command::Rcpt(_) => (Steps::NO_RCPT, Steps::NR_RCPT),
+            Command::Data => (Steps::NO_DATA, Steps::NR_DATA),
+            Command::Header(_) => (Steps::NO_HEADERS, Steps::NR_HEADER),
+            Command::EndOfHeaders => (Steps::NO_EOH, Steps::NR_EOH),
+            Command::Body(_) => (Steps::NO_BODY, Steps::NR_BODY),
+            Command::Unknown(_) => (Steps::NO_UNKNOWN, Steps::NR_UNKNOWN),
+            _ => (Steps::NONE, Steps::NONE),
+        }
+    }
+
     /// Appends the command as a frame. A NUL within a string ends that string.
     pub fn encode(&self, output: &mut BytesMut) {
         write_frame(output, self.code(), |output| match self {

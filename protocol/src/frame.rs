@@ -9,10 +9,6 @@ use bytes::{BufMut, BytesMut};
 /// The largest payload of a command that libmilter takes and that Postfix and Sendmail send (`MILTER_CHUNK_SIZE`).
 pub const COMMAND_LIMIT: usize = 65_535;
 
-/// The largest payload that Postfix takes in a reply (`XXX_MAX_LEN` in its milter8.c is 2^30 - 1, length byte included).
-/// A client that talks to filters it does not trust sets something smaller.
-pub const REPLY_LIMIT: usize = (1 << 30) - 2;
-
 /// One frame without its length word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Frame<'i> {

@@ -14,10 +14,10 @@
 //! ```
 //! use bytes::BytesMut;
 //! use milter_protocol::client::Client;
-//! use milter_protocol::command::{CStrings, Command, Rcpt};
+//! use milter_protocol::command::{CStrings, ClientAddress, Command, Connect, Rcpt};
 //! use milter_protocol::flags::{Actions, Steps};
 //! use milter_protocol::negotiation::{CURRENT_OFFER, Wanted};
-//! use milter_protocol::session::{Event, Session};
+//! use milter_protocol::session::{Event, ProtocolError, Session};
 //! use milter_protocol::smtp_reply::SmtpReply;
 //! use milter_protocol::verdict::{EndOfMessageVerdict, RcptVerdict};
 //!
@@ -47,7 +47,7 @@
 //!                 _ => {}
 //!             }
 //!         }
-//!         Ok::<BytesMut, milter_protocol::session::ProtocolError>(output)
+//!         Ok::<BytesMut, ProtocolError>(output)
 //!     }
 //! };
 //!
@@ -58,12 +58,8 @@
 //! mta.receive(&mut &serve(&bytes)?[..])?;
 //!
 //! bytes.clear();
-//! let connect = milter_protocol::command::Connect {
-//!     host: b"localhost",
-//!     address: milter_protocol::command::ClientAddress::Inet([127, 0, 0, 1].into(), 4711),
-//! };
+//! let connect = Connect { host: b"localhost", address: ClientAddress::Inet([127, 0, 0, 1].into(), 4711) };
 //! mta.send(&Command::Connect(connect), Some(&[("j", "mx.example.com")]), &mut bytes);
-//! mta.send(&Command::Mail(milter_protocol::command::Mail { address: b"<>", parameters: CStrings::default() }), None, &mut bytes);
 //! let bob = Rcpt { address: b"<bob@example.com>", parameters: CStrings::default() };
 //! mta.send(&Command::Rcpt(bob), None, &mut bytes);
 //! let answer = serve(&bytes)?;

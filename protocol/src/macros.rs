@@ -253,3 +253,149 @@ fn split_at_nul(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     let at = bytes.iter().position(|&byte| byte == 0)?;
     Some((&bytes[..at], &bytes[at + 1..]))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    // mfapi.h: SMFIM_CONNECT 0, HELO 1, ENVFROM 2, ENVRCPT 3, DATA 4, EOM 5, EOH 6.
+    #[test]
+    fn stages_have_their_numbers() {
+        let table = [(b'C', 0), (b'H', 1), (b'M', 2), (b'R', 3), (b'T', 4), (b'E', 5), (b'N', 6)];
+        for (command, id) in table {
+            let stage = Stage::from_command(command).unwrap();
+            assert_eq!((stage.id(), stage.command(), Stage::from_id(id)), (id, command, Some(stage)));
+        }
+        assert_eq!((Stage::from_command(b'L'), Stage::from_id(7)), (None, None));
+        for (index, stage) in Stage::ALL.into_iter().enumerate() {
+            assert_eq!(stage.index(), index);
+        }
+    }
+
+    #[test]
+    fn lists_as_they_come() {
+        type Case = (&'static [u8], &'static str, Option<&'static [u8]>);
+        let table: [Case; 16] = [
+            (b"", "i", None),
+            (b"i\x001\0", "i", Some(b"1")),
+            (b"i\x001\0", "{i}", Some(b"1")),
+            (b"{i}\x001\0", "i", Some(b"1")),
+            (b"{rcpt_addr}\0a\0", "{rcpt_addr}", Some(b"a")),
+            (b"{rcpt_addr}\0a\0", "rcpt_addr", Some(b"a")),
+            (b"{rcpt_addr}\0a\0", "rcpt", None),
+            (b"i\0\0", "i", Some(b"")),
+            (b"i\x001\0i\x002\0", "i", Some(b"1")),
+            // Values are not names.
+            (b"a\0i\0b\0x\0", "i", None),
+            // Odd, and cut.
+            (b"a\x001\0i\0", "i", None),
+            (b"a\x001\0i\0", "a", Some(b"1")),
+            (b"a\x001\0i\x002", "i", None),
+            (b"a\x001", "a", None),
+            (b"i", "i", None),
+            (b"\x001\0", "", Some(b"1")),
+        ];
+        for (list, name, expected) in table {
+            let mut macros = Macros::default();
+            macros.set(Stage::Rcpt, list).unwrap();
+            assert_eq!(macros.get(name), expected, "{} {name}", list.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn debug_output_is_escaped() {
+        let mut macros = Macros::default();
+        macros.set(Stage::Mail, b"{x}\0a\n\x1b\0").unwrap();
+        assert_eq!(format!("{macros:?}"), r#"{"Mail {x}": "a\\n\\x1b"}"#);
+    }
+
+    /// A message after a message takes no more memory; one huge message does not hold its memory for ever.
+    #[test]
+    fn the_buffer_is_used_again() {
+        let mut macros = Macros::default();
+        let mut message = |size: usize| {
+            for stage in Stage::ALL {
+                macros.set(stage, &[b"name\0", &vec![b'x'; size][..], b"\0"].concat()).unwrap();
+                macros.reached(stage);
+            }
+            macros.end_message();
+            (macros.values.capacity(), macros.values.as_ptr())
+        };
+        let first = message(100);
+        for _ in 0..10 {
+            assert_eq!(message(100), first);
+        }
+        assert!(message(10_000).0 <= 2 * 10_100);
+        assert!(message(100).0 <= Macros::KEPT);
+    }
+
+    #[derive(Clone, Debug)]
+    enum Step {
+        Set(Stage, Vec<(String, String)>),
+        Reached(Stage),
+        EndMessage,
+        EndConnection,
+    }
+
+    fn steps() -> impl Strategy<Value = Step> {
+        let pairs = vec(("[ab]|\\{[ab]\\}|\\{xy\\}", "[0-9]{0,3}"), 0..4);
+        prop_oneof![
+            4 => (prop::sample::select(&Stage::ALL[..]), pairs).prop_map(|(stage, pairs)| Step::Set(stage, pairs)),
+            4 => prop::sample::select(&Stage::ALL[..]).prop_map(Step::Reached),
+            1 => Just(Step::EndMessage),
+            1 => Just(Step::EndConnection),
+        ]
+    }
+
+    proptest! {
+        /// Against a list of lists.
+        #[test]
+        fn it_is_a_list_a_stage(steps in vec(steps(), 0..40)) {
+            let mut macros = Macros::default();
+            let mut model: [(bool, Vec<(String, String)>); 7] = Default::default();
+            for step in steps {
+                match step {
+                    Step::Set(stage, pairs) => {
+                        let list: String = pairs.iter().map(|(name, value)| format!("{name}\0{value}\0")).collect();
+                        macros.set(stage, list.as_bytes()).unwrap();
+                        if stage == Stage::Mail {
+                            model[2..].fill(Default::default());
+                        }
+                        model[stage.index()] = (true, pairs);
+                    }
+                    Step::Reached(stage) => {
+                        macros.reached(stage);
+                        let at = stage.index();
+                        match (model[at].0, stage) {
+                            (true, _) => model[at].0 = false,
+                            (false, Stage::Mail) => model[2..].fill(Default::default()),
+                            (false, _) => model[at] = Default::default(),
+                        }
+                    }
+                    Step::EndMessage => {
+                        macros.end_message();
+                        model[2..].fill(Default::default());
+                    }
+                    Step::EndConnection => {
+                        macros.end_connection();
+                        model.fill(Default::default());
+                    }
+                }
+                let all: Vec<_> = macros.iter().map(|(stage, name, value)| (stage, name.to_vec(), value.to_vec())).collect();
+                let expected: Vec<_> = Stage::ALL.into_iter().zip(&model).flat_map(|(stage, (_, pairs))| {
+                    pairs.iter().map(move |(name, value)| (stage, name.clone().into_bytes(), value.clone().into_bytes()))
+                }).collect();
+                prop_assert_eq!(all, expected);
+                for name in ["a", "{b}", "xy"] {
+                    let bare = name.trim_matches(['{', '}']);
+                    let expected = model.iter().rev().find_map(|(_, pairs)| {
+                        pairs.iter().find(|(other, _)| other.trim_matches(['{', '}']) == bare)
+                    });
+                    prop_assert_eq!(macros.get(name), expected.map(|(_, value)| value.as_bytes()));
+                }
+            }
+        }
+    }
+}

@@ -75,9 +75,7 @@ impl Wanted {
         if offer.version < Version::MIN {
             return Err(NegotiationError::VersionTooOld(offer.version));
         }
-        // libmilter: a word of zero means what version 1 had.
-        let offered = if offer.actions.is_empty() { FIRST_ACTIONS } else { offer.actions };
-        let can = if offer.steps.is_empty() { FIRST_STEPS } else { offer.steps };
+        let (offered, can) = meant(offer);
         let missing = self.actions - offered;
         if !missing.is_empty() {
             return Err(NegotiationError::ActionsNotOffered(missing));
@@ -134,6 +132,13 @@ pub enum NegotiationError {
     /// The filter needs these.
     #[error("the MTA does not permit {0}")]
     ActionsNotOffered(Actions),
+}
+
+/// What an offer permits: libmilter takes a word of zero for what version 1 had.
+pub(crate) fn meant(offer: &Offer<'_>) -> (Actions, Steps) {
+    let actions = if offer.actions.is_empty() { FIRST_ACTIONS } else { offer.actions };
+    let steps = if offer.steps.is_empty() { FIRST_STEPS } else { offer.steps };
+    (actions, steps)
 }
 
 /// `SMFI_V1_ACTS`

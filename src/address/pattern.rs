@@ -66,6 +66,20 @@ impl fmt::Display for DomainPattern {
     }
 }
 
+impl<'de> serde::Deserialize<'de> for DomainPattern {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<DomainPattern, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.parse()
+            .map_err(|error| serde::de::Error::custom(format_args!("`{}`: {error}", text.escape_debug())))
+    }
+}
+
+impl serde::Serialize for DomainPattern {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -14,6 +14,8 @@ pub(super) fn run(config: Option<&Path>, _args: &Args) -> Outcome {
     let loaded = load(config)?;
     match daemon::run(config.map(Path::to_owned), loaded) {
         Ok(()) => Ok(ExitCode::SUCCESS),
-        Err(error) => Err(Failure::new(if error.is_configuration() { exit::CONFIG } else { exit::OS }, error)),
+        Err(error) => {
+            Err(Failure::new(if error.is_configuration() { exit::CONFIG } else { exit::OS }, error))
+        }
     }
 }

@@ -39,12 +39,15 @@ pub(super) fn run(config: Option<&Path>, args: &Args) -> Outcome {
 }
 
 fn show(status: &Status) {
-    print(format_args!("backstop {}, process {}, up {} s", status.version, status.pid, status.uptime_seconds));
+    print(format_args!(
+        "backstop {}, process {}, up {} s",
+        status.version, status.pid, status.uptime_seconds
+    ));
     print(format_args!("mode: {}", status.mode));
     for address in &status.listening {
         print(format_args!("listening: {}", safe(address)));
     }
-    print(format_args!("sessions open: {}, recipients decided: {}", status.sessions_open, status.decisions));
+    print(format_args!("sessions open: {}, recipients decided: {}", status.sessions_open, status.recipients));
     print(format_args!("last MTA: {}", safe(status.last_mta.as_deref().unwrap_or("none yet"))));
     for domain in &status.domains {
         print(format_args!("domain: {}", safe(domain)));

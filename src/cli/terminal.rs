@@ -20,5 +20,7 @@ pub(super) fn print_json(facts: &impl serde::Serialize) {
 
 /// Text with control characters made visible.
 pub(super) fn safe(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { c.escape_default().to_string() } else { c.to_string() }).collect()
+    text.chars()
+        .map(|c| if c.is_control() { c.escape_default().to_string() } else { c.to_string() })
+        .collect()
 }

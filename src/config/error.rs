@@ -59,8 +59,13 @@ impl fmt::Display for Diagnostic {
                 // A tab before the caret keeps its width, whatever the terminal makes of it.
                 let indent: String =
                     text.chars().take(column - 1).map(|c| if c == '\t' { '\t' } else { ' ' }).collect();
-                let shown: String = text.chars().map(|c| if c.is_control() && c != '\t' { '\u{fffd}' } else { c }).collect();
-                write!(f, "{margin} |\n{number} | {shown}\n{margin} | {indent}{}", "^".repeat((*width).max(1)))
+                let shown: String =
+                    text.chars().map(|c| if c.is_control() && c != '\t' { '\u{fffd}' } else { c }).collect();
+                write!(
+                    f,
+                    "{margin} |\n{number} | {shown}\n{margin} | {indent}{}",
+                    "^".repeat((*width).max(1))
+                )
             }
             Place::Environment(variable) => write!(f, "environment variable {variable}: {}", self.message),
             Place::Key(key) => write!(f, "{key}: {}", self.message),

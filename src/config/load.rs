@@ -101,7 +101,8 @@ fn diagnose(error: &figment::Error, source: Option<&Source>) -> Diagnostic {
         Kind::UnknownVariant(met, known) => format!("`{met}` is not known here; known: {}", known.join(", ")),
         kind => kind.to_string(),
     };
-    let from_environment = error.metadata.as_ref().is_some_and(|metadata| metadata.name.contains("environment"));
+    let from_environment =
+        error.metadata.as_ref().is_some_and(|metadata| metadata.name.contains("environment"));
     if from_environment || (error.metadata.is_none() && environment_has(&path)) {
         return Diagnostic { place: Place::Environment(variable(&path)), message };
     }
@@ -121,7 +122,8 @@ fn place(path: &[String], part: Part, source: Option<&Source>) -> Place {
 }
 
 fn environment_has(path: &[String]) -> bool {
-    std::env::vars_os().any(|(name, _)| name.to_str().is_some_and(|name| name.eq_ignore_ascii_case(&variable(path))))
+    std::env::vars_os()
+        .any(|(name, _)| name.to_str().is_some_and(|name| name.eq_ignore_ascii_case(&variable(path))))
 }
 
 /// What contradicts itself, or names what can't be read.
@@ -153,18 +155,28 @@ impl Check<'_> {
         }
         for (name, directory) in &config.directory {
             let Some(file) = &directory.file else {
-                self.say(&["directory", name], "says nothing about where recipients are; add [directory.NAME.file]");
+                self.say(
+                    &["directory", name],
+                    "says nothing about where recipients are; add [directory.NAME.file]",
+                );
                 continue;
             };
             self.readable(&file.path, &["directory", name, "file", "path"]);
-            if directory.domains.is_empty() && config.domains.names.is_empty() && config.domains.files.is_empty() {
-                let message = "is in charge of no domain: list its `domains`, or [domains] `names` or `files`";
+            if directory.domains.is_none()
+                && config.domains.names.is_empty()
+                && config.domains.files.is_empty()
+            {
+                let message =
+                    "is in charge of no domain: list its `domains`, or [domains] `names` or `files`";
                 self.say(&["directory", name], message);
             }
         }
         for (index, local) in config.recipients.exempt.iter().enumerate() {
             if local.contains('@') || local.is_empty() {
-                self.say(&["recipients", "exempt", &index.to_string()], "is a local part, such as abuse, without a domain");
+                self.say(
+                    &["recipients", "exempt", &index.to_string()],
+                    "is a local part, such as abuse, without a domain",
+                );
             }
         }
         if let Err((reason, error)) = Replies::build(&config.replies) {

@@ -121,7 +121,8 @@ fn floor(text: &str, at: usize) -> usize {
 mod tests {
     use super::*;
 
-    const TEXT: &str = "mode = \"enforce\"\n[directory.corp.file]\npath = \"/x\"\n[domains]\nnames = [\"a\", \"é\", 7]\n";
+    const TEXT: &str =
+        "mode = \"enforce\"\n[directory.corp.file]\npath = \"/x\"\n[domains]\nnames = [\"a\", \"é\", 7]\n";
 
     fn at(path: &[&str], part: Part) -> (usize, usize, usize) {
         let source = Source::parse("t.toml".into(), TEXT.to_owned()).expect("valid TOML");

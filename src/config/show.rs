@@ -68,7 +68,9 @@ pub fn show(loaded: &Loaded) -> Vec<Shown> {
             Origin::Environment { variable: variable(path) }
         } else {
             match loaded.source.as_ref().and_then(|source| source.find(path, Part::Key)) {
-                Some(Place::File { path, line, .. }) => Origin::File { path: path.display().to_string(), line },
+                Some(Place::File { path, line, .. }) => {
+                    Origin::File { path: path.display().to_string(), line }
+                }
                 _ => Origin::Default,
             }
         };

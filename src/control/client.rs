@@ -43,16 +43,20 @@ pub enum Error {
 /// # Errors
 /// See [`Error`]; a refusal by the server is a [`Response::Error`].
 pub fn ask(path: &Path, request: &Request) -> Result<Response, Error> {
-    let stream = UnixStream::connect(path).map_err(|error| Error::Connect { path: path.to_owned(), error })?;
+    let stream =
+        UnixStream::connect(path).map_err(|error| Error::Connect { path: path.to_owned(), error })?;
     let talk = |error| Error::Talk { path: path.to_owned(), error };
     let protocol = |detail: String| Error::Protocol { path: path.to_owned(), detail };
     stream.set_read_timeout(Some(PATIENCE)).map_err(talk)?;
     stream.set_write_timeout(Some(PATIENCE)).map_err(talk)?;
     let mut reader = BufReader::new(&stream);
-    let greeting: Greeting =
-        serde_json::from_str(&line(&mut reader).map_err(talk)?).map_err(|error| protocol(error.to_string()))?;
+    let greeting: Greeting = serde_json::from_str(&line(&mut reader).map_err(talk)?)
+        .map_err(|error| protocol(error.to_string()))?;
     if greeting.protocol != PROTOCOL {
-        return Err(protocol(format!("it is version {} and speaks protocol {}", greeting.backstop, greeting.protocol)));
+        return Err(protocol(format!(
+            "it is version {} and speaks protocol {}",
+            greeting.backstop, greeting.protocol
+        )));
     }
     let mut request = serde_json::to_string(request).map_err(|error| protocol(error.to_string()))?;
     request.push('\n');

@@ -28,7 +28,7 @@ pub async fn check(snapshot: &Snapshot, check: &Check) -> Checked {
     }
     facts.stage = Stage::Rcpt;
     // No MTA says which domain it would add to a bare local part.
-    facts.recipient = recipient(check.address.as_bytes(), || None::<Domain>);
+    (facts.recipient, facts.bare) = recipient(check.address.as_bytes(), || None::<Domain>);
     let decision = decide(snapshot, &mut facts, Some(&mut trace)).await;
     checked(check, decision, trace)
 }

@@ -103,7 +103,7 @@ pub struct Status {
     /// MTA connections now.
     pub sessions_open: u64,
     /// Recipients decided since the start.
-    pub decisions: u64,
+    pub recipients: u64,
     /// The MTA that connected last, by its own words.
     pub last_mta: Option<String>,
     /// Local domains by where they come from, as text.
@@ -128,7 +128,7 @@ pub struct Directory {
 }
 
 /// What became of a reload.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reloaded {
     /// Everything, or what does not need a restart, is in force.
     pub applied: bool,

@@ -2,7 +2,7 @@
 
 use std::{io, net::SocketAddr};
 
-use crate::{directory, files, net::BindError, suspension, telemetry};
+use crate::{directory, files, net::BindError, telemetry};
 
 /// Why the process could not start, or ended before its time.
 #[derive(Debug, thiserror::Error)]
@@ -30,9 +30,6 @@ pub enum Error {
     /// The directories can't be built.
     #[error(transparent)]
     Directory(#[from] directory::BuildError),
-    /// The suspensions can't be built.
-    #[error(transparent)]
-    Suspension(#[from] suspension::BuildError),
     /// A part that must always run has ended.
     #[error("{0} has ended; this is a bug or a broken system, see the log")]
     Part(&'static str),
@@ -42,6 +39,6 @@ impl Error {
     /// Whether the configuration is at fault, and not the system.
     #[must_use]
     pub fn is_configuration(&self) -> bool {
-        matches!(self, Self::File(_) | Self::Directory(_) | Self::Suspension(_) | Self::Log(_))
+        matches!(self, Self::File(_) | Self::Directory(_) | Self::Log(_))
     }
 }

@@ -21,7 +21,13 @@ use tracing::{error, info, warn};
 
 use crate::{
     config::Loaded,
-    control::{self, Control, message::{Check, Checked}},
+    control::{
+        self, Control,
+        message::{Check, Checked},
+    },
+    detect::{Findings, Options},
+    directory::detected::Live,
+    files::{self, Keeper},
     http::Http,
     net::{Inherited, Listener},
     telemetry,
@@ -80,16 +86,18 @@ async fn serve(path: Option<PathBuf>, loaded: Loaded) -> Result<(), Error> {
         }
     });
     for listener in listeners {
-        info!(address = listener.address(), "listening");
+        info!(address = %listener.address(), "listening");
         let server = Arc::clone(&parts.server);
         core.spawn(async move { ("milter listener", server.accept(listener).await) });
     }
     if let Some(http) = http {
-        info!(address = format!("http://{}", http.address()), "listening");
+        info!(address = %format_args!("http://{}", http.address()), "listening");
         let (views, stopping) = (parts.views(), stopping.clone());
         core.spawn(async move { ("http", http.serve(views, stopping).await) });
     }
-    welcome::print(&loaded, &parts);
+    if let Some(text) = welcome::text(&loaded, &parts.live.findings(), &listening) {
+        print!("{text}");
+    }
     let reloader = Arc::new(Reloader::new(path, loaded, Arc::clone(&parts)));
     core.spawn({
         let (reloader, stopping) = (Arc::clone(&reloader), stopping.clone());
@@ -98,8 +106,15 @@ async fn serve(path: Option<PathBuf>, loaded: Loaded) -> Result<(), Error> {
             ("detection", Ok(()))
         }
     });
+    core.spawn({
+        let (live, stopping) = (Arc::clone(&parts.live), stopping.clone());
+        async move {
+            live.run(stopping).await;
+            ("detection", Ok(()))
+        }
+    });
     if let Some(control) = control {
-        info!(address = format!("unix:{}", control.path().display()), "listening");
+        info!(address = %format_args!("unix:{}", control.path().display()), "listening");
         let requests = Requests::new(Arc::clone(&parts), Arc::clone(&reloader), listening);
         let stopping = stopping.clone();
         core.spawn(async move { ("control socket", control.serve(requests, stopping).await) });
@@ -158,8 +173,27 @@ pub fn check_build(loaded: &Loaded) -> Result<Vec<String>, Error> {
     offline(async { Ok(Parts::build(&loaded.config).await?.notices()) })
 }
 
+/// What is on this host, with the sources that could not be loaded.
+///
+/// # Errors
+/// When the operating system gives no runtime.
+pub fn detect() -> Result<Arc<Findings>, Error> {
+    offline(async {
+        let registry = telemetry::Registry::default();
+        let keeper = Arc::new(Keeper::new(files::Metrics::register(&registry)));
+        Ok(Live::start(Options::default(), keeper).await.findings())
+    })
+}
+
+/// The lines that make the MTA ask a server at one of these addresses.
+#[must_use]
+pub fn mta_lines(listening: &[String]) -> String {
+    welcome::mta_lines(listening)
+}
+
 fn offline<T>(work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Error::Runtime)?;
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Error::Runtime)?;
     let result = runtime.block_on(work);
     runtime.shutdown_background();
     result

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use ipnet::IpNet;
 
 /// Everything that was found on this host.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, serde::Serialize)]
 pub struct Findings {
     /// The MTAs, one for each configuration (Postfix may have several).
     pub mtas: Vec<Mta>,
@@ -30,7 +30,8 @@ pub struct Findings {
 }
 
 /// One MTA's configuration.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Mta {
     /// Postfix.
     Postfix {
@@ -49,7 +50,7 @@ pub enum Mta {
 }
 
 /// A domain whose recipients the MTA answers for.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, serde::Serialize)]
 pub struct FoundDomain {
     /// The MTA that has it: an index into [`Findings::mtas`].
     pub mta: usize,
@@ -68,7 +69,8 @@ pub struct FoundDomain {
 }
 
 /// Which names a found domain covers. Lower case, A-labels, no trailing dot.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Pattern {
     /// This name.
     Name(String),
@@ -77,7 +79,8 @@ pub enum Pattern {
 }
 
 /// What the MTA does with a domain's mail.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Class {
     /// Postfix `mydestination`, Sendmail `$=w`: system users and aliases.
     Local,
@@ -90,7 +93,7 @@ pub enum Class {
 }
 
 /// Where something was found.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, serde::Serialize)]
 pub struct Evidence {
     /// The parameter, class or file: `mydestination`, `$=w`.
     pub what: String,
@@ -101,7 +104,7 @@ pub struct Evidence {
 }
 
 /// A value with its evidence.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct Found<T> {
     /// What was found.
     pub value: T,
@@ -110,11 +113,11 @@ pub struct Found<T> {
 }
 
 /// An index into [`Findings::sources`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]
 pub struct SourceId(pub usize);
 
 /// A place where recipients are.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct Source {
     /// As the MTA names it: `hash:/etc/aliases`.
     pub name: String,
@@ -125,7 +128,8 @@ pub struct Source {
 }
 
 /// How a source's recipients are had.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum How {
     /// A program prints `key<TAB>value` lines: `postmap -s`, `makemap -u`.
     Listed {
@@ -249,8 +253,14 @@ pub enum Partial {
     },
 }
 
+impl serde::Serialize for Partial {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
 /// One service of an MTA and the milters it asks.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct MilterUse {
     /// `smtpd_milters`, `non_smtpd_milters`, `master.cf smtp/inet`, `sendmail.cf`.
     pub service: String,
@@ -261,7 +271,7 @@ pub struct MilterUse {
 }
 
 /// Configuration that the admin may want to fill in.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct Hint {
     /// Why.
     pub why: String,

@@ -71,6 +71,14 @@ impl Default for Options {
     }
 }
 
+impl Options {
+    /// Look for nothing.
+    #[must_use]
+    pub fn nothing() -> Self {
+        Self { postfix: Place::Skip, sendmail: Place::Skip, dovecot: Place::Skip, ..Self::default() }
+    }
+}
+
 /// Looks at the MTAs of this host. Takes as long as their programs do, each at most [`Options::timeout`].
 pub async fn find(options: &Options) -> Findings {
     let mut findings = Findings::default();

@@ -37,12 +37,14 @@ pub struct Domains {
     pub files: Vec<PathBuf>,
 }
 
-/// What directories need of `[recipients]`.
+/// `[recipients]`
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
+#[serde(default, deny_unknown_fields)]
 pub struct Recipients {
     /// Each of these characters separates a mailbox from its sub-address.
     pub delimiters: String,
+    /// Local parts that the defences leave alone.
+    pub exempt: Vec<String>,
     /// Domains that take everything.
     pub catch_all: Vec<String>,
 }
@@ -55,7 +57,7 @@ impl Default for Domains {
 
 impl Default for Recipients {
     fn default() -> Self {
-        Self { delimiters: "+".to_owned(), catch_all: Vec::new() }
+        Self { delimiters: "+".to_owned(), exempt: vec!["abuse".to_owned()], catch_all: Vec::new() }
     }
 }
 

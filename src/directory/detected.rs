@@ -13,7 +13,7 @@ use std::{
 
 use arc_swap::ArcSwap;
 use notify::{RecommendedWatcher, RecursiveMode, Watcher};
-use tokio::sync::{Mutex, Notify};
+use tokio::sync::{Mutex, Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::{Builder, Detected, DetectedDomain, Directory, Entry, Index, Source, Users, file};
@@ -30,7 +30,7 @@ pub struct Live {
     options: Options,
     keeper: Arc<Keeper>,
     detected: Arc<ArcSwap<Detected>>,
-    findings: ArcSwap<Findings>,
+    findings: watch::Sender<Arc<Findings>>,
     hint: Arc<Notify>,
     /// What the watched files looked like before detection ran.
     stamps: Mutex<Stamps>,
@@ -43,7 +43,7 @@ impl Live {
             options,
             keeper,
             detected: Arc::default(),
-            findings: ArcSwap::default(),
+            findings: watch::Sender::default(),
             hint: Arc::default(),
             stamps: Mutex::default(),
         };
@@ -58,7 +58,12 @@ impl Live {
 
     /// What was found when detection ran last, with the sources that could not be loaded.
     pub fn findings(&self) -> Arc<Findings> {
-        self.findings.load_full()
+        Arc::clone(&self.findings.borrow())
+    }
+
+    /// Told whenever detection ran again.
+    pub fn subscribe(&self) -> watch::Receiver<Arc<Findings>> {
+        self.findings.subscribe()
     }
 
     /// Runs detection again, and swaps the result in as a whole.
@@ -78,7 +83,7 @@ impl Live {
             }
         }
         self.detected.store(Arc::new(detected));
-        self.findings.store(Arc::new(findings));
+        self.findings.send_replace(Arc::new(findings));
         self.hint.notify_one();
     }
 

@@ -13,6 +13,7 @@ mod index;
 mod metrics;
 mod search;
 mod source;
+mod status;
 mod users;
 
 use std::{collections::HashMap, path::PathBuf, sync::Arc};
@@ -27,6 +28,7 @@ pub use index::{Builder, Index};
 pub use metrics::Metrics;
 pub use search::{Found, Step};
 pub use source::{Answer, Directory, Source, Why};
+pub use status::Health;
 pub use users::Users;
 
 use crate::{

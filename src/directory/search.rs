@@ -36,6 +36,17 @@ pub struct Step {
     pub answer: Answer,
 }
 
+impl std::fmt::Display for Step {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: {} ", self.directory, self.asked)?;
+        match self.answer {
+            Answer::Exists(_) => f.write_str("exists"),
+            Answer::Absent => f.write_str("is absent"),
+            Answer::Unknown(why) => write!(f, "can't be told: {why}"),
+        }
+    }
+}
+
 impl Directories {
     /// What the directories in charge know of the address. Takes as long as the slowest of them; those in
     /// memory answer without waiting.

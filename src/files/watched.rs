@@ -46,6 +46,19 @@ pub struct Status {
     pub bad_lines: u64,
 }
 
+impl Status {
+    /// What an admin should look at, if there is anything.
+    pub fn notice(&self) -> Option<String> {
+        match (&self.held, self.bad_lines) {
+            (Some(held), _) => Some(format!("{}: {held}", self.name)),
+            (None, 0) => None,
+            (None, bad) => {
+                Some(format!("{}: {bad} lines make no sense and are skipped, see the log", self.name))
+            }
+        }
+    }
+}
+
 /// What an explicit reload did.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {

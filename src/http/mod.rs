@@ -25,8 +25,6 @@ pub use config::Config;
 pub struct Views {
     /// All metrics.
     pub registry: Arc<Registry>,
-    /// Brings the gauges that are computed on demand up to date.
-    pub refresh: Box<dyn Fn() + Send + Sync>,
     /// What still has to load; empty when everything has.
     pub waiting_for: Box<dyn Fn() -> Vec<String> + Send + Sync>,
 }
@@ -78,8 +76,8 @@ impl Http {
 }
 
 async fn metrics(State(views): State<Arc<Views>>) -> Response {
-    (views.refresh)();
-    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], views.registry.page()).into_response()
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], views.registry.page())
+        .into_response()
 }
 
 async fn live() -> &'static str {

@@ -69,6 +69,8 @@ pub struct Facts {
     pub solicited: Option<bool>,
     /// What the client wrote.
     pub recipient: Recipient,
+    /// It had no domain; the MTA has added its own, which need not be among the local domains that we know.
+    pub bare: bool,
 }
 
 impl Facts {
@@ -87,7 +89,7 @@ pub enum Recipient {
     None,
     /// The address, and the inner routes that its local part hides, outermost first.
     Levels(SmallVec<[Level; 1]>),
-    /// A local part without a domain, in comparison form, and nobody told which domain the MTA adds.
+    /// A local part without a domain, in comparison form, and nobody told which one the MTA adds.
     Bare(String),
     /// Not a valid address (RFC 5321 §4.1.2).
     Invalid {

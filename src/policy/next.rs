@@ -112,14 +112,26 @@ fn rcpt(rules: &Rules, facts: &Facts) -> Outcome {
             Ok(defence(rules, facts, false)?.unwrap_or(Reason::BadAddress))
         }
         Recipient::Levels(levels) => {
-            let Some(outer) = levels.first() else { return Ok(Reason::Ok) };
-            let local = outer.address.local();
-            // Row 4. `postmaster` needs no directory, and at an address literal no local domain either.
-            let fact = outer.domain.ok_or(Question::Domain(0))?;
-            if fact == DomainFact::Foreign {
-                return Ok(Reason::NotLocal);
+            let Some(first) = levels.first() else { return Ok(Reason::Ok) };
+            // Row 5 for a local part alone, whatever domain the MTA adds to it.
+            if facts.bare && rules.is_never_refused(first.address.local()) {
+                return Ok(Reason::Exempt);
             }
+            // Row 4. The domain that the MTA adds is its own; a route within the local part may lead to one of ours.
+            let mut at = 0;
+            let mut fact = first.domain.ok_or(Question::Domain(0))?;
+            if facts.bare
+                && fact == DomainFact::Foreign
+                && let Some(inner) = levels.get(1)
+            {
+                at = 1;
+                fact = inner.domain.ok_or(Question::Domain(1))?;
+            }
+            let Some(level) = levels.get(at).filter(|_| fact != DomainFact::Foreign) else {
+                return Ok(Reason::NotLocal);
+            };
             // Row 5.
+            let local = level.address.local();
             if rules.is_never_refused(local) {
                 return Ok(Reason::Exempt);
             }
@@ -127,7 +139,7 @@ fn rcpt(rules: &Rules, facts: &Facts) -> Outcome {
             if let Some(reason) = defence(rules, facts, free)? {
                 return Ok(reason);
             }
-            let reason = recipient(rules, facts, levels, 0)?;
+            let reason = recipient(rules, facts, levels, at)?;
             let takes = matches!(reason, Reason::Ok | Reason::NoDirectory);
             // Row 16: only for recipients that exist.
             if takes
@@ -533,6 +545,22 @@ mod tests {
         let world = World::found(RecipientFact::Absent);
         assert_eq!(reason(&Rules::default(), bare("postmaster"), &world), Reason::Exempt);
         assert_eq!(reason(&Rules::default(), bare("joe"), &world), Reason::NoDirectory);
+    }
+
+    /// Sendmail reads `victim%x.test%a.test` as `victim%x.test@a.test`, whatever its own name is.
+    #[test]
+    fn a_bare_recipient_may_hold_a_route_to_a_local_domain() {
+        let rules = Rules::default();
+        let bare = |address| Facts { bare: true, ..to(address) };
+        let world = World {
+            domains: vec![DomainFact::Foreign, IN_CHARGE, DomainFact::Foreign],
+            ..World::found(RecipientFact::Absent)
+        };
+        assert_eq!(reason(&rules, bare("victim%x.test%a.test@mx.test"), &world), Reason::RelaySyntax);
+        assert_eq!(reason(&rules, bare("joe%a.test@mx.test"), &world), Reason::UnknownRecipient);
+        assert_eq!(reason(&rules, bare("joe@mx.test"), &world), Reason::NotLocal);
+        assert_eq!(reason(&rules, bare("postmaster@mx.test"), &world), Reason::Exempt);
+        assert_eq!(reason(&rules, to("joe%a.test@mx.test"), &world), Reason::NotLocal);
     }
 
     #[test]

@@ -4,16 +4,21 @@
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
+use smallvec::SmallVec;
 
 use crate::{
-    address::Address,
+    address::{Address, candidates},
     policy::{Decision, DomainFact, Facts, Level, Question, Recipient, RecipientFact, Step, next},
 };
 
 use super::Snapshot;
 
 /// Decides; writes what was found into `facts`, and into `trace` if one is wanted.
-pub async fn decide<'s>(snapshot: &'s Snapshot, facts: &mut Facts, mut trace: Option<&mut Trace>) -> Decision<'s> {
+pub async fn decide<'s>(
+    snapshot: &'s Snapshot,
+    facts: &mut Facts,
+    mut trace: Option<&mut Trace>,
+) -> Decision<'s> {
     loop {
         let question = match next(&snapshot.rules, facts) {
             Step::Decide(decision) => return decision,
@@ -74,11 +79,18 @@ type Answer = (&'static str, Vec<String>);
 async fn answer(snapshot: &Snapshot, facts: &mut Facts, question: Question, explain: bool) -> Answer {
     match question {
         Question::Domain(at) => {
-            let Some(domain) = level(facts, at).map(|level| level.address.domain()).or_else(|| facts.recipient.domain())
+            let Some(domain) =
+                level(facts, at).map(|level| level.address.domain()).or_else(|| facts.recipient.domain())
             else {
                 return NOTHING;
             };
-            let fact = snapshot.directories.domain(domain);
+            let known = snapshot.directories.domain(domain);
+            let in_charge = known.in_charge || known.catch_all;
+            let fact = if known.local || known.catch_all {
+                DomainFact::Local { in_charge }
+            } else {
+                DomainFact::Foreign
+            };
             let evidence = if explain { snapshot.directories.explain_domain(domain) } else { Vec::new() };
             match &mut facts.recipient {
                 Recipient::Invalid { fact: slot, .. } => *slot = Some(fact),
@@ -98,7 +110,10 @@ async fn answer(snapshot: &Snapshot, facts: &mut Facts, question: Question, expl
         }
         Question::Suspended(at) => {
             let Some(level) = level_mut(facts, at) else { return NOTHING };
-            let found = snapshot.suspensions.check(&level.address, snapshot.directories.delimiters());
+            let forms: SmallVec<[_; 2]> =
+                candidates(&level.address, snapshot.directories.delimiters()).collect();
+            let found = snapshot.suspensions.check(&level.address, &forms);
+            drop(forms);
             level.suspended = Some(found.is_some());
             match found {
                 Some(suspension) if explain => ("suspended", vec![suspension.to_string()]),
@@ -147,8 +162,12 @@ async fn answer(snapshot: &Snapshot, facts: &mut Facts, question: Question, expl
 }
 
 async fn look_up(snapshot: &Snapshot, address: &Address, explain: bool) -> (RecipientFact, Vec<String>) {
-    match tokio::time::timeout(snapshot.lookup, snapshot.directories.find(address, explain)).await {
-        Ok(found) => (found.fact, found.evidence),
+    let search = async {
+        let directories = &snapshot.directories;
+        if explain { directories.explain(address).await } else { directories.find(address).await }
+    };
+    match tokio::time::timeout(snapshot.lookup, search).await {
+        Ok(found) => (found.fact, found.steps.iter().map(ToString::to_string).collect()),
         Err(_) => {
             let unavailable = snapshot.directories.unavailable(address.domain());
             (RecipientFact::Unknown(unavailable), vec![format!("no answer within {:?}", snapshot.lookup)])

@@ -40,7 +40,8 @@ impl Metrics {
             &["callback"],
             &[0.000_01, 0.000_025, 0.000_05, 0.000_1, 0.000_25, 0.001, 0.005, 0.025, 0.1, 0.5, 1.0, 2.5, 5.0],
         );
-        let clients = registry.counters("clients_total", "Clients that connected to MTAs, by class.", &["class"]);
+        let clients =
+            registry.counters("clients_total", "Clients that connected to MTAs, by class.", &["class"]);
         Self {
             sessions: registry.counter("sessions_total", "Connections from MTAs."),
             sessions_open: registry.gauge("sessions_open", "Connections from MTAs that are open now."),
@@ -77,6 +78,12 @@ impl Metrics {
         if let Some(counter) = self.callbacks.get(callback as usize) {
             counter.inc();
         }
+    }
+
+    /// How often it was reported.
+    #[must_use]
+    pub fn callbacks(&self, callback: Callback) -> u64 {
+        self.callbacks.get(callback as usize).map_or(0, IntCounter::get)
     }
 
     /// An event was answered after so many seconds.
@@ -197,7 +204,12 @@ impl Decisions {
 
     fn series(&self, stage: Stage, verdict: Verdict, decision: &Decision<'_>) -> IntCounter {
         let enforced = if decision.enforced { "yes" } else { "no" };
-        self.counters.with_label_values(&[stage.as_str(), verdict.as_str(), decision.reason.as_str(), enforced])
+        self.counters.with_label_values(&[
+            stage.as_str(),
+            verdict.as_str(),
+            decision.reason.as_str(),
+            enforced,
+        ])
     }
 }
 

@@ -21,7 +21,7 @@ use std::{
     time::Duration,
 };
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use milter_protocol::{
     flags::{Actions, Steps},
     macros::Stage,
@@ -54,6 +54,7 @@ pub struct Server {
     drain: CancellationToken,
     wanted: Wanted,
     wanted_with_connect: Wanted,
+    last_mta: ArcSwapOption<String>,
 }
 
 impl Server {
@@ -80,6 +81,7 @@ impl Server {
             drain: CancellationToken::new(),
             wanted: wanted(QUIET | Steps::NR_CONNECT),
             wanted_with_connect: wanted(QUIET),
+            last_mta: ArcSwapOption::const_empty(),
         })
     }
 
@@ -98,6 +100,18 @@ impl Server {
     #[must_use]
     pub fn open(&self) -> usize {
         self.open.load(Ordering::Relaxed)
+    }
+
+    /// Recipients decided since the start.
+    #[must_use]
+    pub fn recipients_decided(&self) -> u64 {
+        self.metrics.callbacks(Callback::Rcpt)
+    }
+
+    /// The MTA that connected last: its name and version, as far as it tells them.
+    #[must_use]
+    pub fn last_mta(&self) -> Option<String> {
+        self.last_mta.load().as_deref().cloned()
     }
 
     /// Takes connections until [`drain`](Self::drain) is called.

@@ -9,15 +9,15 @@ use crate::{
     policy::Recipient,
 };
 
-/// The recipient of a `RCPT` command. `missing_domain` gives the domain that the MTA adds to a bare local part.
-pub fn recipient(argument: &[u8], missing_domain: impl FnOnce() -> Option<Domain>) -> Recipient {
+/// The recipient of a `RCPT` command, and whether it had no domain. `missing_domain` gives the one that the MTA adds.
+pub fn recipient(argument: &[u8], missing_domain: impl FnOnce() -> Option<Domain>) -> (Recipient, bool) {
     match parse_rcpt(argument) {
-        Ok(Path::Address(address)) => Recipient::address(address),
+        Ok(Path::Address(address)) => (Recipient::address(address), false),
         Ok(Path::Local(local)) => match missing_domain() {
-            Some(domain) => Recipient::address(local.complete(&domain)),
-            None => Recipient::Bare(local.as_str().to_owned()),
+            Some(domain) => (Recipient::address(local.complete(&domain)), true),
+            None => (Recipient::Bare(local.as_str().to_owned()), true),
         },
-        Err(error) => Recipient::Invalid { domain: error.domain, fact: None },
+        Err(error) => (Recipient::Invalid { domain: error.domain, fact: None }, false),
     }
 }
 
@@ -25,7 +25,7 @@ pub fn recipient(argument: &[u8], missing_domain: impl FnOnce() -> Option<Domain
 ///
 /// Postfix (which names itself in `v`) has added it already in `{rcpt_addr}`. Sendmail's `{rcpt_addr}` has none for
 /// a local user; its own name is in `j`.
-pub fn added_domain(macros: &Macros) -> Option<Domain> {
+pub(super) fn added_domain(macros: &Macros) -> Option<Domain> {
     let postfix = macros.get("v").is_some_and(|version| version.starts_with(b"Postfix"));
     let domain = if postfix {
         let address = macros.get("rcpt_addr")?;
@@ -41,17 +41,19 @@ pub fn added_domain(macros: &Macros) -> Option<Domain> {
 ///
 /// `{rcpt_mailer}` alone is not enough: Postfix sends `error` with a text in `{rcpt_host}` for a *valid*
 /// virtual alias. A refusal has nothing but an enhanced code there.
-pub fn refused_by_mta(macros: &Macros) -> bool {
+pub(super) fn refused_by_mta(macros: &Macros) -> bool {
     macros.get("rcpt_mailer") == Some(b"error") && macros.get("rcpt_host").is_some_and(is_enhanced_code)
 }
 
 /// `{auth_authen}` is the user's name, `{auth_type}` the mechanism; either is set only after AUTH succeeded.
-pub fn is_authenticated(macros: &Macros) -> bool {
-    ["auth_authen", "auth_type"].into_iter().any(|name| macros.get(name).is_some_and(|value| !value.is_empty()))
+pub(super) fn is_authenticated(macros: &Macros) -> bool {
+    ["auth_authen", "auth_type"]
+        .into_iter()
+        .any(|name| macros.get(name).is_some_and(|value| !value.is_empty()))
 }
 
 /// The client's address as far as the MTA tells it: not for unix sockets, nor for what XCLIENT calls unknown.
-pub fn client_address(address: ClientAddress<'_>) -> Option<SocketAddr> {
+pub(super) fn client_address(address: ClientAddress<'_>) -> Option<SocketAddr> {
     match address {
         ClientAddress::Inet(ip, port) => Some(SocketAddr::new(ip.into(), port)),
         ClientAddress::Inet6(ip, port) => Some(SocketAddr::new(IpAddr::from(ip).to_canonical(), port)),
@@ -61,13 +63,15 @@ pub fn client_address(address: ClientAddress<'_>) -> Option<SocketAddr> {
 
 /// Postfix' `non_smtpd_milters`: mail that was not received over SMTP comes from a loopback address and port 0.
 /// Nobody waits for an answer there, and a refusal would leave the mail in the queue.
-pub fn is_submission(client: Option<SocketAddr>) -> bool {
+pub(super) fn is_submission(client: Option<SocketAddr>) -> bool {
     client.is_some_and(|client| client.ip().is_loopback() && client.port() == 0)
 }
 
 fn is_enhanced_code(text: &[u8]) -> bool {
     let mut parts = text.split(|&byte| byte == b'.');
-    let digits = |part: Option<&[u8]>| part.is_some_and(|part| !part.is_empty() && part.iter().all(u8::is_ascii_digit));
+    let digits = |part: Option<&[u8]>| {
+        part.is_some_and(|part| !part.is_empty() && part.iter().all(u8::is_ascii_digit))
+    };
     digits(parts.next()) && digits(parts.next()) && digits(parts.next()) && parts.next().is_none()
 }
 
@@ -102,7 +106,9 @@ mod tests {
     fn a_missing_domain_is_the_mta_s() {
         let postfix = b"j\0mx.example.test\0v\0Postfix 3.7.11\0";
         let sendmail = b"j\0sm.example.test\0";
-        let of = |connect: &[u8], rcpt: &[u8]| added_domain(&macros(&[(Stage::Connect, connect), (Stage::Rcpt, rcpt)]));
+        let of = |connect: &[u8], rcpt: &[u8]| {
+            added_domain(&macros(&[(Stage::Connect, connect), (Stage::Rcpt, rcpt)]))
+        };
         let name = |domain: Option<Domain>| domain.map(|domain| domain.as_str().to_owned());
         assert_eq!(name(of(postfix, b"{rcpt_addr}\0joe@example.test\0")).as_deref(), Some("example.test"));
         assert_eq!(name(of(postfix, b"{rcpt_addr}\0joe\0")), None);

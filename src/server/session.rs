@@ -4,21 +4,15 @@
 //! Failure: whatever breaks the protocol, times out or vanishes ends this session alone, counted by its kind; the MTA
 //! then does what its admin chose for a missing filter.
 
-use std::{
-    io,
-    net::SocketAddr,
-    pin::Pin,
-    sync::Arc,
-    time::Instant,
-};
+use std::{io, net::SocketAddr, pin::Pin, sync::Arc, time::Instant};
 
 use bytes::BytesMut;
 use milter_protocol::{
     command::{Connect, Mail, Rcpt},
     session::{Ask, Event, ProtocolError},
     verdict::{
-        BodyVerdict, ConnectVerdict, DataVerdict, EndOfHeadersVerdict, EndOfMessageVerdict, HeaderVerdict, HeloVerdict,
-        MailVerdict, RcptVerdict, UnknownVerdict,
+        BodyVerdict, ConnectVerdict, DataVerdict, EndOfHeadersVerdict, EndOfMessageVerdict, HeaderVerdict,
+        HeloVerdict, MailVerdict, RcptVerdict, UnknownVerdict,
     },
 };
 use tokio::time::{Duration, Sleep, sleep_until};
@@ -42,7 +36,7 @@ pub(super) struct Session {
     id: u64,
     server: Arc<Server>,
     snapshot: Arc<Snapshot>,
-    protocol: milter_protocol::Session,
+    protocol: milter_protocol::session::Session,
     client: Client,
     message: Message,
 }
@@ -105,7 +99,7 @@ impl End {
 impl Session {
     pub(super) fn new(id: u64, server: Arc<Server>) -> Self {
         let snapshot = server.snapshot();
-        let protocol = milter_protocol::Session::new(server.wanted(&snapshot));
+        let protocol = milter_protocol::session::Session::new(server.wanted(&snapshot));
         Self { id, server, snapshot, protocol, client: Client::default(), message: Message::default() }
     }
 
@@ -151,7 +145,9 @@ impl Session {
                 Ok(0) if input.is_empty() => return Ok(End::Closed),
                 Ok(0) => return Err(End::CutShort),
                 Ok(_) => {}
-                Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {
+                Err(error)
+                    if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) =>
+                {
                     buffers::give_back(output);
                     keep(&mut held, input);
                     continue;
@@ -248,7 +244,12 @@ impl Session {
         Ok(None)
     }
 
-    async fn connect(&mut self, connect: &Connect<'_>, ask: Option<Ask<ConnectVerdict>>, output: &mut BytesMut) {
+    async fn connect(
+        &mut self,
+        connect: &Connect<'_>,
+        ask: Option<Ask<ConnectVerdict>>,
+        output: &mut BytesMut,
+    ) {
         self.message.under_way = false;
         let address = client_address(connect.address);
         let ip = address.map(|address| address.ip());
@@ -256,6 +257,7 @@ impl Session {
         self.client = Client { address, trusted: clients.is_trusted(ip), denied: clients.is_denied(ip) };
         let class = if self.client.trusted { ClientClass::Trusted } else { ClientClass::Unknown };
         self.server.metrics.client(class);
+        self.note_mta();
         let Some(ask) = ask else { return };
         let mut facts = Facts { stage: Stage::Connect, ..self.facts() };
         let snapshot = Arc::clone(&self.snapshot);
@@ -266,6 +268,19 @@ impl Session {
             Some(reply) => ConnectVerdict::Refuse(snapshot.smtp_reply(reply)),
         };
         self.protocol.answer(ask, verdict, output);
+    }
+
+    /// Remembers who asks, for `backstop status`; written only when it changes.
+    fn note_mta(&self) {
+        let macros = self.protocol.macros();
+        let word = |name| macros.get(name).map(String::from_utf8_lossy).unwrap_or_default();
+        let (name, version) = (word("j"), word("v"));
+        let known = self.server.last_mta.load();
+        let same = known.as_deref().and_then(|known| known.strip_prefix(&*name)).map(str::trim_start);
+        if same != Some(&*version) {
+            let told = format!("{name} {version}");
+            self.server.last_mta.store(Some(Arc::new(told.trim_end().to_owned())));
+        }
     }
 
     fn mail(&mut self, mail: &Mail<'_>) {
@@ -279,18 +294,23 @@ impl Session {
 
     async fn rcpt(&mut self, rcpt: &Rcpt<'_>, ask: Ask<RcptVerdict>, output: &mut BytesMut) {
         let macros = self.protocol.macros();
+        let (recipient, bare) = recipient(rcpt.address, || added_domain(macros));
         let mut facts = Facts {
             stage: Stage::Rcpt,
             mta_refused: refused_by_mta(macros),
             submission: is_submission(self.client.address),
-            recipient: recipient(rcpt.address, || added_domain(macros)),
+            recipient,
+            bare,
             ..self.facts()
         };
         let snapshot = Arc::clone(&self.snapshot);
         let decision = decide(&snapshot, &mut facts, None).await;
         self.message.trapped |= decision.reason == Reason::SpamTrap;
         let unknown = matches!(decision.reason, Reason::UnknownRecipient | Reason::SpamTrap);
-        if unknown && !self.message.null_sender && decision.enforced_reply().is_some_and(|r| r.code.is_permanent()) {
+        if unknown
+            && !self.message.null_sender
+            && decision.enforced_reply().is_some_and(|r| r.code.is_permanent())
+        {
             self.server.metrics.backscatter_prevented.inc();
         }
         self.record(&decision, Stage::Rcpt, rcpt.address);
@@ -315,7 +335,12 @@ impl Session {
     }
 
     /// Answers an event that decides nothing; most MTAs leave these out, as they were asked to.
-    fn pass<V: milter_protocol::verdict::Verdict>(&mut self, ask: Option<Ask<V>>, go_on: V, output: &mut BytesMut) {
+    fn pass<V: milter_protocol::verdict::Verdict>(
+        &mut self,
+        ask: Option<Ask<V>>,
+        go_on: V,
+        output: &mut BytesMut,
+    ) {
         if let Some(ask) = ask {
             self.protocol.answer(ask, go_on, output);
         }

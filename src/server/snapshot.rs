@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use milter_protocol::SmtpReply;
+use milter_protocol::smtp_reply::{EnhancedCode, SmtpReply};
 
 use crate::{
     client::Clients,
@@ -54,5 +54,35 @@ impl Snapshot {
     #[must_use]
     pub fn smtp_reply(&self, reply: &Reply) -> SmtpReply {
         self.replies.get(reply.reason as usize).and_then(Clone::clone).unwrap_or_else(|| encode(reply))
+    }
+}
+
+fn encode(reply: &Reply) -> SmtpReply {
+    let (class, subject, detail) = reply.code.enhanced;
+    let enhanced = EnhancedCode { class, subject, detail };
+    SmtpReply::new(reply.code.basic, enhanced, [&reply.text]).expect("the configuration was checked for this")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::policy::{Replies, ReplyConfig};
+
+    /// Whatever the configuration lets through can be put on the wire.
+    #[test]
+    fn every_reply_can_be_encoded() {
+        for reply in Replies::default().iter() {
+            assert!(encode(reply).code() >= 400);
+        }
+        let text = "%".repeat(200);
+        let change = ReplyConfig { code: Some("599 5.999.999".to_owned()), text: Some(text) };
+        let changes = Reason::ALL.into_iter().map(|reason| (reason, change.clone()));
+        for (reason, change) in changes {
+            if let Ok(replies) = Replies::build(&BTreeMap::from([(reason, change)])) {
+                let _ = encode(replies.of(reason).expect("was changed"));
+            }
+        }
     }
 }

@@ -41,6 +41,16 @@ pub enum Suspension {
     Domain,
 }
 
+impl std::fmt::Display for Suspension {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Address => "the address is in suspensions.files",
+            Self::Local => "the local part is in suspensions.files",
+            Self::Domain => "the domain is in suspensions.files",
+        })
+    }
+}
+
 impl Suspensions {
     /// Opens the files. Blocks while they are read.
     ///
@@ -67,6 +77,11 @@ impl Suspensions {
         let forms = forms.iter().map(|form| form.address.as_ref());
         let forms = forms.filter(|form| form.domain() == address.domain());
         std::iter::once(address).chain(forms).find_map(|form| suspended.find(form))
+    }
+
+    /// Files whose present content is not in use, or has lines that were skipped.
+    pub fn notices(&self) -> Vec<String> {
+        self.files.iter().filter_map(|files| files.status().notice()).collect()
     }
 
     /// How many entries are in force.

@@ -1,3 +1,17 @@
 //! Backstop between real mail servers: each module is one behaviour, each test starts the servers it needs.
 
+mod dialogue;
+mod dialogues;
+mod drain;
+mod failure;
+mod live_edit;
+mod reverse_ndr;
+mod seed;
+mod site;
+mod submission;
+mod unix_socket;
+mod verification;
 mod works_out_of_the_box;
+
+/// The program under test.
+const BACKSTOP: &str = env!("CARGO_BIN_EXE_backstop");

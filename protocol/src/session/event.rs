@@ -11,12 +11,12 @@ use crate::verdict::{
 
 /// What the MTA tells.
 ///
-/// With an [`Ask`], the MTA waits: hand it to [`Session::answer`] before the next event is taken. Without one (the step was
+/// With an [`Ask`], the MTA waits: hand it to [`Session::answer`](super::Session::answer) before the next event is taken. Without one (the step was
 /// wanted as `NR_*`) there is nothing to answer; where the MTA expects an answer all the same, the session has given it.
 #[derive(Debug)]
 #[must_use]
 pub enum Event<'i> {
-    /// Both sides have agreed ([`Session::agreed`]); the answer is in `output`. The first event.
+    /// Both sides have agreed ([`Session::agreed`](super::Session::agreed)); the answer is in `output`. The first event.
     Negotiated,
     /// A client has connected.
     Connect(Connect<'i>, Option<Ask<ConnectVerdict>>),
@@ -62,7 +62,7 @@ pub enum Event<'i> {
 /// session.answer(ask, MailVerdict::Accept, output);
 /// # }
 /// ```
-/// An `Ask` that is dropped is found out by the next [`Session::next`], which fails.
+/// An `Ask` that is dropped is found out by the next [`Session::next`](super::Session::next), which fails.
 #[must_use = "the MTA waits for this answer"]
 pub struct Ask<V>(PhantomData<fn(V)>);
 

@@ -103,32 +103,21 @@ impl Session {
             return;
         };
         self.asked = None;
-        let ends_message = match verdict.outcome() {
-            Outcome::Continue => {
-                Reply::Continue.encode(output);
-                false
+        let outcome = verdict.outcome();
+        match &outcome {
+            Outcome::Refuse(reply) => reply.encode(output),
+            Outcome::Accept => Reply::Accept.encode(output),
+            Outcome::Discard => Reply::Discard.encode(output),
+            Outcome::Skip if agreed.steps.contains(Steps::SKIP) => Reply::Skip.encode(output),
+            Outcome::Skip | Outcome::Continue => Reply::Continue.encode(output),
+        }
+        match (V::COMMAND, outcome) {
+            // The recipients are still there: on Postfix, the client may name more and try DATA again.
+            (b'T', Outcome::Refuse(_)) => self.phase = Phase::Rcpt,
+            (b'E', _) => self.end_message(),
+            (b'M' | b'T' | b'L' | b'N' | b'B', Outcome::Refuse(_) | Outcome::Accept | Outcome::Discard) => {
+                self.end_message();
             }
-            Outcome::Refuse(reply) => {
-                reply.encode(output);
-                true
-            }
-            Outcome::Accept => {
-                Reply::Accept.encode(output);
-                true
-            }
-            Outcome::Discard => {
-                Reply::Discard.encode(output);
-                true
-            }
-            Outcome::Skip => {
-                let skip = agreed.steps.contains(Steps::SKIP);
-                if skip { Reply::Skip } else { Reply::Continue }.encode(output);
-                false
-            }
-        };
-        match V::COMMAND {
-            b'E' => self.end_message(),
-            b'M' | b'T' | b'L' | b'N' | b'B' if ends_message => self.end_message(),
             _ => {}
         }
     }
@@ -239,84 +228,56 @@ impl Session {
         }
 
         self.move_on(&command, &agreed)?;
+        let steps = command.steps();
         Ok(match command {
-            Command::Connect(connect) => self
-                .ask(&agreed, Steps::NO_CONNECT, Steps::NR_CONNECT, output)
-                .map(|ask| Event::Connect(connect, ask)),
-            Command::Helo(name) => {
-                self.ask(&agreed, Steps::NO_HELO, Steps::NR_HELO, output).map(|ask| Event::Helo(name, ask))
+            Command::Connect(connect) => {
+                self.ask(&agreed, steps, output).map(|ask| Event::Connect(connect, ask))
             }
-            Command::Mail(mail) => {
-                self.ask(&agreed, Steps::NO_MAIL, Steps::NR_MAIL, output).map(|ask| Event::Mail(mail, ask))
-            }
+            Command::Helo(name) => self.ask(&agreed, steps, output).map(|ask| Event::Helo(name, ask)),
+            Command::Mail(mail) => self.ask(&agreed, steps, output).map(|ask| Event::Mail(mail, ask)),
             Command::Rcpt(rcpt) => Some(Event::Rcpt(rcpt, self.must_ask())),
-            Command::Data => self.ask(&agreed, Steps::NO_DATA, Steps::NR_DATA, output).map(Event::Data),
-            Command::Header(header) => self
-                .ask(&agreed, Steps::NO_HEADERS, Steps::NR_HEADER, output)
-                .map(|ask| Event::Header(header, ask)),
-            Command::EndOfHeaders => {
-                self.ask(&agreed, Steps::NO_EOH, Steps::NR_EOH, output).map(Event::EndOfHeaders)
-            }
-            Command::Body(chunk) => {
-                self.ask(&agreed, Steps::NO_BODY, Steps::NR_BODY, output).map(|ask| Event::Body(chunk, ask))
-            }
+            Command::Data => self.ask(&agreed, steps, output).map(Event::Data),
+            Command::Header(header) => self.ask(&agreed, steps, output).map(|ask| Event::Header(header, ask)),
+            Command::EndOfHeaders => self.ask(&agreed, steps, output).map(Event::EndOfHeaders),
+            Command::Body(chunk) => self.ask(&agreed, steps, output).map(|ask| Event::Body(chunk, ask)),
             Command::EndOfMessage(chunk) => Some(Event::EndOfMessage(chunk, self.must_ask())),
-            Command::Unknown(line) => self
-                .ask(&agreed, Steps::NO_UNKNOWN, Steps::NR_UNKNOWN, output)
-                .map(|ask| Event::Unknown(line, ask)),
-            Command::Negotiate(_)
-            | Command::Macros(_)
-            | Command::Abort
-            | Command::Quit
-            | Command::QuitNewConnection
-            | Command::Other(_) => unreachable!("dealt with above"),
+            Command::Unknown(line) => self.ask(&agreed, steps, output).map(|ask| Event::Unknown(line, ask)),
+            // The others are dealt with above, or are not in order.
+            _ => return Err(ProtocolError::OutOfOrder { command: code, phase: self.phase }),
         })
     }
 
     /// Checks that the command may come now, and goes to the phase that it brings.
     ///
-    /// MAIL and HELO may come whenever a client is connected: they begin anew, as with libmilter. Within a message it only goes
-    /// forward, and steps may be left out. What else comes is out of order.
+    /// As with libmilter, MAIL and HELO may come whenever a client is connected: they begin anew. The content may follow a recipient
+    /// without DATA (version 3 has none) and without a header. Whatever libmilter would leave without an answer is out of order.
     fn move_on(&mut self, command: &Command<'_>, agreed: &Agreed) -> Result<(), ProtocolError> {
-        let no_mail = agreed.steps.contains(Steps::NO_MAIL);
-        let phase = self.phase;
-        let (step, stage, next, in_order) = match command {
-            Command::Connect(_) => {
-                (Steps::NO_CONNECT, Some(Stage::Connect), Phase::Connected, phase == Phase::Negotiated)
-            }
-            Command::Helo(_) => {
-                (Steps::NO_HELO, Some(Stage::Helo), Phase::Connected, phase >= Phase::Connected)
-            }
-            Command::Mail(_) => (Steps::NO_MAIL, Some(Stage::Mail), Phase::Mail, phase >= Phase::Connected),
+        let (phase, steps) = (self.phase, agreed.steps);
+        let in_message = (Phase::Rcpt..=Phase::Body).contains(&phase);
+        let before_body = matches!(phase, Phase::Rcpt | Phase::Data | Phase::Headers);
+        let after_header =
+            in_message && (steps.contains(Steps::NO_EOH) || !matches!(phase, Phase::Data | Phase::Headers));
+        let (in_order, next, stage) = match command {
+            Command::Connect(_) => (phase == Phase::Negotiated, Phase::Connected, Some(Stage::Connect)),
+            Command::Helo(_) => (phase >= Phase::Connected, Phase::Connected, Some(Stage::Helo)),
+            Command::Mail(_) => (phase >= Phase::Connected, Phase::Mail, Some(Stage::Mail)),
             Command::Rcpt(_) => {
-                let after =
-                    matches!(phase, Phase::Mail | Phase::Rcpt) || phase == Phase::Connected && no_mail;
-                (Steps::NO_RCPT, Some(Stage::Rcpt), Phase::Rcpt, after)
+                let first = phase == Phase::Connected && steps.contains(Steps::NO_MAIL);
+                (first || matches!(phase, Phase::Mail | Phase::Rcpt), Phase::Rcpt, Some(Stage::Rcpt))
             }
-            Command::Data => (Steps::NO_DATA, Some(Stage::Data), Phase::Data, phase == Phase::Rcpt),
-            Command::Header(_) => {
-                (Steps::NO_HEADERS, None, Phase::Headers, (Phase::Rcpt..=Phase::Headers).contains(&phase))
-            }
-            Command::EndOfHeaders => {
-                let after = (Phase::Rcpt..=Phase::Headers).contains(&phase);
-                (Steps::NO_EOH, Some(Stage::EndOfHeaders), Phase::EndOfHeaders, after)
-            }
-            Command::Body(_) => {
-                (Steps::NO_BODY, None, Phase::Body, (Phase::Rcpt..=Phase::Body).contains(&phase))
-            }
-            Command::EndOfMessage(_) => {
-                let after = (Phase::Rcpt..=Phase::Body).contains(&phase);
-                (Steps::NONE, Some(Stage::EndOfMessage), Phase::Body, after)
-            }
-            Command::Unknown(_) => (Steps::NO_UNKNOWN, None, phase, true),
-            _ => (Steps::NONE, None, phase, false),
+            Command::Data => (phase == Phase::Rcpt, Phase::Data, Some(Stage::Data)),
+            Command::Header(_) => (before_body, Phase::Headers, None),
+            Command::EndOfHeaders => (before_body, Phase::EndOfHeaders, Some(Stage::EndOfHeaders)),
+            Command::Body(_) => (after_header, Phase::Body, None),
+            Command::EndOfMessage(_) => (after_header, Phase::Body, Some(Stage::EndOfMessage)),
+            Command::Unknown(_) => (true, phase, None),
+            _ => (false, phase, None),
         };
-        let code = command.code();
-        if !step.is_empty() && agreed.steps.contains(step) {
-            return Err(ProtocolError::Suppressed(code));
+        if steps.intersects(command.steps().0) {
+            return Err(ProtocolError::Suppressed(command.code()));
         }
         if !in_order {
-            return Err(ProtocolError::OutOfOrder { command: code, phase });
+            return Err(ProtocolError::OutOfOrder { command: command.code(), phase });
         }
         if next == Phase::Connected && phase > Phase::Connected {
             self.end_message();
@@ -333,8 +294,7 @@ impl Session {
     fn ask<V: Verdict>(
         &mut self,
         agreed: &Agreed,
-        no: Steps,
-        no_reply: Steps,
+        (no, no_reply): (Steps, Steps),
         output: &mut BytesMut,
     ) -> Option<Option<Ask<V>>> {
         let unseen = agreed.handled_here.contains(no);

@@ -36,14 +36,16 @@ pub struct Config {
     /// The file.
     pub path: PathBuf,
     /// What it looks like.
+    #[serde(default)]
     pub format: Format,
 }
 
 /// What a file of recipients looks like.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Default, Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Format {
     /// One a line: `user@example.com`, `user`, or `@example.com` for all of a domain.
+    #[default]
     Addresses,
     /// aliases(5): `name: where it goes`.
     Aliases,

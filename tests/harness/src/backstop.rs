@@ -1,5 +1,6 @@
 //! The program under test, run as its users run it.
 
+use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
 use std::path::PathBuf;
@@ -7,7 +8,7 @@ use std::process::{Command, ExitStatus};
 use std::time::Duration;
 
 use crate::dir::TempDir;
-use crate::process::{Process, Signal, dies_with_us};
+use crate::process::{Process, Signal};
 use crate::wait::wait_until;
 
 /// A running `backstop serve`. It is killed when dropped; if the test is failing then, the end of its log is printed.
@@ -122,7 +123,21 @@ impl Backstop {
     #[must_use]
     #[track_caller]
     pub fn metric(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
-        sum_metric(&self.http_get("/metrics"), name, labels)
+        series(&self.http_get("/metrics"), name, labels).map(|(_, value)| value).sum()
+    }
+
+    /// As [`Backstop::metric`], summed for each value of the label `by`.
+    ///
+    /// # Panics
+    /// When the metrics cannot be had.
+    #[must_use]
+    #[track_caller]
+    pub fn metric_by(&self, name: &str, labels: &[(&str, &str)], by: &str) -> BTreeMap<String, f64> {
+        let mut sums = BTreeMap::new();
+        for (labels, value) in series(&self.http_get("/metrics"), name, labels) {
+            *sums.entry(labels.get(by).copied().unwrap_or_default().to_owned()).or_default() += value;
+        }
+        sums
     }
 
     /// Runs another `backstop` command against this instance: with its configuration file and environment.
@@ -174,7 +189,7 @@ impl Backstop {
     }
 
     /// Sends a signal.
-    pub fn signal(&self, signal: Signal) {
+    pub fn signal(&mut self, signal: Signal) {
         self.process.signal(signal);
     }
 
@@ -240,7 +255,7 @@ impl BackstopBuilder {
     #[track_caller]
     pub fn start(self) -> Backstop {
         let BackstopBuilder { program, env, args, config, dir } = self;
-        let mut command = dies_with_us(&program);
+        let mut command = Command::new(&program);
         command
             .arg("serve")
             .args(&args)
@@ -312,20 +327,22 @@ fn http_get(port: u16, path: &str) -> std::io::Result<(u16, String)> {
     Ok((status, body.to_owned()))
 }
 
-/// Sums the series of the Prometheus text format that have this name and at least these labels.
-fn sum_metric(page: &str, name: &str, labels: &[(&str, &str)]) -> f64 {
-    let series = page.lines().filter_map(|line| {
-        let (series, value) = line.rsplit_once(' ')?;
-        let (this, rest) = series.split_once('{').unwrap_or((series, ""));
-        let has = |(label, value): &(&str, &str)| {
-            let wanted = format!("{label}=\"{value}\"");
-            rest.trim_end_matches('}')
-                .split("\",")
-                .any(|pair| pair == wanted || pair == wanted.trim_end_matches('"'))
-        };
-        (this == name && labels.iter().all(has)).then(|| value.parse::<f64>().ok()).flatten()
-    });
-    series.sum()
+/// The series of the Prometheus text format that have this name and at least these labels: all of their labels, and the
+/// value.
+fn series<'a>(
+    page: &'a str,
+    name: &'a str,
+    labels: &'a [(&'a str, &'a str)],
+) -> impl Iterator<Item = (BTreeMap<&'a str, &'a str>, f64)> {
+    page.lines().filter_map(move |line| {
+        let (this, value) = line.rsplit_once(' ')?;
+        let (this, rest) = this.split_once('{').unwrap_or((this, ""));
+        let pairs = rest.trim_end_matches('}').split(',').filter_map(|pair| pair.split_once('='));
+        let pairs: BTreeMap<&str, &str> =
+            pairs.map(|(label, value)| (label, value.trim_matches('"'))).collect();
+        let fits = this == name && labels.iter().all(|(label, value)| pairs.get(label) == Some(value));
+        fits.then(|| value.parse().ok()).flatten().map(|value| (pairs, value))
+    })
 }
 
 #[cfg(test)]
@@ -347,10 +364,12 @@ mod tests {
                     d{reason=\"not-ok\",stage=\"rcpt\"} 5\n\
                     d_total 9\n\
                     up 1\n";
-        assert_eq!(sum_metric(page, "d", &[("reason", "ok")]), 3.0);
-        assert_eq!(sum_metric(page, "d", &[("stage", "rcpt")]), 8.0);
-        assert_eq!(sum_metric(page, "d", &[("stage", "rcpt"), ("reason", "not-ok")]), 5.0);
-        assert_eq!(sum_metric(page, "d", &[("reason", "not")]), 0.0);
-        assert_eq!(sum_metric(page, "up", &[]), 1.0);
+        let sum = |name, labels| series(page, name, labels).map(|(_, value)| value).sum::<f64>();
+        assert_eq!(sum("d", &[("reason", "ok")]), 3.0);
+        assert_eq!(sum("d", &[("stage", "rcpt")]), 8.0);
+        assert_eq!(sum("d", &[("stage", "rcpt"), ("reason", "not-ok")]), 5.0);
+        assert_eq!(sum("d", &[("reason", "not")]), 0.0);
+        assert_eq!(sum("up", &[]), 1.0);
+        assert!(series(page, "d", &[]).any(|(labels, value)| labels["reason"] == "not-ok" && value == 5.0));
     }
 }

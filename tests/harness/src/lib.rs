@@ -5,9 +5,6 @@
 //! value is dropped, or when the test process dies; nothing is ever killed that was not started here.
 //!
 //! The mail servers need root, and the packages that `tests/install` installs.
-//!
-//! A server belongs to the thread that started it: it is stopped when that thread ends (`PR_SET_PDEATHSIG`). Start
-//! servers in the test function itself.
 
 mod backstop;
 mod dir;

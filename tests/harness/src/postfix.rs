@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::dir::{TempDir, chmod};
 use crate::ports::{free_port, is_listening};
-use crate::process::{Process, Signal, dies_with_us, read_log, run};
+use crate::process::{Process, Signal, read_log, run};
 use crate::wait::{tail, wait_until};
 use crate::{SASL_PASSWORD, SASL_USER, snippet};
 
@@ -156,7 +156,7 @@ impl Postfix {
     ///
     /// # Panics
     /// When it does not.
-    pub fn reload(&self) {
+    pub fn reload(&mut self) {
         let reloads = |log: String| log.matches("reload -- version").count();
         let before = reloads(self.maillog());
         self.master.signal(Signal::HUP);
@@ -269,7 +269,7 @@ impl PostfixBuilder {
         let conf = dir.join("conf");
         run(Command::new("postfix").arg("-c").arg(&conf).arg("check")); // makes the queue's directories
 
-        let mut command = dies_with_us(Path::new(&daemon_directory).join("master"));
+        let mut command = Command::new(Path::new(&daemon_directory).join("master"));
         command.arg("-c").arg(&conf).arg("-s");
         let master = Process::spawn("Postfix", &mut command, &dir.join("output"), Signal::TERM);
         let mut postfix = Postfix { port, submission_port, master, dir };

@@ -1,6 +1,7 @@
 //! A server process: its log, its signals, its end.
 
 use std::fs::File;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::thread::sleep;
@@ -18,13 +19,14 @@ use crate::wait::{tail, wait_for};
 pub struct Process {
     name: String,
     child: Child,
+    guard: Child,
     log: PathBuf,
     last_signal: Signal,
 }
 
 impl Process {
     /// Starts `command`. `last_signal` is what it gets when this value is dropped (and
-    /// KILL, when it is still there 5 s later).
+    /// KILL, when it is still there 5 s later), and what it gets when the test process dies before that.
     ///
     /// # Panics
     /// When the command cannot be started.
@@ -34,7 +36,8 @@ impl Process {
         let stderr = file.try_clone().expect("share a server's log");
         let child = command.stdin(Stdio::null()).stdout(file).stderr(stderr).spawn();
         let child = child.unwrap_or_else(|error| panic!("start {name}: {error}"));
-        Process { name: name.to_owned(), child, log: log.to_owned(), last_signal }
+        let guard = guard(&child, last_signal);
+        Process { name: name.to_owned(), child, guard, log: log.to_owned(), last_signal }
     }
 
     /// The process' id.
@@ -47,7 +50,8 @@ impl Process {
     ///
     /// # Panics
     /// When the process has ended already.
-    pub fn signal(&self, signal: Signal) {
+    pub fn signal(&mut self, signal: Signal) {
+        assert!(self.exited().is_none(), "{} has ended", self.name);
         kill_process(self.pid_t(), signal)
             .unwrap_or_else(|error| panic!("{signal:?} to {}: {error}", self.name));
     }
@@ -86,7 +90,11 @@ impl Drop for Process {
         if std::thread::panicking() {
             eprintln!("--- the end of {}'s output:\n{}\n---", self.name, tail(&self.log));
         }
-        // a failure here means that it has just ended
+        let _ = self.guard.kill();
+        let _ = self.guard.wait();
+        if let Ok(Some(_)) = self.child.try_wait() {
+            return; // its id may be another's by now
+        }
         let _ = kill_process(self.pid_t(), self.last_signal);
         let _ = kill_process(self.pid_t(), Signal::CONT);
         let start = Instant::now();
@@ -101,11 +109,17 @@ impl Drop for Process {
     }
 }
 
-/// A command that gets TERM when this test's thread ends, so that nothing outlives a test that was killed.
-pub(crate) fn dies_with_us(program: impl AsRef<Path>) -> Command {
-    let mut command = Command::new("setpriv");
-    command.args(["--pdeathsig", "TERM"]).arg(program.as_ref());
+/// A process that outlives us to stop `child`, when we are killed: it waits for the end of a pipe that we hold open. (The
+/// kernel's own means, `PR_SET_PDEATHSIG`, is forgotten when a mail server changes its effective user.)
+fn guard(child: &Child, signal: Signal) -> Child {
+    let mut command = Command::new("sh");
     command
+        .args(["-c", r#"read -r _; kill "-$0" "$1""#])
+        .arg(signal.as_raw().to_string())
+        .arg(child.id().to_string());
+    // in a process group of its own: what kills ours shall not kill it
+    command.process_group(0).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+    command.spawn().expect("start a guard")
 }
 
 /// Runs a command to its end and returns its output.

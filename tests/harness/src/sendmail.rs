@@ -13,7 +13,7 @@ use std::time::Duration;
 use crate::dir::{TempDir, chmod};
 use crate::ports::{free_port, is_listening};
 use crate::postfix::write_sasldb;
-use crate::process::{Process, Signal, dies_with_us, read_log, run};
+use crate::process::{Process, Signal, read_log, run};
 use crate::snippet;
 use crate::wait::{tail, wait_until};
 
@@ -196,7 +196,7 @@ impl SendmailBuilder {
         write_private_etc(&dir);
         receive_log(&dir);
 
-        let mut command = dies_with_us("unshare");
+        let mut command = Command::new("unshare");
         command.args(["--uts", "--mount", "--", "sh", "-euc", IN_NAMESPACE, "sh"]);
         command.arg(dir.path()).arg(program());
         let daemon = Process::spawn("Sendmail", &mut command, &dir.join("output"), Signal::TERM);

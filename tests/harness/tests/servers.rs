@@ -94,15 +94,16 @@ fn postfix_keeps_what_it_cannot_deliver() {
 
 #[test]
 fn postfix_takes_maps_services_and_a_reload() {
-    let postfix = Postfix::builder()
+    let mut postfix = Postfix::builder()
         .map("hash", "relay_recipients", "anna@example.test x\n")
         .file("relay_domains", "more.test x\n")
         .main("relay_recipient_maps = hash:$config_directory/relay_recipients")
         .main("relay_domains = example.test texthash:$config_directory/relay_domains")
         .main("relay_transport = discard:")
         .start();
+    let port = postfix.port();
     let rcpt = |path: &str| {
-        let mut smtp = Smtp::connect(postfix.port());
+        let mut smtp = Smtp::connect(port);
         smtp.ehlo("client.test");
         smtp.mail("<>");
         smtp.rcpt(path).code

@@ -1,0 +1,31 @@
+//! `backstop detect`.
+
+use std::{path::Path, process::ExitCode};
+
+use crate::{config::load, daemon};
+
+use super::{
+    exit::{self, Failure, Outcome},
+    terminal::{print, print_json},
+};
+
+/// Exit status: 0 an MTA was found, 1 none was.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn run(config: Option<&Path>, args: &Args) -> Outcome {
+    let addresses: Vec<_> = load(config)?.config.listen.iter().map(ToString::to_string).collect();
+    let findings = daemon::detect().map_err(|error| Failure::new(exit::OS, error))?;
+    if args.json {
+        print_json(&*findings);
+    } else {
+        print(findings.to_string().trim_end());
+        print("");
+        print(daemon::mta_lines(&addresses).trim_end());
+    }
+    Ok(if findings.mtas.is_empty() { ExitCode::from(exit::NO) } else { ExitCode::SUCCESS })
+}

@@ -1,0 +1,118 @@
+//! Builds the parts from the configuration.
+
+use std::{sync::Arc, time::Instant};
+
+use prometheus::{IntCounterVec, IntGauge, IntGaugeVec};
+
+use crate::{
+    client::Clients,
+    config::{Config, Mode},
+    detect::{self, Findings},
+    directory::{self, Directories, detected::Live},
+    files::{self, Keeper},
+    http::Views,
+    policy::{Defences, Replies, Rules},
+    server::{self, Server, Snapshot},
+    suspension::Suspensions,
+    telemetry::Registry,
+};
+
+use super::Error;
+
+/// What lives as long as the process.
+pub(super) struct Parts {
+    pub(super) registry: Arc<Registry>,
+    pub(super) keeper: Arc<Keeper>,
+    pub(super) live: Arc<Live>,
+    pub(super) server: Arc<Server>,
+    pub(super) started: Instant,
+    pub(super) reloads: IntCounterVec,
+    directory_metrics: directory::Metrics,
+    mode: IntGaugeVec,
+    enabled: IntGauge,
+}
+
+impl Parts {
+    pub(super) async fn build(config: &Config) -> Result<Arc<Self>, Error> {
+        let registry = Arc::new(Registry::default());
+        let keeper = Arc::new(Keeper::new(files::Metrics::register(&registry)));
+        let directory_metrics = directory::Metrics::register(&registry);
+        let server_metrics = server::Metrics::register(&registry);
+        let mode = registry.gauges("mode", "1 for the mode in force.", &["mode"]);
+        let enabled = registry.gauge("enabled", "1 while decisions are made, 0 while Backstop is disabled.");
+        let reloads = registry.counters("reloads_total", "Reloads by outcome.", &["outcome"]);
+        let build_info = registry.gauges("build_info", "1; the version is a label.", &["version"]);
+        build_info.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+        let options =
+            if config.domains.detect { detect::Options::default() } else { detect::Options::nothing() };
+        let live = Arc::new(Live::start(options, Arc::clone(&keeper)).await);
+        let snapshot = snapshot(config, &keeper, &directory_metrics, &live)?;
+        let server = Server::new(snapshot, &config.limits, server_metrics);
+        let started = Instant::now();
+        let parts =
+            Self { registry, keeper, live, server, started, reloads, directory_metrics, mode, enabled };
+        parts.show(config);
+        Ok(Arc::new(parts))
+    }
+
+    /// A snapshot of a changed configuration; files that are followed already keep their content and judgement.
+    pub(super) fn snapshot(&self, config: &Config) -> Result<Snapshot, Error> {
+        snapshot(config, &self.keeper, &self.directory_metrics, &self.live)
+    }
+
+    /// Brings the gauges of the configuration up to date.
+    pub(super) fn show(&self, config: &Config) {
+        for mode in Mode::ALL {
+            self.mode.with_label_values(&[mode.as_str()]).set((mode == config.mode).into());
+        }
+        self.enabled.set(1);
+    }
+
+    /// What `/metrics` and `/ready` show.
+    pub(super) fn views(self: &Arc<Self>) -> Views {
+        let parts = Arc::clone(self);
+        Views {
+            registry: Arc::clone(&self.registry),
+            waiting_for: Box::new(move || parts.server.snapshot().directories.waiting_for()),
+        }
+    }
+
+    /// What an admin should look at.
+    pub(super) fn notices(&self) -> Vec<String> {
+        let snapshot = self.server.snapshot();
+        snapshot.directories.notices().into_iter().chain(snapshot.suspensions.notices()).collect()
+    }
+}
+
+fn snapshot(
+    config: &Config,
+    keeper: &Keeper,
+    metrics: &directory::Metrics,
+    live: &Live,
+) -> Result<Snapshot, Error> {
+    let directories = Directories::build(
+        &config.domains,
+        &config.recipients,
+        &config.directory,
+        keeper,
+        metrics,
+        live.detected(),
+    )?;
+    let suspensions = Suspensions::build(&config.suspensions, keeper)?;
+    let findings = live.findings();
+    let clients = Clients::build(&config.client, findings.networks.iter().map(|found| found.value));
+    let rules = rules(config, &clients, &findings);
+    Ok(Snapshot::new(rules, Arc::new(directories), Arc::new(suspensions), clients, config.limits.lookup))
+}
+
+fn rules(config: &Config, clients: &Clients, findings: &Findings) -> Rules {
+    Rules {
+        monitor: config.mode == Mode::Monitor,
+        monitor_domains: config.monitor.domains.clone(),
+        monitor_reasons: config.monitor.reasons.iter().copied().collect(),
+        exempt: config.recipients.exempt.iter().map(|local| local.to_lowercase()).collect(),
+        probes: findings.probes.iter().map(|local| local.to_lowercase()).collect(),
+        replies: Replies::build(&config.replies).unwrap_or_default(),
+        defences: Defences { denied: clients.denies(), ..Defences::default() },
+    }
+}

@@ -1,0 +1,59 @@
+//! Carries out what comes over the control socket.
+
+use std::sync::Arc;
+
+use crate::control::{
+    self, Handler,
+    message::{Directory, Request, Response, Status},
+};
+
+use super::{build::Parts, reload::Reloader};
+
+/// The running process as the commands see it.
+pub(super) struct Requests {
+    parts: Arc<Parts>,
+    reloader: Arc<Reloader>,
+    listening: Vec<String>,
+}
+
+impl Requests {
+    pub(super) fn new(parts: Arc<Parts>, reloader: Arc<Reloader>, listening: Vec<String>) -> Self {
+        Self { parts, reloader, listening }
+    }
+
+    async fn status(&self) -> Status {
+        let server = &self.parts.server;
+        let snapshot = server.snapshot();
+        let directories = snapshot.directories.health().into_iter().map(|health| Directory {
+            name: health.name.to_string(),
+            kind: health.kind.to_owned(),
+            up: health.up,
+            addresses: health.addresses,
+        });
+        Status {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+            uptime_seconds: self.parts.started.elapsed().as_secs(),
+            mode: if snapshot.rules.monitor { "monitor" } else { "enforce" }.to_owned(),
+            listening: self.listening.clone(),
+            sessions_open: u64::try_from(server.open()).unwrap_or(u64::MAX),
+            recipients: server.recipients_decided(),
+            last_mta: server.last_mta(),
+            domains: self.reloader.domains().await,
+            directories: directories.collect(),
+            notices: self.parts.notices(),
+        }
+    }
+}
+
+impl Handler for Requests {
+    async fn handle(&self, request: Request) -> Response {
+        match request {
+            Request::Check(check) => {
+                Response::Check(control::check(&self.parts.server.snapshot(), &check).await)
+            }
+            Request::Status => Response::Status(self.status().await),
+            Request::Reload { accept } => Response::Reload(self.reloader.reload(accept).await),
+        }
+    }
+}

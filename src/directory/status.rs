@@ -1,0 +1,88 @@
+//! What can be told of the directories: to an admin, and to a health check.
+
+use std::sync::Arc;
+
+use super::{Directories, Source};
+use crate::{
+    address::Domain,
+    files::{Status, Watched},
+    policy::Unavailable,
+};
+
+/// How one directory is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Health {
+    /// The admin's name.
+    pub name: Arc<str>,
+    /// E.g. `file`.
+    pub kind: &'static str,
+    /// It can answer from current content.
+    pub up: bool,
+    /// Known addresses or rules, where they can be counted.
+    pub addresses: Option<u64>,
+}
+
+impl Directories {
+    /// How each configured directory is.
+    pub fn health(&self) -> Vec<Health> {
+        self.configured()
+            .map(|directory| {
+                let status = directory.source.status();
+                let current = |status: &Status| status.entries.is_some() && status.held.is_none();
+                Health {
+                    name: Arc::clone(&directory.name),
+                    kind: match &directory.source {
+                        Source::List(_) | Source::Table(_) => "file",
+                        Source::Listed(_) => "list",
+                        Source::Users(_) => "system users",
+                    },
+                    up: status.as_ref().is_none_or(current),
+                    addresses: status.and_then(|status| status.entries),
+                }
+            })
+            .collect()
+    }
+
+    /// Lists without content yet, by name: what depends on them can't be told.
+    pub fn waiting_for(&self) -> Vec<String> {
+        self.files().filter(|status| status.entries.is_none()).map(|status| status.name).collect()
+    }
+
+    /// Files whose present content is not in use, or has lines that were skipped.
+    pub fn notices(&self) -> Vec<String> {
+        self.files().filter_map(|status| status.notice()).collect()
+    }
+
+    /// What the admin chose for mail to this domain while its directories can't tell.
+    pub fn unavailable(&self, domain: &Domain) -> Unavailable {
+        let chosen = self.in_charge(domain, self.lists(domain)).map(|directory| directory.on_unavailable);
+        chosen.max().unwrap_or(Unavailable::Continue)
+    }
+
+    /// Why the domain is local, and who is in charge of it, a line each.
+    pub fn explain_domain(&self, domain: &Domain) -> Vec<String> {
+        let mut lines = Vec::new();
+        if self.names.contains(domain) {
+            lines.push("listed in domains.names".to_owned());
+        }
+        if self
+            .files
+            .as_ref()
+            .is_some_and(|files| files.current().as_ref().is_some_and(|f| f.contains(domain)))
+        {
+            lines.push("listed in domains.files".to_owned());
+        }
+        for directory in self.in_charge(domain, self.lists(domain)) {
+            lines.push(format!("directory {} is in charge", directory.name));
+        }
+        if self.catch_all.contains(domain) {
+            lines.push("listed in recipients.catch_all".to_owned());
+        }
+        lines
+    }
+
+    fn files(&self) -> impl Iterator<Item = Status> {
+        let lists = self.configured().filter_map(|directory| directory.source.status());
+        lists.chain(self.files.iter().map(Watched::status))
+    }
+}

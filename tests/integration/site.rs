@@ -1,0 +1,73 @@
+//! The site that most tests play: its domains, users and suspensions.
+
+use backstop_harness::{Backstop, BackstopBuilder};
+
+use crate::BACKSTOP;
+
+/// Backstop for `example.test` (known users), `suspended.test` (a customer who has not paid), `catchall.test` and
+/// `xn--mnchen-3ya.test`, all of which the MTA in front takes without knowing their users.
+pub(crate) fn backstop() -> BackstopBuilder {
+    Backstop::builder(BACKSTOP)
+        .file("addresses", ADDRESSES)
+        .file("virtual", VIRTUAL)
+        .file("suspended", SUSPENDED)
+        .config(CONFIG)
+}
+
+/// The local domains.
+pub(crate) const DOMAINS: [&str; 5] =
+    ["example.test", "suspended.test", "catchall.test", "virtual.test", "xn--mnchen-3ya.test"];
+
+const CONFIG: &str = r#"
+[domains]
+detect = false
+names = ["example.test", "suspended.test", "catchall.test", "virtual.test", "xn--mnchen-3ya.test"]
+
+[recipients]
+delimiters = "+"
+catch_all = ["catchall.test"]
+
+[directory.people.file]
+path = "{dir}/addresses"
+format = "addresses"
+
+[directory.people]
+domains = ["example.test", "suspended.test", "catchall.test", "xn--mnchen-3ya.test"]
+
+[directory.aliases.file]
+path = "{dir}/virtual"
+format = "virtual"
+
+[directory.aliases]
+domains = ["virtual.test"]
+
+[suspensions]
+files = ["{dir}/suspended"]
+
+[client]
+trusted = ["127.0.0.1", "192.0.2.0/24"]
+"#;
+
+const ADDRESSES: &str = r#"# the users
+anna@example.test
+bob@example.test
+unpaid@example.test
+"john doe"@example.test
+o%neil@example.test
+jörg@example.test
+anna@suspended.test
+unpaid@catchall.test
+anna@xn--mnchen-3ya.test
+"#;
+
+const VIRTUAL: &str = "\
+anna@virtual.test   anna@example.test
+late@virtual.test   unpaid@example.test
+@virtual.test       unpaid@example.test
+";
+
+const SUSPENDED: &str = "\
+unpaid@example.test
+@suspended.test
+unpaid@catchall.test
+";
