@@ -4,6 +4,7 @@
 //! was heard and none knows it is it [`RecipientFact::Absent`]; anything else is Unknown with what the admin
 //! chose for that case. Sources in memory are asked first, without waiting or allocating; slow ones together.
 
+mod chunk;
 mod config;
 pub mod detected;
 mod domains;

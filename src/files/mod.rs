@@ -27,3 +27,6 @@ pub use metrics::Metrics;
 pub use settle::QUIET;
 pub use watched::{OpenError, Outcome, Spec, Status, Watched};
 pub use words::{Unbalanced, first_word, trim};
+
+#[cfg(test)]
+mod tests;

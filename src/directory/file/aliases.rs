@@ -28,8 +28,8 @@ fn name(line: &Line<'_>) -> Result<Said, BadLine> {
     }
     match unquote(name) {
         Some(plain) => user(&plain),
-        None if name.iter().any(|&byte| is_blank(byte)) => Err(BadLine::Words),
-        None => entry(name),
+        None if name.contains(&b'"') || name.contains(&b'\\') => entry(name),
+        None => user(name),
     }
 }
 

@@ -17,6 +17,8 @@ pub(super) enum Unsupported {
     Repetition,
     #[error("a backslash at the end")]
     Backslash,
+    #[error("a backslash before a letter without a meaning")]
+    Escape,
 }
 
 /// The same expression for PCRE2.
@@ -72,7 +74,7 @@ pub(super) fn translate(pattern: &str) -> Result<String, Unsupported> {
             '\\' => {
                 let escaped = rest[1..].chars().next().ok_or(Unsupported::Backslash)?;
                 used += escaped.len_utf8();
-                atom = escape(escaped, &mut out).then_some(begin);
+                atom = escape(escaped, &mut out)?.then_some(begin);
             }
             _ => {
                 out.push(c);
@@ -86,35 +88,32 @@ pub(super) fn translate(pattern: &str) -> Result<String, Unsupported> {
 }
 
 /// `\c`, with the extensions of the GNU library. Whether it stands for something that can be repeated.
-fn escape(c: char, out: &mut String) -> bool {
-    let (text, repeatable) = match c {
-        'w' | 'W' | 's' | 'S' => (None, true),
-        'b' | 'B' => (None, false),
-        '<' => (Some(r"\b(?=\w)"), false),
-        '>' => (Some(r"\b(?<=\w)"), false),
-        '`' => (Some(r"\A"), false),
-        '\'' => (Some(r"\z"), false),
+fn escape(c: char, out: &mut String) -> Result<bool, Unsupported> {
+    let repeatable = match c {
+        '<' | '>' | '`' | '\'' => {
+            out.push_str(match c {
+                '<' => r"\b(?=\w)",
+                '>' => r"\b(?<=\w)",
+                '`' => r"\A",
+                _ => r"\z",
+            });
+            return Ok(false);
+        }
         '1'..='9' => {
             // Fenced, because a digit may follow.
             out.push_str(r"\g{");
             out.push(c);
             out.push('}');
-            return true;
+            return Ok(true);
         }
-        _ if c.is_ascii_alphanumeric() => {
-            out.push(c);
-            return true;
-        }
-        _ => (None, true),
+        'b' | 'B' => false,
+        'w' | 'W' | 's' | 'S' => true,
+        _ if c.is_alphanumeric() => return Err(Unsupported::Escape),
+        _ => true,
     };
-    match text {
-        Some(text) => out.push_str(text),
-        None => {
-            out.push('\\');
-            out.push(c);
-        }
-    }
-    repeatable
+    out.push('\\');
+    out.push(c);
+    Ok(repeatable)
 }
 
 /// `{n}`, `{n,}`, `{,m}` or `{n,m}` at the start of `text`. Its length.
