@@ -68,7 +68,7 @@ pub fn load_domains(texts: &mut [Text]) -> Result<Loaded<DomainSet>, LoadError> 
         faults.append(of_page);
     }
     let entries = content.len() as u64;
-    Ok(Loaded { content, entries, faults })
+    Ok(Loaded { content, entries, faults, may_shrink: false })
 }
 
 fn read(text: &mut Text, path: &Arc<Path>, set: &mut DomainSet) -> std::io::Result<(Faults, u64)> {

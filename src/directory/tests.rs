@@ -1,1 +1,340 @@
+//! Directories put together from real files: who is in charge, and how answers are merged.
 
+use std::{fs, path::Path};
+
+use super::*;
+use crate::{address::Address, files, policy::Attributes, telemetry::Registry};
+
+const DEFER: RecipientFact = RecipientFact::Unknown(Unavailable::Defer);
+const CONTINUE: RecipientFact = RecipientFact::Unknown(Unavailable::Continue);
+const EXISTS: RecipientFact =
+    RecipientFact::Exists(Attributes { suspended: false, restricted: false, catch_all: false });
+const CAUGHT: RecipientFact =
+    RecipientFact::Exists(Attributes { suspended: false, restricted: false, catch_all: true });
+
+/// A site as an admin configures it.
+#[derive(Default)]
+struct Site {
+    domains: Domains,
+    recipients: Recipients,
+    directories: Configs,
+    detected: Detected,
+}
+
+impl Site {
+    fn of(names: &[&str]) -> Self {
+        let names = names.iter().map(|&name| name.to_owned()).collect();
+        Self { domains: Domains { names, ..Domains::default() }, ..Self::default() }
+    }
+
+    fn directory(mut self, name: &str, format: file::Format, path: &Path) -> Self {
+        let file = Some(file::Config { path: path.to_owned(), format });
+        let config = Config { domains: None, on_unavailable: Unavailable::Defer, file };
+        self.directories.insert(name.to_owned(), config);
+        self
+    }
+
+    fn with(mut self, name: &str, change: impl FnOnce(&mut Config)) -> Self {
+        change(self.directories.get_mut(name).expect("named before"));
+        self
+    }
+
+    fn build(self) -> Result<Directories, BuildError> {
+        let registry = Registry::default();
+        let keeper = Keeper::new(files::Metrics::register(&registry));
+        let detected = Arc::new(ArcSwap::from_pointee(self.detected));
+        let metrics = Metrics::register(&registry);
+        Directories::build(&self.domains, &self.recipients, &self.directories, &keeper, &metrics, detected)
+    }
+}
+
+/// Files of a test, written long ago as far as the loader can tell.
+struct Files(tempfile::TempDir);
+
+impl Files {
+    fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    fn write(&self, name: &str, content: &str) -> PathBuf {
+        let path = self.0.path().join(name);
+        fs::write(&path, content).unwrap();
+        path
+    }
+}
+
+fn domain(text: &str) -> Domain {
+    Domain::parse(text).unwrap()
+}
+
+async fn check(directories: &Directories, answers: &[(&str, RecipientFact)]) {
+    for (address, fact) in answers {
+        let address = Address::parse(address).unwrap();
+        assert_eq!(directories.find(&address).await.fact, *fact, "{address}");
+        let explained = directories.explain(&address).await;
+        assert_eq!(explained.fact, *fact, "{address}: explained otherwise: {:?}", explained.steps);
+    }
+}
+
+fn listed(entries: &[&str]) -> Source {
+    let mut builder = Builder::default();
+    for entry in entries {
+        builder.add(&Entry::parse(entry.as_bytes()).unwrap(), Attributes::default());
+    }
+    Source::Listed(Arc::new(builder.finish()))
+}
+
+fn found(source: Source) -> Arc<Directory> {
+    Arc::new(Directory { name: "found".into(), source, on_unavailable: Unavailable::Continue })
+}
+
+#[tokio::test]
+async fn domains_are_local_by_name_by_file_by_directory_and_by_detection() {
+    let files = Files::new();
+    // As Toriss writes it.
+    let list =
+        files.write("TORISS_DOMAINS.TXT", "# ours\r\nFile.Example\r\n.below.example\r\n\r\nexämple.net\r\n");
+    let users = files.write("users", "joe\n");
+    let mut site = Site::of(&["example.com", ".example.org"])
+        .directory("default", file::Format::Addresses, &users)
+        .directory("own", file::Format::Addresses, &users)
+        .with("own", |config| config.domains = Some(vec!["own.example".to_owned()]));
+    site.domains.files.push(list);
+    site.recipients.catch_all.push("example.com".to_owned());
+    site.detected.domains.insert(domain("found.example"), DetectedDomain::default());
+    let directories = site.build().unwrap();
+    for (name, local, in_charge, catch_all) in [
+        ("example.com", true, true, true),
+        ("sub.example.com", false, false, false),
+        ("example.org", false, false, false),
+        ("a.b.example.org", true, true, false),
+        ("FILE.example.", true, true, false),
+        ("below.example", false, false, false),
+        ("x.below.example", true, true, false),
+        ("xn--exmple-cua.net", true, true, false),
+        ("own.example", true, true, false),
+        ("found.example", true, false, false),
+        ("elsewhere.example", false, false, false),
+    ] {
+        assert_eq!(directories.domain(&domain(name)), DomainFact { local, in_charge, catch_all }, "{name}");
+    }
+    assert!(directories.ready());
+    check(
+        &directories,
+        &[
+            ("joe@a.example.org", EXISTS),
+            ("ann@a.example.org", RecipientFact::Absent),
+            ("joe@own.example", EXISTS),
+            ("joe@found.example", CONTINUE),
+            ("joe@elsewhere.example", CONTINUE),
+            ("ann@example.com", CAUGHT),
+        ],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn exists_wins_absent_needs_all_and_defer_is_heard_first() {
+    let files = Files::new();
+    let one = files.write("one", "joe@example.com\n@caught.example\n");
+    let two = files.write("two", "ann@example.com\nann@caught.example\n");
+    let empty = files.write("empty", "# nothing yet\n");
+    let base = || {
+        Site::of(&["example.com", "caught.example"])
+            .directory("one", file::Format::Addresses, &one)
+            .directory("two", file::Format::Addresses, &two)
+    };
+    let directories = base().build().unwrap();
+    check(
+        &directories,
+        &[
+            ("joe@example.com", EXISTS),
+            ("ann@example.com", EXISTS),
+            ("bob@example.com", RecipientFact::Absent),
+            ("Joe+news@Example.com", EXISTS),
+            ("ann@caught.example", EXISTS),
+            ("bob@caught.example", CAUGHT),
+        ],
+    )
+    .await;
+
+    // One that has no content can't say who does not exist, but the others still know whom they know.
+    let unavailable = |first, second| {
+        base()
+            .directory("three", file::Format::Addresses, &empty)
+            .directory("four", file::Format::Addresses, &empty)
+            .with("three", |config| config.on_unavailable = first)
+            .with("four", |config| config.on_unavailable = second)
+            .build()
+            .unwrap()
+    };
+    let answers =
+        |bob| [("joe@example.com", EXISTS), ("bob@example.com", bob), ("bob@caught.example", CAUGHT)];
+    let directories = unavailable(Unavailable::Continue, Unavailable::Continue);
+    assert!(!directories.ready());
+    check(&directories, &answers(CONTINUE)).await;
+    check(&unavailable(Unavailable::Continue, Unavailable::Defer), &answers(DEFER)).await;
+    check(&unavailable(Unavailable::Defer, Unavailable::Continue), &answers(DEFER)).await;
+}
+
+#[tokio::test]
+async fn tables_and_lists_answer_together() {
+    let files = Files::new();
+    let list = files.write("list", "joe x\n");
+    let table = files.write("table", "/^list-[a-z]+@example\\.com$/ ok\n");
+    let broken = files.write("broken", "/^a@/ ok\n/^b@(/ ok\n");
+    let site = || Site::of(&["example.com"]).directory("list", file::Format::Virtual, &list);
+    let directories = site().directory("table", file::Format::Pcre, &table).build().unwrap();
+    check(
+        &directories,
+        &[
+            ("joe@example.com", EXISTS),
+            ("LIST-news@example.com", EXISTS),
+            ("list-1@example.com", RecipientFact::Absent),
+        ],
+    )
+    .await;
+    let directories = site().directory("table", file::Format::Regexp, &broken).build().unwrap();
+    check(&directories, &[("joe@example.com", EXISTS), ("a@example.com", EXISTS), ("x@example.com", DEFER)])
+        .await;
+}
+
+#[tokio::test]
+async fn detected_domains_have_directories_of_their_own() {
+    let mut site = Site::default();
+    site.detected.delimiters = Delimiters::new("-");
+    site.detected.domains.insert(domain("nobody.example"), DetectedDomain::default());
+    let users = found(Source::Users(Users::new()));
+    let aliases = found(listed(&["joe"]));
+    let both = || vec![Arc::clone(&aliases), Arc::clone(&users)];
+    site.detected
+        .domains
+        .insert(domain("whole.example"), DetectedDomain { directories: both(), partial: false });
+    site.detected
+        .domains
+        .insert(domain("part.example"), DetectedDomain { directories: both(), partial: true });
+    let directories = site.build().unwrap();
+    check(
+        &directories,
+        &[
+            ("joe@whole.example", EXISTS),
+            ("joe-x@whole.example", EXISTS),
+            ("root@whole.example", EXISTS),
+            ("no-such-user@whole.example", RecipientFact::Absent),
+            ("joe@part.example", EXISTS),
+            ("no-such-user@part.example", CONTINUE),
+            ("joe@nobody.example", CONTINUE),
+        ],
+    )
+    .await;
+}
+
+/// The admin's word is the last: detection adds nothing where a configured directory is in charge.
+#[tokio::test]
+async fn a_configured_directory_takes_a_domain_over() {
+    let files = Files::new();
+    let list = files.write("list", "joe\n");
+    let mut site = Site::of(&["example.com"]).directory("list", file::Format::Addresses, &list);
+    let partial = DetectedDomain { directories: vec![found(Source::Users(Users::new()))], partial: true };
+    site.detected.domains.insert(domain("example.com"), partial);
+    let directories = site.build().unwrap();
+    check(&directories, &[("joe@example.com", EXISTS), ("root@example.com", RecipientFact::Absent)]).await;
+}
+
+/// Tags are undone; what a forwarder signed for another domain only he can verify.
+#[tokio::test]
+async fn tags_are_looked_through() {
+    let files = Files::new();
+    let list = files.write("list", "joe\n");
+    let directories =
+        Site::of(&["example.com"]).directory("list", file::Format::Addresses, &list).build().unwrap();
+    check(
+        &directories,
+        &[
+            ("prvs=0123456789=joe@example.com", EXISTS),
+            ("prvs=0123456789=ann@example.com", RecipientFact::Absent),
+            ("SRS0=abcd=xy=example.net=ann@example.com", CONTINUE),
+        ],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn every_step_is_explained() {
+    let files = Files::new();
+    let list = files.write("list", "joe@example.com\n@caught.example\n");
+    let directories = Site::of(&["example.com", "caught.example"])
+        .directory("staff", file::Format::Addresses, &list)
+        .build()
+        .unwrap();
+    for (address, steps) in [
+        ("joe+x@example.com", vec!["staff: joe+x@example.com is absent", "staff: joe@example.com exists"]),
+        ("x@caught.example", vec!["staff: x@caught.example is absent", "staff: @caught.example exists"]),
+        ("x@elsewhere.example", vec![]),
+    ] {
+        let found = directories.explain(&Address::parse(address).unwrap()).await;
+        assert_eq!(found.steps.iter().map(ToString::to_string).collect::<Vec<_>>(), steps);
+    }
+    assert_eq!(directories.find(&Address::parse("x@example.com").unwrap()).await.steps, []);
+}
+
+#[test]
+fn what_is_wrong_is_told_with_its_place() {
+    let files = Files::new();
+    let list = files.write("list", "joe\n");
+    let wrong = files.write("wrong", "root:x:0:0::/root:/bin/sh\nbin:x:1:1::/bin:/bin/sh\n: :\n");
+    let missing = files.0.path().join("missing");
+    let site = || Site::of(&["example.com"]).directory("staff", file::Format::Addresses, &list);
+    let key = |site: Site| match site.build().unwrap_err() {
+        BuildError::Domain { key, .. } | BuildError::Kind { key } | BuildError::File { key, .. } => key,
+    };
+    assert_eq!(key(Site::of(&["a b"])), "domains.names");
+    assert_eq!(key(site().with("staff", |config| config.file = None)), "directory.staff");
+    assert_eq!(
+        key(site().with("staff", |config| config.domains = Some(vec![String::new()]))),
+        "directory.staff.domains"
+    );
+    assert_eq!(
+        key(site().directory("staff", file::Format::Addresses, &missing)),
+        "directory.staff.file.path"
+    );
+    assert_eq!(key(site().directory("staff", file::Format::Addresses, &wrong)), "directory.staff.file.path");
+    let mut site = site();
+    site.domains.files.push(missing);
+    assert_eq!(key(site), "domains.files");
+}
+
+#[test]
+fn metrics_tell_the_state_of_each_directory() {
+    let files = Files::new();
+    let (list, empty) = (files.write("list", "joe\nann\n"), files.write("empty", ""));
+    let registry = Registry::default();
+    let keeper = Keeper::new(files::Metrics::register(&registry));
+    let site = Site::of(&["example.com"]).directory("staff", file::Format::Addresses, &list).directory(
+        "new",
+        file::Format::Pcre,
+        &empty,
+    );
+    let metrics = Metrics::register(&registry);
+    let built = Directories::build(
+        &site.domains,
+        &site.recipients,
+        &site.directories,
+        &keeper,
+        &metrics,
+        Arc::default(),
+    );
+    assert!(built.is_ok());
+    let page = registry.page();
+    for line in [
+        "backstop_directory_up{directory=\"staff\"} 1",
+        "backstop_directory_addresses{directory=\"staff\"} 2",
+        "backstop_directory_age_seconds{directory=\"staff\"} 0",
+        "backstop_directory_up{directory=\"new\"} 0",
+        "backstop_file_held_back{list=\"directory new\"} 1",
+        "backstop_file_held_back{list=\"directory staff\"} 0",
+        "backstop_file_bad_lines{list=\"directory staff\"} 0",
+    ] {
+        assert!(page.lines().any(|found| found == line), "{line} not in\n{page}");
+    }
+}

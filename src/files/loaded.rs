@@ -28,6 +28,8 @@ pub struct Loaded<T> {
     pub entries: u64,
     /// The lines that were skipped.
     pub faults: Faults,
+    /// Nobody is refused for what such a list lacks, so an empty or much shorter one is believed.
+    pub may_shrink: bool,
 }
 
 /// Lines that a parser skipped. All are counted, the first few are kept for the log.

@@ -271,7 +271,7 @@ impl<T> Shared<T> {
         if !settle.read(&before, &self.stamps(), now) {
             return Outcome::Changing;
         }
-        let Loaded { content, entries, faults } = match result {
+        let Loaded { content, entries, faults, may_shrink } = match result {
             Ok(loaded) => loaded,
             Err(error) => return self.hold_back(error.into(), now),
         };
@@ -280,7 +280,7 @@ impl<T> Shared<T> {
         }
         let judgement = judge(self.known().entries, entries);
         match judgement {
-            Err(held) if !accept => self.hold_back(held, now),
+            Err(held) if !accept && !may_shrink => self.hold_back(held, now),
             _ => {
                 self.content.store(Some(Arc::new(content)));
                 *self.known() = Known { entries: Some(entries), bad_lines: faults.count, held: None };

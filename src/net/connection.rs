@@ -1,10 +1,16 @@
 //! One connection, TCP or unix, without a buffer of its own: bytes are read when they are there, into a
 //! buffer that the caller lends for that moment, so an idle connection holds no memory for bytes.
 
-use std::{io, time::Duration};
+use std::{
+    io,
+    pin::Pin,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
 
 use bytes::BytesMut;
 use tokio::net::{TcpStream, UnixStream};
+use tokio_util::io::poll_read_buf;
 
 /// An accepted connection.
 #[derive(Debug)]
@@ -16,32 +22,24 @@ pub enum Connection {
 }
 
 impl Connection {
-    /// Waits until a read would give bytes, the end, or an error.
+    /// Reads what is there into the spare capacity of `buffer`; 0 is the end of the stream.
+    ///
+    /// A read that leaves capacity over is known to have taken everything, so that the next one waits for the
+    /// operating system's word instead of trying in vain.
     ///
     /// # Errors
     /// As the socket reports.
-    pub async fn readable(&self) -> io::Result<()> {
-        match self {
-            Self::Tcp(stream) => stream.readable().await,
-            Self::Unix(stream) => stream.readable().await,
-        }
-    }
-
-    /// Reads what is there into the spare capacity of `buffer`; 0 is the end of the stream.
-    ///
-    /// # Errors
-    /// `WouldBlock` when nothing is there after all; else as the socket reports.
-    pub fn try_read(&self, buffer: &mut BytesMut) -> io::Result<usize> {
+    pub fn poll_read(&mut self, context: &mut Context<'_>, buffer: &mut BytesMut) -> Poll<io::Result<usize>> {
         match self {
             Self::Tcp(stream) => {
-                let read = stream.try_read_buf(buffer);
+                let read = ready!(poll_read_buf(Pin::new(stream), context, buffer));
                 // Sendmail writes the macros and the command in two writes, and Postfix the macros of a
                 // suppressed stage in one of its own: Nagle's algorithm then waits for our delayed ACK,
-                // 40 ms each time, unless it is told before each wait that it must not be delayed.
-                let _ = socket2::SockRef::from(stream).set_tcp_quickack(true);
-                read
+                // 40 ms each time, unless it is told after each read that it must not be delayed.
+                let _ = socket2::SockRef::from(&*stream).set_tcp_quickack(true);
+                Poll::Ready(read)
             }
-            Self::Unix(stream) => stream.try_read_buf(buffer),
+            Self::Unix(stream) => poll_read_buf(Pin::new(stream), context, buffer),
         }
     }
 

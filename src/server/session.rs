@@ -4,7 +4,7 @@
 //! Failure: whatever breaks the protocol, times out or vanishes ends this session alone, counted by its kind; the MTA
 //! then does what its admin chose for a missing filter.
 
-use std::{io, net::SocketAddr, pin::Pin, sync::Arc, time::Instant};
+use std::{future::poll_fn, io, net::SocketAddr, pin::Pin, sync::Arc, time::Instant};
 
 use bytes::BytesMut;
 use milter_protocol::{
@@ -104,8 +104,8 @@ impl Session {
     }
 
     /// Serves the connection to its end.
-    pub(super) async fn run(mut self, connection: Connection) {
-        let end = match self.serve(&connection).await {
+    pub(super) async fn run(mut self, mut connection: Connection) {
+        let end = match self.serve(&mut connection).await {
             Ok(end) | Err(end) => end,
         };
         match end.kind() {
@@ -117,7 +117,7 @@ impl Session {
         }
     }
 
-    async fn serve(&mut self, connection: &Connection) -> Result<End, End> {
+    async fn serve(&mut self, connection: &mut Connection) -> Result<End, End> {
         let mut held: Option<BytesMut> = None;
         let mut last = Instant::now();
         let server = Arc::clone(&self.server);
@@ -126,7 +126,11 @@ impl Session {
         loop {
             tokio::select! {
                 biased;
-                ready = connection.readable() => ready?,
+                read = read(connection, &mut held) => match read? {
+                    0 if held.is_none() => return Ok(End::Closed),
+                    0 => return Err(End::CutShort),
+                    _ => {}
+                },
                 () = &mut draining, if !self.message.under_way => return Ok(End::Drained),
                 () = &mut timer => {
                     let limit = self.limit(held.is_some());
@@ -137,23 +141,8 @@ impl Session {
                     continue;
                 }
             }
-            let mut input = held.take().unwrap_or_else(buffers::take);
+            let Some(mut input) = held.take() else { continue };
             let mut output = buffers::take();
-            // A frame may be larger than what is free; it grows by what has come, never by what was announced.
-            input.reserve(buffers::SIZE);
-            match connection.try_read(&mut input) {
-                Ok(0) if input.is_empty() => return Ok(End::Closed),
-                Ok(0) => return Err(End::CutShort),
-                Ok(_) => {}
-                Err(error)
-                    if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) =>
-                {
-                    buffers::give_back(output);
-                    keep(&mut held, input);
-                    continue;
-                }
-                Err(error) => return Err(error.into()),
-            }
             last = Instant::now();
             let mut rest: &[u8] = &input;
             let outcome = self.answer_all(&mut rest, &mut output, last).await;
@@ -166,9 +155,10 @@ impl Session {
                 return Ok(end);
             }
             bytes::Buf::advance(&mut input, taken);
-            let was_held = !input.is_empty();
-            keep(&mut held, input);
-            if was_held {
+            if input.is_empty() {
+                buffers::give_back(input);
+            } else {
+                held = Some(input);
                 shorten(timer.as_mut(), last);
             }
         }
@@ -395,13 +385,21 @@ impl Session {
     }
 }
 
-/// Keeps the buffer only while it holds a part of a frame.
-fn keep(held: &mut Option<BytesMut>, buffer: BytesMut) {
-    if buffer.is_empty() {
-        buffers::give_back(buffer);
-    } else {
-        *held = Some(buffer);
-    }
+/// Waits for bytes and reads them behind those that are held. No buffer is held while there is none to be.
+async fn read(connection: &mut Connection, held: &mut Option<BytesMut>) -> io::Result<usize> {
+    poll_fn(|context| {
+        let mut buffer = held.take().unwrap_or_else(buffers::take);
+        // A frame may be larger than what is free: it grows by what has come, never by what was announced.
+        buffer.reserve(buffers::SIZE);
+        let read = connection.poll_read(context, &mut buffer);
+        if buffer.is_empty() {
+            buffers::give_back(buffer);
+        } else {
+            *held = Some(buffer);
+        }
+        read
+    })
+    .await
 }
 
 /// The rest of a begun frame must come soon.

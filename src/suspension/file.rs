@@ -91,7 +91,8 @@ pub(super) fn load(texts: &mut [Text]) -> Result<Loaded<Suspended>, LoadError> {
         entries += good;
         faults.append(of_file);
     }
-    Ok(Loaded { content, entries, faults })
+    // To hold back what is gone would refuse mail for those who were let in again.
+    Ok(Loaded { content, entries, faults, may_shrink: true })
 }
 
 fn only_word(text: &[u8]) -> Result<&[u8], BadLine> {

@@ -1,7 +1,8 @@
 //! Which recipients are suspended, from files: the account exists, mail to it is refused for now.
 //!
 //! A suspension is always somebody's word. A file that can't be read suspends nobody anew; what was read from it
-//! before stays (see [`files`](crate::files)).
+//! before stays (see [`files`](crate::files)). One that is shorter, or empty, is believed: those who are gone from it
+//! were let in again, and to refuse them would be wrong.
 
 mod file;
 
@@ -94,3 +95,6 @@ impl Suspensions {
         self.len() == 0
     }
 }
+
+#[cfg(test)]
+mod tests;

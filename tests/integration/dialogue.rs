@@ -138,7 +138,7 @@ pub(crate) fn parse(file: &str, text: &str) -> Result<Vec<Case>, String> {
             ("client", "hidden") => case.client = Client::Hidden,
             ("authenticated", "") => case.authenticated = true,
             ("delivered", rcpts) if !rcpts.is_empty() => {
-                case.steps.push(Step::Delivered(rcpts.split(' ').map(str::to_owned).collect()));
+                case.steps.push(Step::Delivered(rcpts.split(", ").map(str::to_owned).collect()));
             }
             ("+", rest) => match (case.steps.last_mut(), command(rest, line_number)) {
                 (Some(Step::Commands(group)), Some(command)) => group.push(command),

@@ -48,7 +48,8 @@ fn the_next_recipient_sees_an_edit() {
         "{recipients} recipients, {sessions} sessions: no mail flowed"
     );
     let log = postfix.maillog();
-    assert!(!log.contains("milter"), "Postfix complains about the milter:\n{log}");
+    let complaint = log.lines().find(|line| line.contains("warning"));
+    assert_eq!(complaint, None, "Postfix would warn of a milter that fails");
 }
 
 #[test]

@@ -5,7 +5,8 @@ use backstop_harness::{Backstop, BackstopBuilder};
 use crate::BACKSTOP;
 
 /// Backstop for `example.test` (known users), `suspended.test` (a customer who has not paid), `catchall.test` and
-/// `xn--mnchen-3ya.test`, all of which the MTA in front takes without knowing their users.
+/// others, all of which the MTA in front takes without knowing their users. The MTAs' own names are local as well: they
+/// complete an address without a domain with it.
 pub(crate) fn backstop() -> BackstopBuilder {
     Backstop::builder(BACKSTOP)
         .file("addresses", ADDRESSES)
@@ -15,13 +16,23 @@ pub(crate) fn backstop() -> BackstopBuilder {
 }
 
 /// The local domains.
-pub(crate) const DOMAINS: [&str; 5] =
-    ["example.test", "suspended.test", "catchall.test", "virtual.test", "xn--mnchen-3ya.test"];
+pub(crate) const DOMAINS: [&str; 7] = [
+    "example.test",
+    "suspended.test",
+    "catchall.test",
+    "virtual.test",
+    "xn--mnchen-3ya.test",
+    "mx.example.test",
+    "mx2.example.test",
+];
 
 const CONFIG: &str = r#"
 [domains]
 detect = false
-names = ["example.test", "suspended.test", "catchall.test", "virtual.test", "xn--mnchen-3ya.test"]
+names = [
+  "example.test", "suspended.test", "catchall.test", "virtual.test", "xn--mnchen-3ya.test",
+  "mx.example.test", "mx2.example.test",
+]
 
 [recipients]
 delimiters = "+"
@@ -32,7 +43,10 @@ path = "{dir}/addresses"
 format = "addresses"
 
 [directory.people]
-domains = ["example.test", "suspended.test", "catchall.test", "xn--mnchen-3ya.test"]
+domains = [
+  "example.test", "suspended.test", "catchall.test", "xn--mnchen-3ya.test",
+  "mx.example.test", "mx2.example.test",
+]
 
 [directory.aliases.file]
 path = "{dir}/virtual"
@@ -58,6 +72,8 @@ jörg@example.test
 anna@suspended.test
 unpaid@catchall.test
 anna@xn--mnchen-3ya.test
+anna@mx.example.test
+anna@mx2.example.test
 "#;
 
 const VIRTUAL: &str = "\
@@ -68,6 +84,8 @@ late@virtual.test   unpaid@example.test
 
 const SUSPENDED: &str = "\
 unpaid@example.test
+unpaid@mx.example.test
+unpaid@mx2.example.test
 @suspended.test
 unpaid@catchall.test
 ";

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use backstop_harness::{Postfix, Sendmail, Smtp};
+use backstop_harness::{Postfix, Sendmail, Smtp, TempDir};
 
 use crate::site;
 
@@ -15,7 +15,8 @@ fn with_postfix() {
 
 #[test]
 fn with_sendmail() {
-    let backstop = site::backstop().listen("unix:{dir}/milter.sock").start();
+    let dir = TempDir::in_run("socket");
+    let backstop = site::backstop().listen(&format!("unix:{}", dir.join("milter.sock").display())).start();
     let sendmail = Sendmail::builder().milter(&backstop.for_sendmail()).start();
     decides(sendmail.ipv4());
 }

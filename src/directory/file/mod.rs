@@ -110,7 +110,7 @@ pub fn load_list(texts: &mut [Text], format: Format) -> Result<Loaded<Index>, Lo
     }
     let content = builder.finish();
     let entries = content.len() as u64;
-    Ok(Loaded { content, entries, faults })
+    Ok(Loaded { content, entries, faults, may_shrink: false })
 }
 
 /// Reads tables of regular expressions into one.
@@ -131,7 +131,7 @@ pub fn load_table(texts: &mut [Text], grammar: Grammar) -> Result<Loaded<Table>,
         faults.append(of_page);
     }
     let entries = content.rules();
-    Ok(Loaded { content, entries, faults })
+    Ok(Loaded { content, entries, faults, may_shrink: false })
 }
 
 /// One file on its way into the index.

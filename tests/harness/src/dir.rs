@@ -20,9 +20,24 @@ impl TempDir {
     /// When it cannot be made.
     #[must_use]
     pub fn new(name: &str) -> Self {
+        Self::new_in(&std::env::temp_dir(), name)
+    }
+
+    /// As [`TempDir::new`], in /run: Sendmail takes no socket that is below a directory which anyone can write to, such as
+    /// /tmp.
+    ///
+    /// # Panics
+    /// When it cannot be made.
+    #[must_use]
+    pub fn in_run(name: &str) -> Self {
+        Self::new_in(Path::new("/run"), name)
+    }
+
+    fn new_in(parent: &Path, name: &str) -> Self {
         let mut builder = tempfile::Builder::new();
+        let dir = builder.prefix(&format!("backstop-{name}-")).tempdir_in(parent);
         let mut dir =
-            builder.prefix(&format!("backstop-{name}-")).tempdir().expect("create a temporary directory");
+            dir.unwrap_or_else(|error| panic!("create a directory in {}: {error}", parent.display()));
         chmod(dir.path(), 0o755);
         if std::env::var_os("HARNESS_KEEP").is_some() {
             dir.disable_cleanup(true);
