@@ -237,6 +237,9 @@ pub enum Partial {
         /// Its value.
         value: String,
     },
+    /// A pattern table is asked with the name as the client wrote it, which may be in Unicode.
+    #[error("{0} holds patterns, which may be asked for this name in Unicode")]
+    Unicode(String),
     /// The MTA only hands the domain's mail on, and knows no recipients.
     #[error("mail is only relayed ({0}); the recipients are known to another server")]
     RelayedOnly(String),

@@ -98,3 +98,40 @@ pub async fn find(options: &Options) -> Findings {
     findings.settle();
     findings
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn no_mta() {
+        let options = Options {
+            postfix: Place::Skip,
+            sendmail: Place::Skip,
+            dovecot: Place::Skip,
+            ..Options::default()
+        };
+        let findings = find(&options).await;
+        assert!(findings.mtas.is_empty() && findings.domains.is_empty() && findings.networks.is_empty());
+        assert!(
+            findings.notes.iter().any(|note| note.contains("no Postfix and no Sendmail")),
+            "{:?}",
+            findings.notes
+        );
+    }
+
+    #[tokio::test]
+    async fn nothing_where_we_look() {
+        let nowhere = Place::At("/nowhere/at/all".into());
+        let options = Options {
+            postfix: nowhere.clone(),
+            sendmail: nowhere.clone(),
+            dovecot: nowhere,
+            ..Options::default()
+        };
+        let findings = find(&options).await;
+        assert!(findings.mtas.is_empty() && findings.domains.is_empty());
+        assert!(findings.notes.iter().any(|note| note.starts_with("Postfix")), "{:?}", findings.notes);
+        assert!(findings.notes.iter().any(|note| note.starts_with("Sendmail")), "{:?}", findings.notes);
+    }
+}

@@ -68,6 +68,7 @@ impl Postfix<'_> {
                     .extend(ambiguous.iter().filter(|(key, _)| *key == name).map(|(_, why)| why.clone()));
                 domain.partial.extend(routes.of(pattern));
                 domain.partial.extend(self.rewritten(&name));
+                domain.partial.extend(self.patterns_in_unicode(&name, &domain.sources));
                 self.findings.domains.push(domain);
             }
             for (table, partial) in &list.unseen {
@@ -178,6 +179,14 @@ impl Postfix<'_> {
         let parameter = "append_dot_mydomain";
         let rewritten = !name.contains('.') && self.conf.flag(parameter, true);
         rewritten.then(|| Partial::Rewritten { parameter: parameter.to_owned(), value: "yes".to_owned() })
+    }
+
+    /// Our addresses are in A-labels; a pattern that names the domain in Unicode does not match them (SMTPUTF8_README).
+    fn patterns_in_unicode(&self, name: &str, sources: &[SourceId]) -> Option<Partial> {
+        let is_pattern =
+            |id: &&SourceId| matches!(self.findings.sources[id.0].how, How::Pcre(_) | How::Regexp(_));
+        let source = sources.iter().find(is_pattern).filter(|_| name.contains("xn--"))?;
+        Some(Partial::Unicode(self.findings.sources[source.0].name.clone()))
     }
 
     async fn routes(&mut self) -> Routes {

@@ -17,6 +17,7 @@ use backstop_harness::Smtp;
 use judge::Judge;
 
 /// What a configuration must lead to.
+#[derive(Clone, Copy)]
 struct Expected<'a> {
     /// Local parts with a meaning in this configuration.
     locals: &'a [&'a str],

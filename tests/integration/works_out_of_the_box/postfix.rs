@@ -274,10 +274,12 @@ fn only_the_class_of_an_unlistable_table_is_partial() {
     );
 }
 
+const ROUTED: &str =
+    "mydestination = a.test, b.test, sub.c.test\nalias_maps =\nlocal_recipient_maps = unix:passwd.byname\n";
+
 #[test]
 fn routed_domains() {
-    let base = "mydestination = a.test, b.test, sub.c.test\nalias_maps =\nlocal_recipient_maps = unix:passwd.byname\n";
-    let builder = postfix(base)
+    let builder = postfix(ROUTED)
         .main("transport_maps = inline:{{a.test = discard:}, {joe@b.test = discard:}, {.c.test = discard:}}");
     check(
         builder,
@@ -290,11 +292,19 @@ fn routed_domains() {
             ..NONE
         },
     );
-    let builder = postfix(base).main("transport_maps = inline:{{other.test = discard:}}");
+}
+
+#[test]
+fn routed_elsewhere_only() {
+    let builder = postfix(ROUTED).main("transport_maps = inline:{{other.test = discard:}}");
     check(builder, &Expected { whole: &["a.test", "b.test", "sub.c.test"], taken: &["root@a.test"], ..NONE });
+}
+
+#[test]
+fn routed_all() {
     for all in ["inline:{{* = local:}}", "regexp:$config_directory/re", "static:local:", "tcp:127.0.0.1:1"] {
         let builder =
-            postfix(base).main(&format!("transport_maps = {all}")).file("re", "/nothing/ discard:\n");
+            postfix(ROUTED).main(&format!("transport_maps = {all}")).file("re", "/nothing/ discard:\n");
         check(builder, &Expected { partial: &[("a.test", "transport_maps")], ..NONE });
     }
 }
@@ -354,6 +364,47 @@ fn lists_of_domains() {
             partial: &[("w.test", "mydestination")],
             taken: &["ann@listed.test", "ann@tabled.test", "info@v.test", "ann@w.test"],
             refused: &["nosuchuser@third.test", "ann@v.test"],
+        },
+    );
+}
+
+#[test]
+fn several_instances() {
+    let second =
+        postfix("mydestination = a.test, second.test\nalias_maps =\nlocal_recipient_maps = inline:{ann=x}")
+            .start();
+    let instances = format!("multi_instance_directories = {}", second.config_directory().display());
+    let first =
+        postfix("mydestination = a.test, first.test\nalias_maps =\nlocal_recipient_maps = inline:{bob=x}")
+            .main(&instances)
+            .start();
+    let judge = judge(&first);
+    let expected = Expected {
+        locals: &["ann", "bob"],
+        whole: &["a.test", "first.test", "second.test"],
+        refused: &["nosuchuser@a.test", "ann@first.test", "bob@second.test"],
+        ..NONE
+    };
+    // relay access to the other's own domain is denied: 554
+    compare(&judge, first.port(), &Expected { taken: &["bob@a.test", "bob@first.test"], ..expected });
+    compare(&judge, second.port(), &Expected { taken: &["ann@a.test", "ann@second.test"], ..expected });
+    assert_eq!(judge.findings().mtas.len(), 2);
+}
+
+#[test]
+fn patterns_of_a_domain_in_unicode() {
+    let builder = postfix(
+        "mydestination = bücher.test, a.test\nalias_maps =\nlocal_recipient_maps = inline:{ann=x}\n\
+         virtual_alias_maps = regexp:$config_directory/re",
+    );
+    check(
+        builder.file("re", "/^info@bücher\\.test$/ ann\n"),
+        &Expected {
+            locals: &["ann"],
+            whole: &["a.test"],
+            partial: &[("xn--bcher-kva.test", "Unicode")],
+            taken: &["ann@a.test", "info@bücher.test"],
+            refused: &["nosuchuser@a.test"],
         },
     );
 }

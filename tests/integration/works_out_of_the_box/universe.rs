@@ -3,9 +3,13 @@
 /// The universe for these local parts and domains.
 pub(super) fn addresses(locals: &[&str], domains: &[&str]) -> Vec<String> {
     let mut names: Vec<String> = locals.iter().chain(&EVERYWHERE).map(|local| (*local).to_owned()).collect();
+    let known = names.len();
     names.extend(invented(12));
     let mut addresses = Vec::new();
-    for name in &names {
+    for (at, name) in names.iter().enumerate() {
+        // What nobody has needs not be asked for in every domain.
+        let one = domains.get(at % domains.len().max(1)..).and_then(|rest| rest.get(..1)).unwrap_or_default();
+        let domains = if at < known { domains } else { one };
         if name.contains(' ') {
             // Without quotes it is no address (RFC 5321 §4.1.2): refused as such, whatever detection found. Sendmail takes it.
             let quoted = |domain: &&str| [format!("\"{name}\"@{domain}"), format!("\"{name}+x\"@{domain}")];
