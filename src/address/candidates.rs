@@ -87,6 +87,11 @@ impl<'a> Iterator for Candidates<'a> {
 }
 
 fn others(written: &Address, delimiters: &Delimiters) -> Vec<(Form, Address)> {
+    // Most addresses have no other form, and cost nothing more.
+    let local = written.local();
+    if !local.contains(|character| delimiters.contains(character)) && untag(local).is_none() {
+        return Vec::new();
+    }
     let mut found: Vec<(Form, Address)> = Vec::new();
     // `reserved` places are kept for what comes later and matters more.
     let mut add = |form, address: Address, reserved: usize| {

@@ -35,7 +35,7 @@ pub use users::Users;
 use crate::{
     address::{Delimiters, Domain, DomainError},
     files::{Keeper, OpenError, Spec, Status, Watched},
-    policy::{RecipientFact, Unavailable},
+    policy::{DomainFact, RecipientFact, Unavailable},
 };
 
 /// All directories, as configured and as detected.
@@ -48,17 +48,6 @@ pub struct Directories {
     configured: Vec<Configured>,
     detected: Arc<ArcSwap<Detected>>,
     metrics: Metrics,
-}
-
-/// What is known of a domain.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct DomainFact {
-    /// This site answers for its recipients.
-    pub local: bool,
-    /// There is a directory to ask.
-    pub in_charge: bool,
-    /// The configuration says that it takes everything.
-    pub catch_all: bool,
 }
 
 /// What detection found: swapped as a whole when it ran again.
@@ -80,13 +69,21 @@ impl Detected {
     }
 }
 
-/// A detected domain with what knows its recipients. Where a configured directory is in charge, it alone counts.
+/// A detected domain with what knows its recipients. Where a configured directory is in charge, a recipient that is
+/// known here exists all the same, but only the configured ones can call it absent.
 #[derive(Debug, Default)]
 pub struct DetectedDomain {
     /// Asked for recipients of this domain; several domains may share one.
     pub directories: Vec<Arc<Directory>>,
     /// Not everything that the MTA consults for it could be listed: nobody may be called absent.
     pub partial: bool,
+}
+
+impl DetectedDomain {
+    /// Whether a recipient that none of the directories knows is absent.
+    fn is_whole(&self) -> bool {
+        !self.partial && !self.directories.is_empty()
+    }
 }
 
 /// A configuration that can't be used.
@@ -154,17 +151,17 @@ impl Directories {
         })
     }
 
-    /// What is known of the domain. Costs no lock and no allocation.
+    /// Whether the domain is local, and whether somebody can call its recipients absent. Costs no lock and no
+    /// allocation.
     pub fn domain(&self, domain: &Domain) -> DomainFact {
         let listed = self.lists(domain);
-        let configured = self.in_charge(domain, listed).next().is_some();
+        let configured = self.in_charge(domain, listed).next().is_some() || self.catch_all.contains(domain);
         let detected = self.detected.load();
         let detected = detected.get(domain);
-        DomainFact {
-            local: listed || configured || detected.is_some(),
-            in_charge: configured || detected.is_some_and(|found| !found.directories.is_empty()),
-            catch_all: self.catch_all.contains(domain),
+        if !listed && !configured && detected.is_none() {
+            return DomainFact::Foreign;
         }
+        DomainFact::Local { in_charge: configured || detected.is_some_and(DetectedDomain::is_whole) }
     }
 
     /// What separates a mailbox from its sub-address.
@@ -175,12 +172,6 @@ impl Directories {
     /// The configured directories.
     pub fn configured(&self) -> impl Iterator<Item = &Directory> {
         self.configured.iter().map(|configured| &configured.directory)
-    }
-
-    /// Whether every configured list has content: until then some answers are Unknown.
-    pub fn ready(&self) -> bool {
-        let lists = self.configured().filter_map(|directory| directory.source.status());
-        lists.chain(self.files.iter().map(Watched::status)).all(|status| status.entries.is_some())
     }
 
     /// Whether `[domains]` names the domain.

@@ -64,12 +64,16 @@ impl Directories {
 
     async fn search(&self, address: &Address, steps: &mut Option<Vec<Step>>) -> RecipientFact {
         let domain = address.domain();
-        let configured: SmallVec<[&Directory; 4]> = self.in_charge(domain, self.lists(domain)).collect();
         let all_detected = self.detected.load();
-        let detected = if configured.is_empty() { all_detected.get(domain) } else { None };
-        let found = detected.iter().flat_map(|found| found.directories.iter().map(Arc::as_ref));
-        let directories: SmallVec<[&Directory; 4]> = configured.iter().copied().chain(found).collect();
-        let partial = detected.is_some_and(|found| found.partial);
+        let asked = |directory, decides| Asked { directory, decides };
+        let mut directories: SmallVec<[Asked<'_>; 4]> =
+            self.in_charge(domain, self.lists(domain)).map(|directory| asked(directory, true)).collect();
+        // Where a configured directory is in charge, whom detection knows exists, and what it can't see says nothing.
+        let configured = !directories.is_empty();
+        let detected = all_detected.get(domain);
+        let found = detected.iter().flat_map(|found| found.directories.iter());
+        directories.extend(found.map(|directory| asked(directory, !configured)));
+        let partial = !configured && detected.is_some_and(|found| found.partial);
         if directories.is_empty() && !partial && !self.catch_all.contains(domain) {
             return NOBODY;
         }
@@ -94,7 +98,7 @@ impl Directories {
                 &"detected".into(),
                 format_args!("@{domain}"),
                 Answer::Unknown(Why::Partial),
-                Unavailable::Continue,
+                Some(Unavailable::Continue),
             );
         }
         if forms.len() < all {
@@ -102,7 +106,7 @@ impl Directories {
                 &"forwarder".into(),
                 format_args!("{address}"),
                 Answer::Unknown(Why::Tag),
-                Unavailable::Continue,
+                Some(Unavailable::Continue),
             );
         }
         if let Some(attributes) = merged.exists {
@@ -113,36 +117,44 @@ impl Directories {
             merged.caught(&"recipients.catch_all".into(), address);
             return catch_all;
         }
-        if let Some(directory) = directories.iter().find(|directory| directory.source.catches_all(domain)) {
-            merged.caught(&directory.name, address);
+        if let Some(directory) = directories.iter().find(|asked| asked.directory.source.catches_all(domain)) {
+            merged.caught(&directory.directory.name, address);
             return catch_all;
         }
         merged.unavailable.map_or(RecipientFact::Absent, RecipientFact::Unknown)
     }
 
     /// Asks those that are not in memory, all at the same time.
-    async fn ask_others(&self, directories: &[&Directory], forms: &Forms<'_>, merged: &mut Merged<'_>) {
+    async fn ask_others(&self, directories: &[Asked<'_>], forms: &Forms<'_>, merged: &mut Merged<'_>) {
         let found = merged.exists.is_some();
-        let slow = directories.iter().filter(|directory| match directory.source {
+        let slow = directories.iter().filter(|asked| match asked.directory.source {
             Source::List(_) | Source::Table(_) | Source::Listed(_) => false,
             // They know nothing but that a user exists.
             Source::Users(_) => !found,
         });
-        let mut asked: SmallVec<[_; 2]> = slow
-            .map(|directory| {
+        let mut waiting: SmallVec<[_; 2]> = slow
+            .map(|asked| {
                 let answer = async move {
                     let begun = Instant::now();
-                    let answer = directory.source.ask(forms).await;
-                    self.metrics.asked(&directory.name, answer, begun.elapsed());
-                    (*directory, answer)
+                    let answer = asked.directory.source.ask(forms).await;
+                    self.metrics.asked(&asked.directory.name, answer, begun.elapsed());
+                    (asked, answer)
                 };
-                Asked::Pending(Box::pin(answer))
+                Waiting::Pending(Box::pin(answer))
             })
             .collect();
-        for (directory, answer) in together(&mut asked).await {
-            merged.add_answer(directory, &forms[0], answer);
+        for (asked, answer) in together(&mut waiting).await {
+            merged.add_answer(asked, &forms[0], answer);
         }
     }
+}
+
+/// One directory that is asked.
+#[derive(Clone, Copy)]
+struct Asked<'a> {
+    directory: &'a Directory,
+    /// Its silence counts: without it, nobody is absent.
+    decides: bool,
 }
 
 /// The forms of one address within its domain.
@@ -156,24 +168,27 @@ struct Merged<'a> {
 }
 
 impl Merged<'_> {
-    fn ask_memory(&mut self, directories: &[&Directory], forms: &Forms<'_>) {
-        for directory in directories {
+    fn ask_memory(&mut self, directories: &[Asked<'_>], forms: &Forms<'_>) {
+        for asked in directories {
+            let source = &asked.directory.source;
             if self.steps.is_none() {
-                if let Some(answer) = directory.source.recall(forms) {
-                    self.add_answer(directory, &forms[0], answer);
+                if let Some(answer) = source.recall(forms) {
+                    self.add_answer(asked, &forms[0], answer);
                 }
                 continue;
             }
             for form in forms {
-                if let Some(answer) = directory.source.recall(std::slice::from_ref(form)) {
-                    self.add_answer(directory, form, answer);
+                if let Some(answer) = source.recall(std::slice::from_ref(form)) {
+                    self.add_answer(asked, form, answer);
                 }
             }
         }
     }
 
-    fn add_answer(&mut self, directory: &Directory, form: &Candidate<'_>, answer: Answer) {
-        self.add(&directory.name, format_args!("{}", form.address), answer, directory.on_unavailable);
+    fn add_answer(&mut self, asked: &Asked<'_>, form: &Candidate<'_>, answer: Answer) {
+        let directory = asked.directory;
+        let unavailable = asked.decides.then_some(directory.on_unavailable);
+        self.add(&directory.name, format_args!("{}", form.address), answer, unavailable);
     }
 
     fn add(
@@ -181,14 +196,14 @@ impl Merged<'_> {
         name: &Arc<str>,
         asked: std::fmt::Arguments<'_>,
         answer: Answer,
-        unavailable: Unavailable,
+        unavailable: Option<Unavailable>,
     ) {
         match answer {
             Answer::Exists(attributes) => {
                 self.exists = Some(self.exists.map_or(attributes, |exists| exists.merge(attributes)));
             }
             Answer::Absent => {}
-            Answer::Unknown(_) => self.unavailable = self.unavailable.max(Some(unavailable)),
+            Answer::Unknown(_) => self.unavailable = self.unavailable.max(unavailable),
         }
         if let Some(steps) = self.steps {
             steps.push(Step { directory: Arc::clone(name), asked: asked.to_string(), answer });
@@ -204,19 +219,19 @@ impl Merged<'_> {
     }
 }
 
-enum Asked<F: Future> {
+enum Waiting<F: Future> {
     Pending(Pin<Box<F>>),
     Done(Option<F::Output>),
 }
 
 /// Waits for all of them.
-async fn together<F: Future>(asked: &mut [Asked<F>]) -> Vec<F::Output> {
+async fn together<F: Future>(waiting: &mut [Waiting<F>]) -> Vec<F::Output> {
     poll_fn(|context| {
         let mut pending = false;
-        for one in asked.iter_mut() {
-            if let Asked::Pending(future) = one {
+        for one in waiting.iter_mut() {
+            if let Waiting::Pending(future) = one {
                 match future.as_mut().poll(context) {
-                    Poll::Ready(answer) => *one = Asked::Done(Some(answer)),
+                    Poll::Ready(answer) => *one = Waiting::Done(Some(answer)),
                     Poll::Pending => pending = true,
                 }
             }
@@ -224,8 +239,8 @@ async fn together<F: Future>(asked: &mut [Asked<F>]) -> Vec<F::Output> {
         if pending { Poll::Pending } else { Poll::Ready(()) }
     })
     .await;
-    asked
+    waiting
         .iter_mut()
-        .filter_map(|one| if let Asked::Done(answer) = one { answer.take() } else { None })
+        .filter_map(|one| if let Waiting::Done(answer) = one { answer.take() } else { None })
         .collect()
 }

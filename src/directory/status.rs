@@ -78,6 +78,17 @@ impl Directories {
         if self.catch_all.contains(domain) {
             lines.push("listed in recipients.catch_all".to_owned());
         }
+        match self.detected.load().get(domain) {
+            Some(detected) if detected.is_whole() => {
+                let names: Vec<_> = detected.directories.iter().map(|directory| &*directory.name).collect();
+                lines.push(format!("found on this host; its recipients are in {}", names.join(", ")));
+            }
+            Some(_) => lines.push(
+                "found on this host, but not all of its recipients can be seen; `backstop detect` says why"
+                    .to_owned(),
+            ),
+            None => {}
+        }
         lines
     }
 

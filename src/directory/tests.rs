@@ -103,22 +103,23 @@ async fn domains_are_local_by_name_by_file_by_directory_and_by_detection() {
     site.recipients.catch_all.push("example.com".to_owned());
     site.detected.domains.insert(domain("found.example"), DetectedDomain::default());
     let directories = site.build().unwrap();
-    for (name, local, in_charge, catch_all) in [
-        ("example.com", true, true, true),
-        ("sub.example.com", false, false, false),
-        ("example.org", false, false, false),
-        ("a.b.example.org", true, true, false),
-        ("FILE.example.", true, true, false),
-        ("below.example", false, false, false),
-        ("x.below.example", true, true, false),
-        ("xn--exmple-cua.net", true, true, false),
-        ("own.example", true, true, false),
-        ("found.example", true, false, false),
-        ("elsewhere.example", false, false, false),
+    let (local, foreign) = (DomainFact::Local { in_charge: true }, DomainFact::Foreign);
+    for (name, fact) in [
+        ("example.com", local),
+        ("sub.example.com", foreign),
+        ("example.org", foreign),
+        ("a.b.example.org", local),
+        ("FILE.example.", local),
+        ("below.example", foreign),
+        ("x.below.example", local),
+        ("xn--exmple-cua.net", local),
+        ("own.example", local),
+        ("found.example", DomainFact::Local { in_charge: false }),
+        ("elsewhere.example", foreign),
     ] {
-        assert_eq!(directories.domain(&domain(name)), DomainFact { local, in_charge, catch_all }, "{name}");
+        assert_eq!(directories.domain(&domain(name)), fact, "{name}");
     }
-    assert!(directories.ready());
+    assert!(directories.waiting_for().is_empty());
     check(
         &directories,
         &[
@@ -171,7 +172,7 @@ async fn exists_wins_absent_needs_all_and_defer_is_heard_first() {
     let answers =
         |bob| [("joe@example.com", EXISTS), ("bob@example.com", bob), ("bob@caught.example", CAUGHT)];
     let directories = unavailable(Unavailable::Continue, Unavailable::Continue);
-    assert!(!directories.ready());
+    assert!(!directories.waiting_for().is_empty());
     check(&directories, &answers(CONTINUE)).await;
     check(&unavailable(Unavailable::Continue, Unavailable::Defer), &answers(DEFER)).await;
     check(&unavailable(Unavailable::Defer, Unavailable::Continue), &answers(DEFER)).await;
@@ -227,18 +228,6 @@ async fn detected_domains_have_directories_of_their_own() {
         ],
     )
     .await;
-}
-
-/// The admin's word is the last: detection adds nothing where a configured directory is in charge.
-#[tokio::test]
-async fn a_configured_directory_takes_a_domain_over() {
-    let files = Files::new();
-    let list = files.write("list", "joe\n");
-    let mut site = Site::of(&["example.com"]).directory("list", file::Format::Addresses, &list);
-    let partial = DetectedDomain { directories: vec![found(Source::Users(Users::new()))], partial: true };
-    site.detected.domains.insert(domain("example.com"), partial);
-    let directories = site.build().unwrap();
-    check(&directories, &[("joe@example.com", EXISTS), ("root@example.com", RecipientFact::Absent)]).await;
 }
 
 /// Tags are undone; what a forwarder signed for another domain only he can verify.
@@ -336,5 +325,31 @@ fn metrics_tell_the_state_of_each_directory() {
         "backstop_file_bad_lines{list=\"directory staff\"} 0",
     ] {
         assert!(page.lines().any(|found| found == line), "{line} not in\n{page}");
+    }
+}
+
+/// The MTA takes whom its own tables know, whatever else the admin lists; but only the admin's list calls anybody absent.
+#[tokio::test]
+async fn a_configured_directory_decides_and_detection_adds() {
+    let files = Files::new();
+    let list = files.write("list", "joe@example.com\n");
+    let mut index = Builder::default();
+    index.add(&Entry::parse(b"root@example.com").unwrap(), Attributes::default());
+    let known = found(Source::Listed(Arc::new(index.finish())));
+    for partial in [false, true] {
+        let mut site = Site::of(&["example.com"]).directory("list", file::Format::Addresses, &list);
+        let detected = DetectedDomain { directories: vec![Arc::clone(&known)], partial };
+        site.detected.domains.insert(domain("example.com"), detected);
+        let directories = site.build().unwrap();
+        assert_eq!(directories.domain(&domain("example.com")), DomainFact::Local { in_charge: true });
+        check(
+            &directories,
+            &[
+                ("joe@example.com", EXISTS),
+                ("root@example.com", EXISTS),
+                ("ann@example.com", RecipientFact::Absent),
+            ],
+        )
+        .await;
     }
 }

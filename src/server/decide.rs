@@ -84,13 +84,7 @@ async fn answer(snapshot: &Snapshot, facts: &mut Facts, question: Question, expl
             else {
                 return NOTHING;
             };
-            let known = snapshot.directories.domain(domain);
-            let in_charge = known.in_charge || known.catch_all;
-            let fact = if known.local || known.catch_all {
-                DomainFact::Local { in_charge }
-            } else {
-                DomainFact::Foreign
-            };
+            let fact = snapshot.directories.domain(domain);
             let evidence = if explain { snapshot.directories.explain_domain(domain) } else { Vec::new() };
             match &mut facts.recipient {
                 Recipient::Invalid { fact: slot, .. } => *slot = Some(fact),

@@ -4,7 +4,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use backstop_harness::{Backstop, Postfix, Sendmail, Signal, Smtp, free_port};
+use backstop_harness::{Backstop, Postfix, Sendmail, Signal, Smtp, free_port, wait_until};
 
 use crate::site;
 
@@ -48,6 +48,23 @@ fn sendmail_with_the_milter_hanging() {
     let port = free_port();
     let sendmail = impatient_sendmail(port);
     hanging(sendmail.ipv4(), port);
+}
+
+/// Over `limits.sessions` a new session is closed at once, and the MTA puts it off; the others are served on.
+#[test]
+fn postfix_with_too_many_sessions() {
+    let backstop = site::backstop().env("BACKSTOP__LIMITS__SESSIONS", "1").start();
+    let postfix = Postfix::builder().milter(&backstop.for_postfix()).start();
+    let mta = (Ipv4Addr::LOCALHOST, postfix.port()).into();
+    let mut first = open(mta);
+    decides(&mut first);
+    puts_off(&mut open(mta));
+    decides(&mut first);
+    first.quit();
+    wait_until(Duration::from_secs(10), "the session's end", || {
+        backstop.metric("backstop_sessions_open", &[]) == 0.0
+    });
+    decides(&mut open(mta));
 }
 
 /// Nothing listens: the recipient is put off, and taken in the first session after the start.

@@ -7,7 +7,7 @@ use backstop::{
     detect::{Findings, Options},
     directory::{self, Configs, Directories, Domains, Recipients, detected::Live},
     files::{self, Keeper},
-    policy::{DomainFact, Facts, Question, Recipient, Rules, Step, Verdict, next},
+    policy::{Facts, Question, Recipient, Rules, Step, Verdict, next},
     telemetry::Registry,
 };
 use tokio::runtime::Runtime;
@@ -82,10 +82,7 @@ impl Judge {
     }
 
     fn answer(&self, facts: &mut Facts, question: Question) {
-        let domain_fact = |domain| {
-            let fact = self.directories.domain(domain);
-            if fact.local { DomainFact::Local { in_charge: fact.in_charge } } else { DomainFact::Foreign }
-        };
+        let domain_fact = |domain| self.directories.domain(domain);
         match (question, &mut facts.recipient) {
             (Question::Domain(at), Recipient::Levels(levels)) => {
                 levels[at].domain = Some(domain_fact(levels[at].address.domain()));
