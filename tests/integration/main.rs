@@ -8,6 +8,7 @@ mod live_edit;
 mod reverse_ndr;
 mod seed;
 mod site;
+mod structure;
 mod submission;
 mod unix_socket;
 mod verification;
