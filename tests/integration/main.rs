@@ -1,5 +1,6 @@
 //! Backstop between real mail servers: each module is one behaviour, each test starts the servers it needs.
 
+mod config;
 mod dialogue;
 mod dialogues;
 mod drain;
