@@ -12,7 +12,7 @@ use crate::{
     files::{self, Keeper},
     http::Views,
     policy::{Defences, Replies, Rules},
-    server::{self, Server, Snapshot},
+    server::{self, Limits, Server, Snapshot},
     suspension::Suspensions,
     telemetry::Registry,
 };
@@ -33,7 +33,8 @@ pub(super) struct Parts {
 }
 
 impl Parts {
-    pub(super) async fn build(config: &Config) -> Result<Arc<Self>, Error> {
+    /// Builds everything; `sessions` at most at the same time.
+    pub(super) async fn build(config: &Config, sessions: usize) -> Result<Arc<Self>, Error> {
         let registry = Arc::new(Registry::default());
         let keeper = Arc::new(Keeper::new(files::Metrics::register(&registry)));
         let directory_metrics = directory::Metrics::register(&registry);
@@ -47,7 +48,8 @@ impl Parts {
             if config.domains.detect { detect::Options::default() } else { detect::Options::nothing() };
         let live = Arc::new(Live::start(options, Arc::clone(&keeper)).await);
         let snapshot = snapshot(config, &keeper, &directory_metrics, &live)?;
-        let server = Server::new(snapshot, &config.limits, server_metrics);
+        let limits = Limits { sessions, ..config.limits.clone() };
+        let server = Server::new(snapshot, &limits, server_metrics);
         let started = Instant::now();
         let parts =
             Self { registry, keeper, live, server, started, reloads, directory_metrics, mode, enabled };
