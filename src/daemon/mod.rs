@@ -35,6 +35,7 @@ use crate::{
 };
 
 use build::Parts;
+pub use build::families;
 pub use error::Error;
 use reload::Reloader;
 use requests::Requests;
