@@ -49,7 +49,7 @@ pub(super) fn run(config: Option<&Path>, args: &Args) -> Outcome {
     let checked = if args.offline {
         daemon::check_offline(&loaded, &check).map_err(|error| Failure::new(exit::CONFIG, error))?
     } else {
-        match ask(&loaded.config.control.socket, &Request::Check(check))? {
+        match ask(&loaded.config.control, &Request::Check(check))? {
             Response::Check(checked) => checked,
             Response::Error { message } => return Err(Failure::new(exit::UNAVAILABLE, message)),
             _ => return Err(Failure::new(exit::SOFTWARE, "the server answered something else")),

@@ -9,7 +9,7 @@ use crate::{
 
 use super::{
     exit::{self, Failure, Outcome},
-    terminal::{print, print_json},
+    terminal::{print, print_json, safe},
 };
 
 #[derive(Debug, clap::Subcommand)]
@@ -30,7 +30,7 @@ pub(super) fn run(config: Option<&Path>, command: &Command) -> Outcome {
         Command::Check => {
             let notices = daemon::check_build(&loaded).map_err(|error| Failure::new(exit::CONFIG, error))?;
             for notice in notices {
-                print(format_args!("note: {notice}"));
+                print(format_args!("note: {}", safe(&notice)));
             }
             match loaded.path() {
                 Some(path) => print(format_args!("{}: fine", path.display())),

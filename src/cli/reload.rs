@@ -27,8 +27,8 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(config: Option<&Path>, args: &Args) -> Outcome {
-    let socket = load(config)?.config.control.socket;
-    let reloaded = match ask(&socket, &Request::Reload { accept: args.accept })? {
+    let loaded = load(config)?;
+    let reloaded = match ask(&loaded.config.control, &Request::Reload { accept: args.accept })? {
         Response::Reload(reloaded) => reloaded,
         Response::Error { message } => return Err(Failure::new(exit::UNAVAILABLE, message)),
         _ => return Err(Failure::new(exit::SOFTWARE, "the server answered something else")),

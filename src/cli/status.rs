@@ -25,7 +25,7 @@ pub(super) struct Args {
 
 pub(super) fn run(config: Option<&Path>, args: &Args) -> Outcome {
     let loaded = load(config)?;
-    let status = match ask(&loaded.config.control.socket, &Request::Status)? {
+    let status = match ask(&loaded.config.control, &Request::Status)? {
         Response::Status(status) => status,
         Response::Error { message } => return Err(Failure::new(exit::UNAVAILABLE, message)),
         _ => return Err(Failure::new(exit::SOFTWARE, "the server answered something else")),

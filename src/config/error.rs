@@ -6,7 +6,7 @@ use std::{fmt, io, path::PathBuf};
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The file can't be read.
-    #[error("{path}: {error}", path = .path.display())]
+    #[error("can't read the configuration file {path}: {error}", path = .path.display())]
     Read {
         /// As given.
         path: PathBuf,

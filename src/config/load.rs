@@ -8,16 +8,19 @@ use std::{
 
 use figment::{
     Figment,
-    error::Kind,
+    error::{Actual, Kind},
     providers::{Env, Format, Serialized, Toml},
 };
 
-use crate::policy::{Replies, ReplyError};
+use crate::{
+    address::DomainPattern,
+    policy::{Replies, ReplyError},
+};
 
 use super::{
     Config, Diagnostic, Error,
     error::Place,
-    locate::{Part, Source},
+    locate::{Part, Source, not_utf8},
 };
 
 /// Where the configuration is when nobody says otherwise.
@@ -72,11 +75,15 @@ fn read(path: Option<&Path>) -> Result<Option<Source>, Error> {
         Some(path) => (path.to_owned(), true),
         None => (DEFAULT_PATH.into(), false),
     };
-    let text = match fs::read_to_string(&path) {
-        Ok(text) => text,
+    let bytes = match fs::read(&path) {
+        Ok(bytes) => bytes,
         Err(error) if !named && error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(Error::Read { path, error }),
     };
+    let text = String::from_utf8(bytes).map_err(|error| {
+        let place = not_utf8(path.clone(), &error);
+        Error::Invalid(vec![Diagnostic { place, message: "not UTF-8, as TOML has to be".to_owned() }])
+    })?;
     let parsed = Source::parse(path, text);
     parsed.map(Some).map_err(|(place, message)| Error::Invalid(vec![Diagnostic { place, message }]))
 }
@@ -96,17 +103,50 @@ fn diagnose(error: &figment::Error, source: Option<&Source>) -> Diagnostic {
             }
         }
         Kind::MissingField(key) => format!("the key `{key}` is missing"),
-        Kind::InvalidType(met, wanted) => format!("found {met}, expected {wanted}"),
-        Kind::InvalidValue(met, wanted) => format!("{met} can't be used here, expected {wanted}"),
+        Kind::InvalidType(met, wanted) => format!("found {}, expected {}", found(met), expected(wanted)),
+        Kind::InvalidValue(met, wanted) => {
+            format!("{} can't be used here, expected {}", found(met), expected(wanted))
+        }
         Kind::UnknownVariant(met, known) => format!("`{met}` is not known here; known: {}", known.join(", ")),
         kind => kind.to_string(),
     };
     let from_environment =
         error.metadata.as_ref().is_some_and(|metadata| metadata.name.contains("environment"));
-    if from_environment || (error.metadata.is_none() && environment_has(&path)) {
-        return Diagnostic { place: Place::Environment(variable(&path)), message };
+    let place = match variable_around(&path) {
+        Some(variable) if from_environment || error.metadata.is_none() => Place::Environment(variable),
+        _ if from_environment => Place::Environment(variable(&path)),
+        _ => place(&path, part, source),
+    };
+    Diagnostic { place, message }
+}
+
+/// What was found, in the words of TOML.
+fn found(met: &Actual) -> String {
+    match met {
+        Actual::Signed(number) => format!("the number {number}"),
+        Actual::Unsigned(number) => format!("the number {number}"),
+        Actual::Float(number) => format!("the number {number}"),
+        Actual::Bool(value) => value.to_string(),
+        Actual::Str(text) => format!("the text {text:?}"),
+        Actual::Seq => "a list".to_owned(),
+        Actual::Map => "a table".to_owned(),
+        other => other.to_string(),
     }
-    Diagnostic { place: place(&path, part, source), message }
+}
+
+/// What a Rust type is called in TOML.
+fn expected(wanted: &impl ToString) -> String {
+    let wanted = wanted.to_string();
+    match wanted.as_str() {
+        "usize" | "u16" | "u32" | "u64" => "a whole number, not negative".to_owned(),
+        "a sequence" => "a list, such as [\"…\"]".to_owned(),
+        "a string" => "a text in quotes".to_owned(),
+        "a boolean" => "true or false".to_owned(),
+        "path string" => "a path in quotes".to_owned(),
+        "an unsigned duration string" => "a duration in quotes, such as \"3s\"".to_owned(),
+        other if other.starts_with("struct ") || other == "a map" => "a table".to_owned(),
+        _ => wanted,
+    }
 }
 
 /// The place of a key, or of the nearest table around it that is written down.
@@ -121,9 +161,12 @@ fn place(path: &[String], part: Part, source: Option<&Source>) -> Place {
         .unwrap_or_else(|| Place::Key(path.join(".")))
 }
 
-fn environment_has(path: &[String]) -> bool {
-    std::env::vars_os()
-        .any(|(name, _)| name.to_str().is_some_and(|name| name.eq_ignore_ascii_case(&variable(path))))
+/// The variable that sets this key, or a list or table around it.
+fn variable_around(path: &[String]) -> Option<String> {
+    (1..=path.len()).rev().filter_map(|length| path.get(..length)).map(variable).find(|variable| {
+        std::env::vars_os()
+            .any(|(name, _)| name.to_str().is_some_and(|name| name.eq_ignore_ascii_case(variable)))
+    })
 }
 
 /// What contradicts itself, or names what can't be read.
@@ -147,6 +190,8 @@ impl Check<'_> {
             );
             self.say(&["limits", "lookup"], message);
         }
+        self.domains(&config.domains.names, &["domains", "names"]);
+        self.domains(&config.recipients.catch_all, &["recipients", "catch_all"]);
         for (index, path) in config.domains.files.iter().enumerate() {
             self.readable(path, &["domains", "files", &index.to_string()]);
         }
@@ -154,11 +199,10 @@ impl Check<'_> {
             self.readable(path, &["suspensions", "files", &index.to_string()]);
         }
         for (name, directory) in &config.directory {
+            self.domains(directory.domains.as_deref().unwrap_or_default(), &["directory", name, "domains"]);
             let Some(file) = &directory.file else {
-                self.say(
-                    &["directory", name],
-                    "says nothing about where recipients are; add [directory.NAME.file]",
-                );
+                let message = format!("says nothing about where recipients are; add [directory.{name}.file]");
+                self.say(&["directory", name], message);
                 continue;
             };
             self.readable(&file.path, &["directory", name, "file", "path"]);
@@ -171,11 +215,17 @@ impl Check<'_> {
                 self.say(&["directory", name], message);
             }
         }
+        if !config.control.socket.is_absolute() {
+            self.say(
+                &["control", "socket"],
+                "must be an absolute path: commands run elsewhere than the server",
+            );
+        }
         for (index, local) in config.recipients.exempt.iter().enumerate() {
             if local.contains('@') || local.is_empty() {
                 self.say(
                     &["recipients", "exempt", &index.to_string()],
-                    "is a local part, such as abuse, without a domain",
+                    "must be a local part, such as abuse, without a domain",
                 );
             }
         }
@@ -190,6 +240,16 @@ impl Check<'_> {
         }
     }
 
+    fn domains(&mut self, names: &[String], key: &[&str]) {
+        for (index, name) in names.iter().enumerate() {
+            if let Err(error) = DomainPattern::parse(name) {
+                let index = index.to_string();
+                let key: Vec<&str> = key.iter().copied().chain([index.as_str()]).collect();
+                self.say(&key, format!("{name:?} is not a domain: {error}"));
+            }
+        }
+    }
+
     fn readable(&mut self, file: &Path, key: &[&str]) {
         let opened = fs::File::open(file).and_then(|file| file.metadata());
         match opened {
@@ -201,10 +261,9 @@ impl Check<'_> {
 
     fn say(&mut self, key: &[&str], message: impl Into<String>) {
         let path: Vec<String> = key.iter().map(|&segment| segment.to_owned()).collect();
-        let place = if environment_has(&path) {
-            Place::Environment(variable(&path))
-        } else {
-            place(&path, Part::Value, self.source)
+        let place = match variable_around(&path) {
+            Some(variable) => Place::Environment(variable),
+            None => place(&path, Part::Value, self.source),
         };
         self.found.push(Diagnostic { place, message: message.into() });
     }

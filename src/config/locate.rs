@@ -1,6 +1,6 @@
 //! Finds the line of a key: figment tells the path of a key that is wrong, toml_edit keeps where each one stands.
 
-use std::{ops::Range, path::PathBuf};
+use std::{ops::Range, path::PathBuf, string::FromUtf8Error};
 
 use toml_edit::{Document, Item, TableLike, Value};
 
@@ -61,6 +61,13 @@ impl Source {
             Part::Value => node.span().or(key_span),
         }
     }
+}
+
+/// The place of the first byte that is not UTF-8.
+pub(super) fn not_utf8(path: PathBuf, error: &FromUtf8Error) -> Place {
+    let valid = error.utf8_error().valid_up_to();
+    let text = String::from_utf8_lossy(error.as_bytes());
+    place(path, &text, valid..valid + 1)
 }
 
 enum Node<'d> {

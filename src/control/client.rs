@@ -7,11 +7,20 @@ use std::{
     time::Duration,
 };
 
-use super::message::{Greeting, LONGEST_LINE, PROTOCOL, Request, Response};
+use super::{
+    Config,
+    message::{Greeting, LONGEST_LINE, PROTOCOL, Request, Response},
+};
 
 /// The server could not be asked.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
+    /// It listens, but not for us.
+    #[error("only root and the user that backstop runs as may talk to it (at {path})", path = .path.display())]
+    Permission {
+        /// The socket.
+        path: PathBuf,
+    },
     /// Nobody listens.
     #[error("no server answers at {path}: {error}; is backstop running, and is this its control.socket?", path = .path.display())]
     Connect {
@@ -38,18 +47,35 @@ pub enum Error {
     },
 }
 
-/// Asks the server at `path` one thing.
+/// Asks the running server one thing: at the configured socket, or where the server would have put it else.
 ///
 /// # Errors
 /// See [`Error`]; a refusal by the server is a [`Response::Error`].
-pub fn ask(path: &Path, request: &Request) -> Result<Response, Error> {
-    let stream =
-        UnixStream::connect(path).map_err(|error| Error::Connect { path: path.to_owned(), error })?;
+pub fn ask(config: &Config, request: &Request) -> Result<Response, Error> {
+    let path = &config.socket;
+    match (connect(path), config.fallback()) {
+        (Ok(stream), _) => talk(path, &stream, request),
+        (Err(error), None) => Err(error),
+        (Err(error), Some(fallback)) => match connect(&fallback) {
+            Ok(stream) => talk(&fallback, &stream, request),
+            Err(_) => Err(error),
+        },
+    }
+}
+
+fn connect(path: &Path) -> Result<UnixStream, Error> {
+    UnixStream::connect(path).map_err(|error| match error.kind() {
+        io::ErrorKind::PermissionDenied => Error::Permission { path: path.to_owned() },
+        _ => Error::Connect { path: path.to_owned(), error },
+    })
+}
+
+fn talk(path: &Path, stream: &UnixStream, request: &Request) -> Result<Response, Error> {
     let talk = |error| Error::Talk { path: path.to_owned(), error };
     let protocol = |detail: String| Error::Protocol { path: path.to_owned(), detail };
     stream.set_read_timeout(Some(PATIENCE)).map_err(talk)?;
     stream.set_write_timeout(Some(PATIENCE)).map_err(talk)?;
-    let mut reader = BufReader::new(&stream);
+    let mut reader = BufReader::new(stream);
     let greeting: Greeting = serde_json::from_str(&line(&mut reader).map_err(talk)?)
         .map_err(|error| protocol(error.to_string()))?;
     if greeting.protocol != PROTOCOL {
@@ -60,7 +86,8 @@ pub fn ask(path: &Path, request: &Request) -> Result<Response, Error> {
     }
     let mut request = serde_json::to_string(request).map_err(|error| protocol(error.to_string()))?;
     request.push('\n');
-    (&stream).write_all(request.as_bytes()).map_err(talk)?;
+    let mut writer = stream;
+    writer.write_all(request.as_bytes()).map_err(talk)?;
     serde_json::from_str(&line(&mut reader).map_err(talk)?).map_err(|error| protocol(error.to_string()))
 }
 

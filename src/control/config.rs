@@ -19,9 +19,13 @@ impl Default for Config {
 }
 
 impl Config {
-    /// Where the socket is when the default can't be made: in the user's runtime directory.
+    /// Where the socket is when it can't be made at the default place: in the user's runtime directory. `None` where the
+    /// admin chose the place, or there is no such directory.
     #[must_use]
-    pub fn fallback() -> Option<PathBuf> {
+    pub fn fallback(&self) -> Option<PathBuf> {
+        if *self != Self::default() {
+            return None;
+        }
         let directory = std::env::var_os("XDG_RUNTIME_DIR").filter(|directory| !directory.is_empty())?;
         Some(PathBuf::from(directory).join("backstop/control.sock"))
     }

@@ -2,7 +2,7 @@
 
 use std::{
     fs, io,
-    os::unix::fs::{DirBuilderExt, PermissionsExt},
+    os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -16,7 +16,7 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{info, warn};
 
-use crate::net::{BindError, Connection, Endpoint, Inherited, Listener};
+use crate::net::{BindError, Connection, Endpoint, Listener};
 
 use super::message::{Greeting, LONGEST_LINE, PROTOCOL, Request, Response};
 
@@ -39,16 +39,13 @@ impl Control {
     /// # Errors
     /// When it can't be bound.
     pub async fn bind(path: &Path) -> Result<Self, BindError> {
-        let endpoint = Endpoint::Unix(path.to_owned());
-        let failed = |error| BindError::Io { endpoint: endpoint.clone(), error };
+        let failed = |error| BindError::Io { endpoint: Endpoint::Unix(path.to_owned()), error };
         if let Some(parent) = path.parent()
             && !parent.exists()
         {
             fs::DirBuilder::new().recursive(true).mode(0o755).create(parent).map_err(failed)?;
         }
-        let mut listeners = Listener::bind(&endpoint, &mut Inherited::default()).await?;
-        fs::set_permissions(path, fs::Permissions::from_mode(0o600)).map_err(failed)?;
-        let listener = listeners.pop().ok_or_else(|| BindError::NotInherited(endpoint.clone()))?;
+        let listener = Listener::unix(path, 0o600).await?;
         Ok(Self { listener, path: path.to_owned() })
     }
 
@@ -76,7 +73,7 @@ impl Control {
                 Ok(Connection::Tcp(_)) => continue,
                 Err(error) => {
                     warn!(%error, "can't accept a control connection");
-                    tokio::time::sleep(Duration::from_millis(100)).await;
+                    tokio::time::sleep(Duration::from_secs(1)).await;
                     continue;
                 }
             };

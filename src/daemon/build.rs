@@ -12,9 +12,9 @@ use crate::{
     files::{self, Keeper},
     http::Views,
     policy::{Defences, Replies, Rules},
-    server::{self, Server, Snapshot},
+    server::{self, Limits, Server, Snapshot},
     suspension::Suspensions,
-    telemetry::Registry,
+    telemetry::{Family, Registry},
 };
 
 use super::Error;
@@ -32,23 +32,54 @@ pub(super) struct Parts {
     enabled: IntGauge,
 }
 
-impl Parts {
-    pub(super) async fn build(config: &Config) -> Result<Arc<Self>, Error> {
-        let registry = Arc::new(Registry::default());
-        let keeper = Arc::new(Keeper::new(files::Metrics::register(&registry)));
-        let directory_metrics = directory::Metrics::register(&registry);
-        let server_metrics = server::Metrics::register(&registry);
-        let mode = registry.gauges("mode", "1 for the mode in force.", &["mode"]);
-        let enabled = registry.gauge("enabled", "1 while decisions are made, 0 while Backstop is disabled.");
-        let reloads = registry.counters("reloads_total", "Reloads by outcome.", &["outcome"]);
+/// The metrics of all parts.
+struct Metrics {
+    files: files::Metrics,
+    directory: directory::Metrics,
+    server: server::Metrics,
+    mode: IntGaugeVec,
+    enabled: IntGauge,
+    reloads: IntCounterVec,
+}
+
+impl Metrics {
+    fn register(registry: &Registry) -> Self {
         let build_info = registry.gauges("build_info", "1; the version is a label.", &["version"]);
         build_info.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+        let enabled = "1 while decisions are made, 0 while Backstop is disabled.";
+        Self {
+            files: files::Metrics::register(registry),
+            directory: directory::Metrics::register(registry),
+            server: server::Metrics::register(registry),
+            mode: registry.gauges("mode", "1 for the mode in force.", &["mode"]),
+            enabled: registry.gauge("enabled", enabled),
+            reloads: registry.counters("reloads_total", "Reloads by outcome.", &["outcome"]),
+        }
+    }
+}
+
+/// Every family of metrics that the server has, for what is held to that list: the docs, alert rules and dashboards.
+#[must_use]
+pub fn families() -> Vec<Family> {
+    let registry = Registry::default();
+    let _ = Metrics::register(&registry);
+    registry.families()
+}
+
+impl Parts {
+    /// Builds everything; `sessions` at most at the same time.
+    pub(super) async fn build(config: &Config, sessions: usize) -> Result<Arc<Self>, Error> {
+        let registry = Arc::new(Registry::default());
+        let metrics = Metrics::register(&registry);
+        let keeper = Arc::new(Keeper::new(metrics.files));
         let options =
             if config.domains.detect { detect::Options::default() } else { detect::Options::nothing() };
         let live = Arc::new(Live::start(options, Arc::clone(&keeper)).await);
-        let snapshot = snapshot(config, &keeper, &directory_metrics, &live)?;
-        let server = Server::new(snapshot, &config.limits, server_metrics);
+        let snapshot = snapshot(config, &keeper, &metrics.directory, &live)?;
+        let limits = Limits { sessions, ..config.limits.clone() };
+        let server = Server::new(snapshot, &limits, metrics.server);
         let started = Instant::now();
+        let Metrics { directory: directory_metrics, mode, enabled, reloads, .. } = metrics;
         let parts =
             Self { registry, keeper, live, server, started, reloads, directory_metrics, mode, enabled };
         parts.show(config);

@@ -4,6 +4,7 @@
 //! one message; a core task that ends, ends the process with an error, so that the supervisor starts it anew.
 
 mod build;
+mod descriptors;
 mod error;
 mod reload;
 mod requests;
@@ -13,7 +14,7 @@ mod welcome;
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use tokio::{
-    signal::unix::{SignalKind, signal},
+    signal::unix::{Signal, SignalKind, signal},
     task::JoinSet,
 };
 use tokio_util::sync::CancellationToken;
@@ -34,6 +35,7 @@ use crate::{
 };
 
 use build::Parts;
+pub use build::families;
 pub use error::Error;
 use reload::Reloader;
 use requests::Requests;
@@ -54,13 +56,14 @@ async fn serve(path: Option<PathBuf>, loaded: Loaded) -> Result<(), Error> {
     info!(version = env!("CARGO_PKG_VERSION"), config = ?loaded.path(), "backstop starts");
     let mut stop = signal(SignalKind::terminate()).map_err(Error::Runtime)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(Error::Runtime)?;
-    let mut hang_up = signal(SignalKind::hangup()).map_err(Error::Runtime)?;
+    let hang_up = signal(SignalKind::hangup()).map_err(Error::Runtime)?;
     let stopping = CancellationToken::new();
     let mut core: JoinSet<(&'static str, Result<(), std::io::Error>)> = JoinSet::new();
 
     let config = &loaded.config;
-    let parts = Parts::build(config).await?;
+    // First of all: the programs that detection runs must not get them.
     let mut inherited = Inherited::take().map_err(Error::Runtime)?;
+    let parts = Parts::build(config, descriptors::enough_for(config.limits.sessions)).await?;
     let mut listening = Vec::new();
     let mut listeners = Vec::new();
     for endpoint in &config.listen {
@@ -68,6 +71,9 @@ async fn serve(path: Option<PathBuf>, loaded: Loaded) -> Result<(), Error> {
             listening.push(listener.address().to_owned());
             listeners.push(listener);
         }
+    }
+    for name in inherited.left() {
+        warn!(name, "a socket was passed that no `listen` names, it is closed; fd:NAME would take it");
     }
     let http = match config.http.listen {
         Some(address) => {
@@ -113,6 +119,13 @@ async fn serve(path: Option<PathBuf>, loaded: Loaded) -> Result<(), Error> {
             ("detection", Ok(()))
         }
     });
+    core.spawn({
+        let (reloader, stopping) = (Arc::clone(&reloader), stopping.clone());
+        async move {
+            stopping.run_until_cancelled(reload_on(hang_up, &reloader)).await;
+            ("reload", Ok(()))
+        }
+    });
     if let Some(control) = control {
         info!(address = %format_args!("unix:{}", control.path().display()), "listening");
         let requests = Requests::new(Arc::clone(&parts), Arc::clone(&reloader), listening);
@@ -121,17 +134,10 @@ async fn serve(path: Option<PathBuf>, loaded: Loaded) -> Result<(), Error> {
     }
     supervisor::ready();
 
-    let ended = loop {
-        tokio::select! {
-            _ = stop.recv() => break Ok("SIGTERM"),
-            _ = interrupt.recv() => break Ok("SIGINT"),
-            _ = hang_up.recv() => {
-                supervisor::reloading();
-                reloader.reload(false).await;
-                supervisor::ready();
-            }
-            Some(ended) = core.join_next() => break Err(ended),
-        }
+    let ended = tokio::select! {
+        _ = stop.recv() => Ok("SIGTERM"),
+        _ = interrupt.recv() => Ok("SIGINT"),
+        Some(ended) = core.join_next() => Err(ended),
     };
     supervisor::stopping();
     match ended {
@@ -154,13 +160,22 @@ async fn serve(path: Option<PathBuf>, loaded: Loaded) -> Result<(), Error> {
     }
 }
 
+/// Reloads at each signal; a reload that takes long does not keep the process from being stopped.
+async fn reload_on(mut hang_up: Signal, reloader: &Reloader) {
+    while hang_up.recv().await.is_some() {
+        supervisor::reloading();
+        reloader.reload(false).await;
+        supervisor::ready();
+    }
+}
+
 /// The decision about one recipient from the configuration alone.
 ///
 /// # Errors
 /// What would prevent the start.
 pub fn check_offline(loaded: &Loaded, check: &Check) -> Result<Checked, Error> {
     offline(async {
-        let parts = Parts::build(&loaded.config).await?;
+        let parts = Parts::build(&loaded.config, 0).await?;
         Ok(control::check(&parts.server.snapshot(), check).await)
     })
 }
@@ -170,7 +185,7 @@ pub fn check_offline(loaded: &Loaded, check: &Check) -> Result<Checked, Error> {
 /// # Errors
 /// What would prevent the start.
 pub fn check_build(loaded: &Loaded) -> Result<Vec<String>, Error> {
-    offline(async { Ok(Parts::build(&loaded.config).await?.notices()) })
+    offline(async { Ok(Parts::build(&loaded.config, 0).await?.notices()) })
 }
 
 /// What is on this host, with the sources that could not be loaded.
@@ -205,10 +220,10 @@ async fn bind_control(config: &control::Config) -> Result<Option<Control>, Error
         Ok(control) => return Ok(Some(control)),
         Err(error) => error,
     };
-    if config.socket != control::Config::default().socket {
+    if *config != control::Config::default() {
         return Err(error.into());
     }
-    if let Some(fallback) = control::Config::fallback()
+    if let Some(fallback) = config.fallback()
         && let Ok(control) = Control::bind(&fallback).await
     {
         warn!(%error, instead = %control.path().display(), "the control socket is elsewhere");

@@ -10,6 +10,7 @@ use crate::{
     config::{Config, Loaded, load},
     control::message::Reloaded,
     files::Outcome,
+    server::Snapshot,
 };
 
 use super::{Error, build::Parts};
@@ -54,11 +55,14 @@ impl Reloader {
 
     async fn apply(&self, current: &mut Config, accept: bool) -> Result<Reloaded, String> {
         let loaded = load(self.path.as_deref()).map_err(|error| error.to_string())?;
+        // Whatever can be refused is refused here, before the files that are followed change.
+        let trial = self.snapshot(&loaded.config).await.map_err(|error| error.to_string())?;
         let keeper = Arc::clone(&self.parts.keeper);
         let read = tokio::task::spawn_blocking(move || keeper.reload(accept)).await;
         let read = read.map_err(|error| error.to_string())?;
         self.parts.live.redetect().await;
-        let snapshot = self.parts.snapshot(&loaded.config).map_err(|error: Error| error.to_string())?;
+        let snapshot = self.snapshot(&loaded.config).await.map_err(|error| error.to_string())?;
+        drop(trial);
         self.parts.server.replace(snapshot);
         self.parts.show(&loaded.config);
         let needs_restart = needs_restart(current, &loaded.config);
@@ -80,6 +84,13 @@ impl Reloader {
         Ok(Reloaded { applied: true, needs_restart, refused: None, held_back: held_back.collect() })
     }
 
+    /// Builds a snapshot where waiting for files disturbs no session.
+    async fn snapshot(&self, config: &Config) -> Result<Snapshot, Error> {
+        let (parts, config) = (Arc::clone(&self.parts), config.clone());
+        let built = tokio::task::spawn_blocking(move || parts.snapshot(&config)).await;
+        built.map_err(|_| Error::Part("building the configuration's parts (it panicked)"))?
+    }
+
     /// Follows the MTA's own settings, until `stop`: its networks and probes are part of what sessions decide by.
     pub(super) async fn follow_mta(&self, stop: CancellationToken) {
         let mut findings = self.parts.live.subscribe();
@@ -89,7 +100,7 @@ impl Reloader {
                 changed = findings.changed() => if changed.is_err() { return },
             }
             let current = self.current.lock().await;
-            match self.parts.snapshot(&current) {
+            match self.snapshot(&current).await {
                 Ok(snapshot) => self.parts.server.replace(snapshot),
                 Err(error) => {
                     error!(%error, "the MTA's settings changed, but sessions go on by what was known before");

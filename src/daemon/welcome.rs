@@ -16,11 +16,9 @@ pub(super) fn text(loaded: &Loaded, findings: &Findings, listening: &[String]) -
 
 /// The lines that make the MTA ask a server that listens at one of these addresses.
 pub(super) fn mta_lines(listening: &[String]) -> String {
-    let inet = listening.iter().find_map(|address| address.strip_prefix("inet:")).unwrap_or("127.0.0.1:8890");
-    let (host, port) = inet.rsplit_once(':').unwrap_or((inet, "8890"));
-    let host = if host == "127.0.0.1" { "localhost" } else { host };
-    let postfix = main_cf_lines(&format!("inet:{host}:{port}"));
-    let sendmail = sendmail_mc_lines(&format!("inet:{port}@{host}"));
+    let found = listening.iter().find_map(|address| as_mtas_write(address));
+    let (postfix, sendmail) = found.unwrap_or_else(|| tcp("inet", "localhost", "8890"));
+    let (postfix, sendmail) = (main_cf_lines(&postfix), sendmail_mc_lines(&sendmail));
     format!(
         "Postfix asks Backstop with these lines in main.cf, after `postfix reload`:\n\n{}\n\
          Sendmail with this line in sendmail.mc, after making sendmail.cf from it and a restart:\n\n{}",
@@ -29,6 +27,47 @@ pub(super) fn mta_lines(listening: &[String]) -> String {
     )
 }
 
+/// An address as Postfix and as Sendmail write it; `None` for a socket that only systemd knows.
+fn as_mtas_write(address: &str) -> Option<(String, String)> {
+    let (kind, rest) = address.split_once(':')?;
+    let (host, port) = rest.rsplit_once(':').unwrap_or((rest, ""));
+    match kind {
+        "inet" if matches!(host, "127.0.0.1" | "0.0.0.0") => Some(tcp(kind, "localhost", port)),
+        "inet6" if host == "[::]" => Some(tcp(kind, "[::1]", port)),
+        "inet" | "inet6" => Some(tcp(kind, host, port)),
+        "unix" => Some((address.to_owned(), address.to_owned())),
+        _ => None,
+    }
+}
+
+/// Postfix knows one word for both families, Sendmail two.
+fn tcp(kind: &str, host: &str, port: &str) -> (String, String) {
+    (format!("inet:{host}:{port}"), format!("{kind}:{port}@{host}"))
+}
+
 fn indent(lines: &str) -> String {
     lines.lines().map(|line| format!("    {line}\n")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// postconf(5) smtpd_milters; Sendmail's README, "MAIL FILTER DEFINITIONS".
+    #[test]
+    fn addresses_are_written_as_the_mtas_read_them() {
+        for (address, postfix, sendmail) in [
+            ("inet:127.0.0.1:8890", "inet:localhost:8890", "inet:8890@localhost"),
+            ("inet:0.0.0.0:1", "inet:localhost:1", "inet:1@localhost"),
+            ("inet:192.0.2.1:1", "inet:192.0.2.1:1", "inet:1@192.0.2.1"),
+            ("inet6:[::1]:1", "inet:[::1]:1", "inet6:1@[::1]"),
+            ("inet6:[::]:1", "inet:[::1]:1", "inet6:1@[::1]"),
+            ("unix:/run/b:c.sock", "unix:/run/b:c.sock", "unix:/run/b:c.sock"),
+        ] {
+            let text = mta_lines(&["fd:milter".to_owned(), address.to_owned(), "inet:10.0.0.1:9".to_owned()]);
+            assert!(text.contains(&format!("smtpd_milters = {postfix}\n")), "{text}");
+            assert!(text.contains(&format!("S={sendmail},")), "{text}");
+        }
+        assert!(mta_lines(&[]).contains("inet:localhost:8890"));
+    }
 }

@@ -3,6 +3,7 @@
 //! Never changes anything. Off the network by default (loopback). Failure: a client that is slow or sends
 //! nonsense is cut; the mail path does not notice.
 
+mod bounded;
 mod config;
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
@@ -19,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::telemetry::Registry;
 
+use bounded::Bounded;
 pub use config::Config;
 
 /// What the pages show.
@@ -63,7 +65,7 @@ impl Http {
             .route("/live", get(live))
             .route("/ready", get(ready))
             .with_state(Arc::new(views));
-        let serve = axum::serve(self.listener, router).with_graceful_shutdown({
+        let serve = axum::serve(Bounded::new(self.listener), router).with_graceful_shutdown({
             let stop = stop.clone();
             async move { stop.cancelled().await }
         });

@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use tokio::net::{TcpListener, UnixListener, UnixStream, lookup_host};
+use tokio::net::{TcpListener, UnixListener, UnixSocket, UnixStream, lookup_host};
 
 use super::{Connection, Endpoint};
 
@@ -90,6 +90,12 @@ impl Inherited {
         }
         Ok(Self(sockets))
     }
+
+    /// The names of those that nobody took. They have to be closed: whoever connects to one would wait for ever.
+    #[must_use]
+    pub fn left(self) -> Vec<String> {
+        self.0.into_keys().collect()
+    }
 }
 
 impl Listener {
@@ -117,21 +123,34 @@ impl Listener {
                 }
                 if listeners.is_empty() { Err(BindError::NoAddress(endpoint.clone())) } else { Ok(listeners) }
             }
-            Endpoint::Unix(path) => {
-                reclaim(endpoint, path).await?;
-                let listener = UnixListener::bind(path).map_err(io_error)?;
-                // Postfix' smtpd and Sendmail run as users of their own; the directory says who may come in.
-                fs::set_permissions(path, fs::Permissions::from_mode(0o666)).map_err(io_error)?;
-                let inode = fs::symlink_metadata(path).map_err(io_error)?.ino();
-                let owned = Some(Owned { path: path.clone(), inode });
-                Ok(vec![Self { socket: Socket::Unix(listener), address: endpoint.to_string(), owned }])
-            }
+            // Postfix' smtpd and Sendmail run as users of their own; the directory says who may come in.
+            Endpoint::Unix(path) => Ok(vec![Self::unix(path, 0o666).await?]),
             Endpoint::Fd(name) => {
                 let sockets =
                     inherited.0.remove(name).ok_or_else(|| BindError::NotInherited(endpoint.clone()))?;
                 sockets.into_iter().map(|socket| Self::inherited(socket).map_err(io_error)).collect()
             }
         }
+    }
+
+    /// Listens on a unix socket that those may connect to whom `mode` permits to write, from its first moment on.
+    ///
+    /// # Errors
+    /// See [`BindError`].
+    pub async fn unix(path: &Path, mode: u32) -> Result<Self, BindError> {
+        let endpoint = Endpoint::Unix(path.to_owned());
+        reclaim(&endpoint, path).await?;
+        let bind = || {
+            let socket = UnixSocket::new_stream()?;
+            socket.bind(path)?;
+            let inode = fs::symlink_metadata(path)?.ino();
+            let owned = Some(Owned { path: path.to_owned(), inode });
+            // Before it listens: nobody can connect until then.
+            fs::set_permissions(path, fs::Permissions::from_mode(mode))?;
+            let listener = socket.listen(BACKLOG)?;
+            Ok(Self { socket: Socket::Unix(listener), address: endpoint.to_string(), owned })
+        };
+        bind().map_err(|error| BindError::Io { endpoint: endpoint.clone(), error })
     }
 
     /// The bound address, e.g. `inet:127.0.0.1:41234`.

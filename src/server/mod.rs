@@ -18,7 +18,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, AtomicUsize, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use arc_swap::{ArcSwap, ArcSwapOption};
@@ -119,6 +119,7 @@ impl Server {
     /// # Errors
     /// When the listener itself is broken: the process can't do its work any more.
     pub async fn accept(self: Arc<Self>, listener: Listener) -> io::Result<()> {
+        let mut told: Option<Instant> = None;
         loop {
             let accepted = tokio::select! {
                 biased;
@@ -130,7 +131,10 @@ impl Server {
                 Err(error) if is_of_one_connection(&error) => {}
                 Err(error) if is_shortage(&error) => {
                     // Waiting is all that helps; sessions that end free what is missing.
-                    warn!(%error, address = listener.address(), "can't accept a connection");
+                    if told.is_none_or(|told| told.elapsed() > TELL_AGAIN) {
+                        warn!(%error, address = listener.address(), "can't accept connections, they wait");
+                        told = Some(Instant::now());
+                    }
                     tokio::time::sleep(Duration::from_millis(100)).await;
                 }
                 Err(error) => {
@@ -206,6 +210,9 @@ fn is_shortage(error: &io::Error) -> bool {
     let known = [Errno::EMFILE, Errno::ENFILE, Errno::ENOBUFS, Errno::ENOMEM];
     error.raw_os_error().is_some_and(|code| known.contains(&Errno::from_raw(code)))
 }
+
+/// A shortage fills no log.
+const TELL_AGAIN: Duration = Duration::from_secs(60);
 
 /// What MTAs need not tell, or not wait for. Both still send the macros of a step that is left out. Connect is never
 /// left out (only there is the client's address told as such), and the end of a message can't be.

@@ -1,6 +1,7 @@
 //! Backstop between real mail servers: each module is one behaviour, each test starts the servers it needs.
 
 mod check;
+mod config;
 mod dialogue;
 mod dialogues;
 mod drain;
@@ -9,6 +10,7 @@ mod live_edit;
 mod reverse_ndr;
 mod seed;
 mod site;
+mod structure;
 mod submission;
 mod unix_socket;
 mod verification;

@@ -1,6 +1,7 @@
 //! The program under test, run as its users run it.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
 use std::path::PathBuf;
@@ -29,6 +30,7 @@ pub struct BackstopBuilder {
     program: PathBuf,
     env: Vec<(String, String)>,
     args: Vec<String>,
+    launcher: Vec<String>,
     config: Option<PathBuf>,
     dir: TempDir,
 }
@@ -58,21 +60,28 @@ impl Backstop {
             ("BACKSTOP__CONTROL__SOCKET", &socket),
         ];
         let env = env.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
-        BackstopBuilder { program: program.into(), env, args: Vec::new(), config: None, dir }
+        BackstopBuilder {
+            program: program.into(),
+            env,
+            args: Vec::new(),
+            launcher: Vec::new(),
+            config: None,
+            dir,
+        }
     }
 
     /// The milter's address as Postfix writes it: `inet:127.0.0.1:PORT` or `unix:/path`.
     #[must_use]
     pub fn for_postfix(&self) -> String {
-        self.milter.clone()
+        self.milter.replacen("inet6:", "inet:", 1)
     }
 
     /// The milter's address as Sendmail writes it: `inet:PORT@127.0.0.1` or `unix:/path`.
     #[must_use]
     pub fn for_sendmail(&self) -> String {
-        match self.milter.strip_prefix("inet:").and_then(|rest| rest.rsplit_once(':')) {
-            Some((host, port)) => format!("inet:{port}@{host}"),
-            None => self.milter.clone(),
+        match self.milter.split_once(':').and_then(|(kind, rest)| Some((kind, rest.rsplit_once(':')?))) {
+            Some((kind @ ("inet" | "inet6"), (host, port))) => format!("{kind}:{port}@{host}"),
+            _ => self.milter.clone(),
         }
     }
 
@@ -247,6 +256,27 @@ impl BackstopBuilder {
         self
     }
 
+    /// Has `sh` run this before the program takes its place, e.g. `ulimit -n 64`. The program and its arguments are `"$@"`.
+    #[must_use]
+    pub fn after(mut self, script: &str) -> Self {
+        let script = format!("{script}\nexec \"$@\"");
+        self.launcher = vec!["sh".to_owned(), "-ec".to_owned(), script, "sh".to_owned()];
+        self
+    }
+
+    /// Runs it by this program in place of the one that was given, e.g. a copy that another user may run.
+    #[must_use]
+    pub fn program(mut self, program: &std::path::Path) -> Self {
+        self.program = program.to_owned();
+        self
+    }
+
+    /// The path of a file in its directory.
+    #[must_use]
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.dir.join(name)
+    }
+
     /// Starts it and waits until its log says where the milter and the metrics are.
     ///
     /// # Panics
@@ -254,9 +284,11 @@ impl BackstopBuilder {
     #[must_use]
     #[track_caller]
     pub fn start(self) -> Backstop {
-        let BackstopBuilder { program, env, args, config, dir } = self;
-        let mut command = Command::new(&program);
+        let BackstopBuilder { program, env, args, launcher, config, dir } = self;
+        let mut words = launcher.iter().map(OsStr::new).chain([program.as_os_str()]);
+        let mut command = Command::new(words.next().expect("the program is there"));
         command
+            .args(words)
             .arg("serve")
             .args(&args)
             .envs(env.iter().map(|(name, value)| (name, value)))

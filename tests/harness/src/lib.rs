@@ -7,6 +7,7 @@
 //! The mail servers need root, and the packages that `tests/install` installs.
 
 mod backstop;
+mod descriptors;
 mod dir;
 mod ports;
 mod postfix;
@@ -18,6 +19,7 @@ mod snippet;
 mod wait;
 
 pub use backstop::{Backstop, BackstopBuilder, CommandOutput};
+pub use descriptors::{allow_open_files, let_children_have};
 pub use dir::TempDir;
 pub use ports::{free_port, is_listening};
 pub use postfix::{Postfix, PostfixBuilder, Queued};
