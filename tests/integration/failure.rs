@@ -101,13 +101,13 @@ fn hanging(mta: SocketAddr, port: u16) {
     let start = Instant::now();
     assert_eq!(smtp.rcpt("<anna@example.test>").code, 451, "{}", smtp.transcript());
     let waited = start.elapsed();
-    assert!((TIMEOUT..TIMEOUT * 4).contains(&waited), "{waited:?}");
+    assert!((TIMEOUT..TIMEOUT * 10).contains(&waited), "{waited:?}");
 
     // a session that begins now waits for the negotiation
     let start = Instant::now();
     puts_off(&mut open(mta));
     let waited = start.elapsed();
-    assert!((TIMEOUT..TIMEOUT * 4).contains(&waited), "{waited:?}");
+    assert!((TIMEOUT..TIMEOUT * 10).contains(&waited), "{waited:?}");
 
     backstop.signal(Signal::CONT);
     decides(&mut open(mta));

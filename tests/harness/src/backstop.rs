@@ -227,10 +227,10 @@ impl BackstopBuilder {
         self
     }
 
-    /// Writes a file into its directory.
+    /// Writes a file into its directory, one that has lain there for a minute: Backstop waits until a file is left alone.
     #[must_use]
     pub fn file(self, name: &str, content: &str) -> Self {
-        self.dir.write(name, content);
+        self.dir.write_backdated(name, content);
         self
     }
 

@@ -152,7 +152,7 @@ impl Postfix {
         wait_until(Duration::from_secs(30), &what, || self.maillog().contains(text));
     }
 
-    /// Makes Postfix read main.cf and master.cf again.
+    /// Makes Postfix read main.cf and master.cf again. A process that is there already may serve one more client as it was.
     ///
     /// # Panics
     /// When it does not.

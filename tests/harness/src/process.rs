@@ -11,7 +11,7 @@ use rustix::process::{Pid, kill_process};
 
 pub use rustix::process::Signal;
 
-use crate::wait::{tail, wait_for};
+use crate::wait::{tail, wait_for, wait_until};
 
 /// A running process, whose standard output and error go to a log file. It is stopped when dropped; if the test is
 /// failing then, the end of the log is printed.
@@ -46,7 +46,7 @@ impl Process {
         self.child.id()
     }
 
-    /// Sends a signal.
+    /// Sends a signal; after STOP, waits until every thread has stopped.
     ///
     /// # Panics
     /// When the process has ended already.
@@ -54,6 +54,10 @@ impl Process {
         assert!(self.exited().is_none(), "{} has ended", self.name);
         kill_process(self.pid_t(), signal)
             .unwrap_or_else(|error| panic!("{signal:?} to {}: {error}", self.name));
+        if signal == Signal::STOP {
+            let what = format!("{} to stop", self.name);
+            wait_until(Duration::from_secs(10), &what, || is_stopped(self.child.id()));
+        }
     }
 
     /// The exit status, if the process has ended.
@@ -120,6 +124,16 @@ fn guard(child: &Child, signal: Signal) -> Child {
     // in a process group of its own: what kills ours shall not kill it
     command.process_group(0).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
     command.spawn().expect("start a guard")
+}
+
+/// Whether all threads of a process are stopped: state `T` in /proc/PID/task/TID/stat (proc(5)), after the name in
+/// parentheses.
+fn is_stopped(pid: u32) -> bool {
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task")).expect("the process is there");
+    threads.flatten().all(|thread| {
+        let stat = std::fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
+        stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T'))
+    })
 }
 
 /// Runs a command to its end and returns its output.

@@ -1,8 +1,9 @@
 //! The harness' own servers, without Backstop: what the other tests take for granted.
 
 use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
 
-use backstop_harness::{Postfix, SASL_PASSWORD, SASL_USER, Sendmail, Sink, Smtp, is_listening};
+use backstop_harness::{Postfix, SASL_PASSWORD, SASL_USER, Sendmail, Sink, Smtp, is_listening, wait_until};
 
 #[test]
 fn postfix_relays_to_the_sink() {
@@ -82,7 +83,7 @@ fn postfix_bounces_what_the_next_hop_refuses() {
 fn postfix_keeps_what_it_cannot_deliver() {
     let postfix = Postfix::builder().next_hop(1).start();
     postfix.sendmail("root@example.test", &["anna@example.test"], "Subject: stuck\n\n");
-    backstop_harness::wait_until(std::time::Duration::from_secs(20), "a deferred message", || {
+    wait_until(Duration::from_secs(20), "a deferred message", || {
         postfix.queue().iter().any(|message| {
             message.queue == "deferred"
                 && message.sender == "root@example.test"
@@ -114,7 +115,8 @@ fn postfix_takes_maps_services_and_a_reload() {
     assert_eq!(rcpt("<bob@other.test>"), 554);
     postfix.write("relay_domains", "other.test x\n");
     postfix.reload();
-    assert_eq!(rcpt("<bob@other.test>"), 550);
+    let what = "other.test to be a relay domain";
+    wait_until(Duration::from_secs(20), what, || rcpt("<bob@other.test>") == 550);
 }
 
 #[test]
