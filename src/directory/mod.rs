@@ -161,7 +161,10 @@ impl Directories {
         if !listed && !configured && detected.is_none() {
             return DomainFact::Foreign;
         }
-        DomainFact::Local { in_charge: configured || detected.is_some_and(DetectedDomain::is_whole) }
+        DomainFact::Local {
+            in_charge: configured || detected.is_some_and(DetectedDomain::is_whole),
+            configured: configured || listed,
+        }
     }
 
     /// What separates a mailbox from its sub-address.

@@ -101,6 +101,14 @@ impl Directories {
                 Some(Unavailable::Continue),
             );
         }
+        if !configured && needs_quotes(address.local()) {
+            merged.add(
+                &"detected".into(),
+                format_args!("{address}"),
+                Answer::Unknown(Why::Spelling),
+                Some(Unavailable::Continue),
+            );
+        }
         if forms.len() < all {
             merged.add(
                 &"forwarder".into(),
@@ -147,6 +155,11 @@ impl Directories {
             merged.add_answer(asked, &forms[0], answer);
         }
     }
+}
+
+/// Whether a local part holds what RFC 5321 §4.1.2 allows between quotes only. Dots may be anywhere.
+fn needs_quotes(local: &str) -> bool {
+    local.bytes().any(|byte| byte <= b' ' || byte == 0x7f || b"()<>[]:;@\\,\"".contains(&byte))
 }
 
 /// One directory that is asked.

@@ -66,6 +66,9 @@ pub enum Why {
     /// Detection could not list every source that the MTA consults.
     #[error("not all sources of this domain are known")]
     Partial,
+    /// The local part needs quotes, and MTAs read such ones each in their own way: Sendmail takes `"joe(x)"` for `joe`.
+    #[error("the MTA may read this spelling in its own way")]
+    Spelling,
     /// A forwarder's tag (SRS) around an address elsewhere; whether it is genuine only its maker can tell.
     #[error("a forwarder's tag that can't be verified")]
     Tag,

@@ -103,7 +103,8 @@ async fn domains_are_local_by_name_by_file_by_directory_and_by_detection() {
     site.recipients.catch_all.push("example.com".to_owned());
     site.detected.domains.insert(domain("found.example"), DetectedDomain::default());
     let directories = site.build().unwrap();
-    let (local, foreign) = (DomainFact::Local { in_charge: true }, DomainFact::Foreign);
+    let local = DomainFact::Local { in_charge: true, configured: true };
+    let foreign = DomainFact::Foreign;
     for (name, fact) in [
         ("example.com", local),
         ("sub.example.com", foreign),
@@ -114,7 +115,7 @@ async fn domains_are_local_by_name_by_file_by_directory_and_by_detection() {
         ("x.below.example", local),
         ("xn--exmple-cua.net", local),
         ("own.example", local),
-        ("found.example", DomainFact::Local { in_charge: false }),
+        ("found.example", DomainFact::Local { in_charge: false, configured: false }),
         ("elsewhere.example", foreign),
     ] {
         assert_eq!(directories.domain(&domain(name)), fact, "{name}");
@@ -341,7 +342,10 @@ async fn a_configured_directory_decides_and_detection_adds() {
         let detected = DetectedDomain { directories: vec![Arc::clone(&known)], partial };
         site.detected.domains.insert(domain("example.com"), detected);
         let directories = site.build().unwrap();
-        assert_eq!(directories.domain(&domain("example.com")), DomainFact::Local { in_charge: true });
+        assert_eq!(
+            directories.domain(&domain("example.com")),
+            DomainFact::Local { in_charge: true, configured: true }
+        );
         check(
             &directories,
             &[

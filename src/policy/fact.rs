@@ -59,6 +59,9 @@ pub enum DomainFact {
     Local {
         /// A directory is in charge of it, so that a recipient can be found absent.
         in_charge: bool,
+        /// The admin names it. A domain that was only detected is refused nothing that its MTA would take: Sendmail
+        /// makes `john.doe` of `john doe`, which is no address at all.
+        configured: bool,
     },
 }
 

@@ -106,8 +106,14 @@ fn rcpt(rules: &Rules, facts: &Facts) -> Outcome {
         // The MTA completes it with a domain that nobody told us: nothing can be said against it.
         Recipient::Bare(_) => Ok(Reason::NoDirectory),
         Recipient::Invalid { domain, fact } => {
-            if domain.is_some() && fact.ok_or(Question::Domain(0))? == DomainFact::Foreign {
-                return Ok(Reason::NotLocal);
+            if domain.is_none() {
+                // Whose it is could not be found out.
+                return Ok(Reason::NoDirectory);
+            }
+            match fact.ok_or(Question::Domain(0))? {
+                DomainFact::Foreign => return Ok(Reason::NotLocal),
+                DomainFact::Local { configured: false, .. } => return Ok(Reason::NoDirectory),
+                DomainFact::Local { configured: true, .. } => {}
             }
             Ok(defence(rules, facts, false)?.unwrap_or(Reason::BadAddress))
         }
@@ -175,7 +181,7 @@ fn defence(rules: &Rules, facts: &Facts, free: bool) -> Result<Option<Reason>, Q
 /// Rows 10 to 15 and 18 for one level of the recipient; `levels[at]` is known to be local.
 fn recipient(rules: &Rules, facts: &Facts, levels: &[Level], at: usize) -> Outcome {
     let Some(level) = levels.get(at) else { return Ok(Reason::Ok) };
-    let in_charge = matches!(level.domain, Some(DomainFact::Local { in_charge: true }));
+    let in_charge = matches!(level.domain, Some(DomainFact::Local { in_charge: true, .. }));
     // Row 10. A directory that knows the literal local part wins: real addresses may contain `%` or `!`.
     if let Some(inner) = levels.get(at + 1)
         && in_charge
@@ -278,7 +284,7 @@ mod tests {
         policy::Defences,
     };
 
-    const IN_CHARGE: DomainFact = DomainFact::Local { in_charge: true };
+    const IN_CHARGE: DomainFact = DomainFact::Local { in_charge: true, configured: true };
     const EXISTS: RecipientFact =
         RecipientFact::Exists(Attributes { suspended: false, restricted: false, catch_all: false });
     const CAUGHT: RecipientFact =
@@ -513,7 +519,10 @@ mod tests {
 
     #[test]
     fn a_domain_without_a_directory_refuses_nobody_but_the_suspended() {
-        let world = World { domains: vec![DomainFact::Local { in_charge: false }; 6], ..World::default() };
+        let world = World {
+            domains: vec![DomainFact::Local { in_charge: false, configured: true }; 6],
+            ..World::default()
+        };
         for address in ["joe@a.test", "joe%x.test@a.test"] {
             assert_eq!(reason(&Rules::default(), to(address), &world), Reason::NoDirectory);
         }
@@ -534,7 +543,10 @@ mod tests {
         let foreign = World { domains: vec![DomainFact::Foreign], ..World::default() };
         assert_eq!(reason(&rules, invalid(Some("x.test")), &foreign), Reason::NotLocal);
         assert_eq!(reason(&rules, invalid(Some("a.test")), &World::default()), Reason::BadAddress);
-        assert_eq!(reason(&rules, invalid(None), &foreign), Reason::BadAddress);
+        assert_eq!(reason(&rules, invalid(None), &World::default()), Reason::NoDirectory);
+        let detected = DomainFact::Local { in_charge: true, configured: false };
+        let detected = World { domains: vec![detected], ..World::default() };
+        assert_eq!(reason(&rules, invalid(Some("a.test")), &detected), Reason::NoDirectory);
         let insider = Facts { authenticated: true, ..invalid(Some("a.test")) };
         assert_eq!(reason(&rules, insider, &World::default()), Reason::BadAddress);
     }

@@ -97,8 +97,8 @@ async fn answer(snapshot: &Snapshot, facts: &mut Facts, question: Question, expl
             }
             let words = match fact {
                 DomainFact::Foreign => "not local",
-                DomainFact::Local { in_charge: true } => "local",
-                DomainFact::Local { in_charge: false } => "local, no directory in charge",
+                DomainFact::Local { in_charge: true, .. } => "local",
+                DomainFact::Local { in_charge: false, .. } => "local, no directory in charge",
             };
             (words, evidence)
         }

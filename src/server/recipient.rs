@@ -17,7 +17,10 @@ pub fn recipient(argument: &[u8], missing_domain: impl FnOnce() -> Option<Domain
             Some(domain) => (Recipient::address(local.complete(&domain)), true),
             None => (Recipient::Bare(local.as_str().to_owned()), true),
         },
-        Err(error) => (Recipient::Invalid { domain: error.domain, fact: None }, false),
+        Err(error) => {
+            let domain = error.domain.or_else(missing_domain);
+            (Recipient::Invalid { domain, fact: None }, false)
+        }
     }
 }
 

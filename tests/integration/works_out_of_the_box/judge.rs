@@ -1,13 +1,16 @@
 //! Detection, its directories and the decision engine, as `backstop serve` without a configuration puts them together.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use backstop::{
-    address::{Path, parse_rcpt},
+    client::Clients,
+    control::{check, message::Check},
     detect::{Findings, Options},
     directory::{self, Configs, Directories, Domains, Recipients, detected::Live},
     files::{self, Keeper},
-    policy::{Facts, Question, Recipient, Rules, Step, Verdict, next},
+    policy::Rules,
+    server::Snapshot,
+    suspension::Suspensions,
     telemetry::Registry,
 };
 use tokio::runtime::Runtime;
@@ -16,8 +19,7 @@ use tokio::runtime::Runtime;
 pub(super) struct Judge {
     runtime: Runtime,
     live: Arc<Live>,
-    directories: Directories,
-    rules: Rules,
+    snapshot: Snapshot,
 }
 
 impl Judge {
@@ -34,13 +36,15 @@ impl Judge {
             &directory::Metrics::register(&registry),
             live.detected(),
         );
-        let probes = live.findings().probes.iter().cloned().collect();
-        Self {
-            runtime,
-            live,
-            directories: directories.expect("nothing is configured"),
-            rules: Rules { probes, ..Rules::default() },
-        }
+        let suspensions = Suspensions::build(&Default::default(), &keeper).expect("there are none");
+        let snapshot = Snapshot::new(
+            Rules { probes: live.findings().probes.iter().cloned().collect(), ..Rules::default() },
+            Arc::new(directories.expect("nothing is configured")),
+            Arc::new(suspensions),
+            Clients::default(),
+            Duration::from_secs(3),
+        );
+        Self { runtime, live, snapshot }
     }
 
     pub(super) fn findings(&self) -> Arc<Findings> {
@@ -64,38 +68,9 @@ impl Judge {
     }
 
     /// The reason for which `address`, between the brackets of RCPT TO, is refused for good.
-    pub(super) fn refuses(&self, address: &str) -> Option<&'static str> {
-        let recipient = match parse_rcpt(format!("<{address}>").as_bytes()) {
-            Ok(Path::Address(address)) => Recipient::address(address),
-            Ok(Path::Local(local)) => Recipient::Bare(local.as_str().to_owned()),
-            Err(error) => Recipient::Invalid { domain: error.domain, fact: None },
-        };
-        let mut facts = Facts { accepted: Some(0), recipient, ..Facts::default() };
-        loop {
-            match next(&self.rules, &facts) {
-                Step::Ask(question) => self.answer(&mut facts, question),
-                Step::Decide(decision) => {
-                    return (decision.verdict() == Verdict::Reject).then_some(decision.reason.as_str());
-                }
-            }
-        }
-    }
-
-    fn answer(&self, facts: &mut Facts, question: Question) {
-        let domain_fact = |domain| self.directories.domain(domain);
-        match (question, &mut facts.recipient) {
-            (Question::Domain(at), Recipient::Levels(levels)) => {
-                levels[at].domain = Some(domain_fact(levels[at].address.domain()));
-            }
-            (Question::Domain(_), Recipient::Invalid { domain: Some(domain), fact }) => {
-                *fact = Some(domain_fact(domain));
-            }
-            (Question::Suspended(at), Recipient::Levels(levels)) => levels[at].suspended = Some(false),
-            (Question::Recipient(at), Recipient::Levels(levels)) => {
-                let found = self.runtime.block_on(self.directories.find(&levels[at].address));
-                levels[at].found = Some(found.fact);
-            }
-            (question, recipient) => panic!("{question} of {recipient:?}"),
-        }
+    pub(super) fn refuses(&self, address: &str) -> Option<String> {
+        let asked = Check { address: format!("<{address}>"), ..Check::default() };
+        let checked = self.runtime.block_on(check(&self.snapshot, &asked));
+        (checked.verdict == "reject").then_some(checked.reason)
     }
 }

@@ -27,7 +27,8 @@ fn changes_are_followed() {
     let stop = CancellationToken::new();
     let (live, token) = (Arc::clone(judge.live()), stop.clone());
     let follower = judge.runtime().spawn(async move { live.run(token).await });
-    assert_eq!((judge.refuses("ann@a.test"), judge.refuses("new@a.test")), (None, Some("unknown-recipient")));
+    let answers = (judge.refuses("ann@a.test"), judge.refuses("new@a.test"));
+    assert_eq!(answers, (None, Some("unknown-recipient".to_owned())));
 
     let aliases = postfix.config_directory().join("aliases");
     let postmap = |content: &str| {

@@ -49,13 +49,7 @@ fn local_users_and_aliases() {
                 "UPPER@localhost",
                 "plus+tag@a.test",
             ],
-            refused: &[
-                "a b@a.test",
-                "nosuchuser@a.test",
-                "plus@a.test",
-                "owner-root@a.test",
-                "nosuchuser@A.TEST.",
-            ],
+            refused: &["nosuchuser@a.test", "plus@a.test", "owner-root@a.test", "nosuchuser@A.TEST."],
             ..NONE
         },
     );
