@@ -3,7 +3,7 @@
 use std::{net::IpAddr, path::Path, process::ExitCode};
 
 use crate::{
-    config::load,
+    config::{load, load_control},
     control::{
         ask,
         message::{Check, Checked, Request, Response},
@@ -39,7 +39,6 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(config: Option<&Path>, args: &Args) -> Outcome {
-    let loaded = load(config)?;
     let check = Check {
         address: args.address.clone(),
         client: args.client,
@@ -47,9 +46,9 @@ pub(super) fn run(config: Option<&Path>, args: &Args) -> Outcome {
         auth: args.auth.clone(),
     };
     let checked = if args.offline {
-        daemon::check_offline(&loaded, &check).map_err(|error| Failure::new(exit::CONFIG, error))?
+        daemon::check_offline(&load(config)?, &check).map_err(|error| Failure::new(exit::CONFIG, error))?
     } else {
-        match ask(&loaded.config.control, &Request::Check(check))? {
+        match ask(&load_control(config)?, &Request::Check(check))? {
             Response::Check(checked) => checked,
             Response::Error { message } => return Err(Failure::new(exit::UNAVAILABLE, message)),
             _ => return Err(Failure::new(exit::SOFTWARE, "the server answered something else")),

@@ -3,7 +3,7 @@
 use std::{path::Path, process::ExitCode};
 
 use crate::{
-    config::load,
+    config::load_control,
     control::{
         ask,
         message::{Request, Response},
@@ -27,8 +27,7 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(config: Option<&Path>, args: &Args) -> Outcome {
-    let loaded = load(config)?;
-    let reloaded = match ask(&loaded.config.control, &Request::Reload { accept: args.accept })? {
+    let reloaded = match ask(&load_control(config)?, &Request::Reload { accept: args.accept })? {
         Response::Reload(reloaded) => reloaded,
         Response::Error { message } => return Err(Failure::new(exit::UNAVAILABLE, message)),
         _ => return Err(Failure::new(exit::SOFTWARE, "the server answered something else")),

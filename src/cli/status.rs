@@ -3,7 +3,7 @@
 use std::{path::Path, process::ExitCode};
 
 use crate::{
-    config::load,
+    config::load_control,
     control::{
         ask,
         message::{Request, Response, Status},
@@ -24,8 +24,7 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(config: Option<&Path>, args: &Args) -> Outcome {
-    let loaded = load(config)?;
-    let status = match ask(&loaded.config.control, &Request::Status)? {
+    let status = match ask(&load_control(config)?, &Request::Status)? {
         Response::Status(status) => status,
         Response::Error { message } => return Err(Failure::new(exit::UNAVAILABLE, message)),
         _ => return Err(Failure::new(exit::SOFTWARE, "the server answered something else")),
@@ -54,7 +53,11 @@ fn show(status: &Status) {
     }
     for directory in &status.directories {
         let count = directory.addresses.map_or(String::new(), |count| format!(", {count} addresses"));
-        let up = if directory.up { "up" } else { "can't answer" };
+        let up = match (directory.up, directory.stale) {
+            (true, false) => "up",
+            (true, true) => "answers from what it knew before",
+            (false, _) => "can't answer",
+        };
         print(format_args!("directory {} ({}): {up}{count}", safe(&directory.name), directory.kind));
     }
     for notice in &status.notices {

@@ -14,6 +14,7 @@ use figment::{
 
 use crate::{
     address::DomainPattern,
+    control,
     policy::{Replies, ReplyError},
 };
 
@@ -59,6 +60,22 @@ pub fn load(path: Option<&Path>) -> Result<Loaded, Error> {
     let mut check = Check { source: source.as_ref(), found: Vec::new() };
     check.whole(&config);
     if check.found.is_empty() { Ok(Loaded { config, source }) } else { Err(Error::Invalid(check.found)) }
+}
+
+/// Where the running server's control socket is. What else the file says does not matter: its mistakes must not keep
+/// anybody from asking the server how it is.
+///
+/// # Errors
+/// A file that was named and can't be read, is no TOML, or is wrong in `[control]`.
+pub fn load_control(path: Option<&Path>) -> Result<control::Config, Error> {
+    let source = read(path)?;
+    let mut figment = Figment::from(Serialized::defaults(Config::default()));
+    if let Some(source) = &source {
+        figment = figment.merge(Toml::string(source.text()));
+    }
+    figment.merge(environment()).extract_inner("control").map_err(|error| {
+        Error::Invalid(error.into_iter().map(|error| diagnose(&error, source.as_ref())).collect())
+    })
 }
 
 /// `BACKSTOP__HTTP__LISTEN`: the double underscore keeps clear of `BACKSTOP_PORT`, which orchestrators set.

@@ -123,6 +123,8 @@ pub struct Directory {
     pub kind: String,
     /// It can answer.
     pub up: bool,
+    /// It answers from what it knew before: see the notices.
+    pub stale: bool,
     /// Known addresses, where it can be counted.
     pub addresses: Option<u64>,
 }

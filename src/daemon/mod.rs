@@ -53,7 +53,8 @@ pub fn run(path: Option<PathBuf>, loaded: Loaded) -> Result<(), Error> {
 }
 
 async fn serve(path: Option<PathBuf>, loaded: Loaded) -> Result<(), Error> {
-    info!(version = env!("CARGO_PKG_VERSION"), config = ?loaded.path(), "backstop starts");
+    let file = loaded.path().map_or("none".into(), |path| path.display().to_string());
+    info!(version = env!("CARGO_PKG_VERSION"), config = file, "backstop starts");
     let mut stop = signal(SignalKind::terminate()).map_err(Error::Runtime)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(Error::Runtime)?;
     let hang_up = signal(SignalKind::hangup()).map_err(Error::Runtime)?;

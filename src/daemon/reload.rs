@@ -118,7 +118,7 @@ impl Reloader {
             domains.push(format!("those in {} (domains.files)", path.display()));
         }
         for domain in &self.parts.live.findings().domains {
-            let partial = if domain.partial.is_empty() { "" } else { ", partial: nobody is refused" };
+            let partial = if domain.partial.is_empty() { "" } else { ", partial: see `backstop detect`" };
             domains.push(format!("{} ({}{partial})", domain.pattern, domain.evidence.what));
         }
         domains

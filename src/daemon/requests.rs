@@ -28,6 +28,7 @@ impl Requests {
             name: health.name.to_string(),
             kind: health.kind.to_owned(),
             up: health.up,
+            stale: health.stale,
             addresses: health.addresses,
         });
         Status {

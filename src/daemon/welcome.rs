@@ -35,7 +35,11 @@ fn as_mtas_write(address: &str) -> Option<(String, String)> {
         "inet" if matches!(host, "127.0.0.1" | "0.0.0.0") => Some(tcp(kind, "localhost", port)),
         "inet6" if host == "[::]" => Some(tcp(kind, "[::1]", port)),
         "inet" | "inet6" => Some(tcp(kind, host, port)),
-        "unix" => Some((address.to_owned(), address.to_owned())),
+        // Postfix' programs work in the queue directory, chrooted or not: only a relative path is right in both cases.
+        "unix" => {
+            let postfix = rest.strip_prefix("/var/spool/postfix/").map(|path| format!("unix:{path}"));
+            Some((postfix.unwrap_or_else(|| address.to_owned()), address.to_owned()))
+        }
         _ => None,
     }
 }

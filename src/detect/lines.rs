@@ -23,21 +23,22 @@ impl Hint {
         Self {
             why: format!("{why} {}", domains.join(", ")),
             toml: format!(
-                "# Ask the server that the mail is handed to:\n\
+                "# List their recipients in a file:\n\
                  [directory.inside]\n\
                  domains = [{list}]\n\
-                 [directory.inside.smtp]\n\
-                 host = \"mail.example.com:25\"{next_hop}\n\
+                 [directory.inside.file]\n\
+                 path = \"/etc/backstop/recipients\"\n\
                  \n\
-                 # or its directory:\n\
-                 [directory.corp]\n\
-                 domains = [{list}]\n\
-                 [directory.corp.ldap]\n\
-                 urls = [\"ldaps://dc1.example.com\"]\n\
-                 schema = \"active-directory\"\n\
-                 base = \"dc=example,dc=com\"\n\
-                 bind_dn = \"cn=backstop,ou=service,dc=example,dc=com\"\n\
-                 password_file = \"/etc/backstop/ldap.password\"\n"
+                 # Not in this version yet: ask the server that the mail is handed to,\n\
+                 #[directory.inside.smtp]\n\
+                 #host = \"mail.example.com:25\"{next_hop}\n\
+                 # or its directory.\n\
+                 #[directory.inside.ldap]\n\
+                 #urls = [\"ldaps://dc1.example.com\"]\n\
+                 #schema = \"active-directory\"\n\
+                 #base = \"dc=example,dc=com\"\n\
+                 #bind_dn = \"cn=backstop,ou=service,dc=example,dc=com\"\n\
+                 #password_file = \"/etc/backstop/ldap.password\"\n"
             ),
         }
     }

@@ -16,8 +16,10 @@ pub struct Health {
     pub name: Arc<str>,
     /// E.g. `file`.
     pub kind: &'static str,
-    /// It can answer from current content.
+    /// It can answer.
     pub up: bool,
+    /// It answers from what it knew before: see the notices.
+    pub stale: bool,
     /// Known addresses or rules, where they can be counted.
     pub addresses: Option<u64>,
 }
@@ -28,7 +30,6 @@ impl Directories {
         self.configured()
             .map(|directory| {
                 let status = directory.source.status();
-                let current = |status: &Status| status.entries.is_some() && status.held.is_none();
                 Health {
                     name: Arc::clone(&directory.name),
                     kind: match &directory.source {
@@ -36,7 +37,8 @@ impl Directories {
                         Source::Listed(_) => "list",
                         Source::Users(_) => "system users",
                     },
-                    up: status.as_ref().is_none_or(current),
+                    up: status.as_ref().is_none_or(|status| status.entries.is_some()),
+                    stale: status.as_ref().is_some_and(|status| status.held.is_some()),
                     addresses: status.and_then(|status| status.entries),
                 }
             })
@@ -82,6 +84,9 @@ impl Directories {
             Some(detected) if detected.is_whole() => {
                 let names: Vec<_> = detected.directories.iter().map(|directory| &*directory.name).collect();
                 lines.push(format!("found on this host; its recipients are in {}", names.join(", ")));
+            }
+            Some(_) if self.in_charge(domain, self.lists(domain)).next().is_some() => {
+                lines.push("found on this host; whom the MTA knows exists, too".to_owned());
             }
             Some(_) => lines.push(
                 "found on this host, but not all of its recipients can be seen; `backstop detect` says why"

@@ -42,18 +42,21 @@ pub struct Status {
     pub held: Option<Held>,
     /// For how long it has not been.
     pub stale: Duration,
-    /// Lines skipped in the content in use.
+    /// Lines in the content in use that make no sense.
     pub bad_lines: u64,
+    /// The first of them: where, and what is wrong.
+    pub first_bad: Option<String>,
 }
 
 impl Status {
     /// What an admin should look at, if there is anything.
     pub fn notice(&self) -> Option<String> {
-        match (&self.held, self.bad_lines) {
+        match (&self.held, &self.first_bad) {
             (Some(held), _) => Some(format!("{}: {held}", self.name)),
-            (None, 0) => None,
-            (None, bad) => {
-                Some(format!("{}: {bad} lines make no sense and are skipped, see the log", self.name))
+            (None, None) => None,
+            (None, Some(first)) if self.bad_lines == 1 => Some(format!("{}: a bad line: {first}", self.name)),
+            (None, Some(first)) => {
+                Some(format!("{}: {} bad lines, the first: {first}", self.name, self.bad_lines))
             }
         }
     }
@@ -190,6 +193,7 @@ struct Shared<T> {
 struct Known {
     entries: Option<u64>,
     bad_lines: u64,
+    first_bad: Option<String>,
     held: Option<(Held, Instant)>,
 }
 
@@ -276,14 +280,19 @@ impl<T> Shared<T> {
             Err(error) => return self.hold_back(error.into(), now),
         };
         for fault in &faults.first {
-            tracing::warn!(list = self.spec.name, "line skipped: {fault}");
+            tracing::warn!(list = self.spec.name, "bad line: {fault}");
         }
         let judgement = judge(self.known().entries, entries);
         match judgement {
             Err(held) if !accept && !may_shrink => self.hold_back(held, now),
             _ => {
                 self.content.store(Some(Arc::new(content)));
-                *self.known() = Known { entries: Some(entries), bad_lines: faults.count, held: None };
+                *self.known() = Known {
+                    entries: Some(entries),
+                    bad_lines: faults.count,
+                    first_bad: faults.first.first().map(ToString::to_string),
+                    held: None,
+                };
                 tracing::info!(list = self.spec.name, entries, bad_lines = faults.count, "file read");
                 Outcome::Taken(entries)
             }
@@ -315,6 +324,7 @@ impl<T> Shared<T> {
                 .as_ref()
                 .map_or(Duration::ZERO, |(_, since)| now.saturating_duration_since(*since)),
             bad_lines: known.bad_lines,
+            first_bad: known.first_bad.clone(),
         }
     }
 

@@ -219,9 +219,12 @@ fn several_mistakes_are_told_together() {
 fn nothing_starts_with_a_mistake() {
     let dir = TempDir::new("config");
     let path = dir.write("wrong.toml", "[http]\nlisten_on = \"127.0.0.1:0\"\n");
-    for args in [&["serve"][..], &[], &["check", "--offline", "anna@example.test"], &["status"], &["reload"]]
-    {
+    for args in [&["serve"][..], &[], &["check", "--offline", "anna@example.test"]] {
         refused_at(&with_config(&path, args), &path, 2, 1, "unknown key `listen_on`; known here: listen");
+    }
+    // Asking the running server needs its socket and nothing else: it must be possible while the file is wrong.
+    for args in [&["status"][..], &["reload"], &["check", "anna@example.test"]] {
+        assert_eq!(with_config(&path, args).status, EX_UNAVAILABLE, "{args:?}");
     }
 }
 

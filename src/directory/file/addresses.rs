@@ -10,14 +10,23 @@ pub(super) fn read<R: BufRead>(lines: &mut Lines<R>, page: &mut Page<'_>) -> Res
     while let Some(line) = lines.next()? {
         let text = trim(line.text);
         if !text.is_empty() && !text.starts_with(b"#") {
-            let said = whole(&line).and_then(|_| only_word(text));
-            page.take(line.number, said);
+            let said = whole(&line).and_then(|_| first(text));
+            match said {
+                Ok((recipient, true)) => page.take(line.number, Ok(recipient)),
+                // Whoever is named exists, whatever follows; but it is told, for it may be another format.
+                Ok((recipient, false)) => {
+                    page.take(line.number, Ok(recipient));
+                    page.take(line.number, Err(BadLine::Words));
+                }
+                Err(bad) => page.take(line.number, Err(bad)),
+            }
         }
     }
     Ok(())
 }
 
-fn only_word(text: &[u8]) -> Result<Said, BadLine> {
+/// The recipient, and whether nothing but a comment follows.
+fn first(text: &[u8]) -> Result<(Said, bool), BadLine> {
     let (word, rest) = first_word(text)?;
-    if rest.is_empty() || rest.starts_with(b"#") { entry(word) } else { Err(BadLine::Words) }
+    Ok((entry(word)?, rest.is_empty() || rest.starts_with(b"#")))
 }
