@@ -1,13 +1,19 @@
 //! Backstop between real mail servers: each module is one behaviour, each test starts the servers it needs.
 
 mod config;
+mod control;
 mod dialogue;
 mod dialogues;
 mod drain;
 mod failure;
+mod ipv6;
 mod live_edit;
+mod metrics;
+mod mta;
 mod reverse_ndr;
 mod seed;
+mod sessions;
+mod signals;
 mod site;
 mod structure;
 mod submission;
