@@ -44,9 +44,10 @@ fn as_mtas_write(address: &str) -> Option<(String, String)> {
     }
 }
 
-/// Postfix knows one word for both families, Sendmail two.
+/// Postfix knows one word for both families, Sendmail two. Sendmail 8.17 fails to connect to an IPv6 address in brackets:
+/// "Invalid argument".
 fn tcp(kind: &str, host: &str, port: &str) -> (String, String) {
-    (format!("inet:{host}:{port}"), format!("{kind}:{port}@{host}"))
+    (format!("inet:{host}:{port}"), format!("{kind}:{port}@{}", host.trim_matches(['[', ']'])))
 }
 
 fn indent(lines: &str) -> String {
@@ -64,8 +65,8 @@ mod tests {
             ("inet:127.0.0.1:8890", "inet:localhost:8890", "inet:8890@localhost"),
             ("inet:0.0.0.0:1", "inet:localhost:1", "inet:1@localhost"),
             ("inet:192.0.2.1:1", "inet:192.0.2.1:1", "inet:1@192.0.2.1"),
-            ("inet6:[::1]:1", "inet:[::1]:1", "inet6:1@[::1]"),
-            ("inet6:[::]:1", "inet:[::1]:1", "inet6:1@[::1]"),
+            ("inet6:[::1]:1", "inet:[::1]:1", "inet6:1@::1"),
+            ("inet6:[::]:1", "inet:[::1]:1", "inet6:1@::1"),
             ("unix:/run/b:c.sock", "unix:/run/b:c.sock", "unix:/run/b:c.sock"),
         ] {
             let text = mta_lines(&["fd:milter".to_owned(), address.to_owned(), "inet:10.0.0.1:9".to_owned()]);

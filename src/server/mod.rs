@@ -11,6 +11,8 @@ mod metrics;
 mod recipient;
 mod session;
 mod snapshot;
+#[cfg(test)]
+mod tests;
 
 use std::{
     io,

@@ -283,6 +283,8 @@ impl Session {
     }
 
     async fn rcpt(&mut self, rcpt: &Rcpt<'_>, ask: Ask<RcptVerdict>, output: &mut BytesMut) {
+        #[cfg(test)]
+        super::tests::fault(rcpt.address);
         let macros = self.protocol.macros();
         let (recipient, bare) = recipient(rcpt.address, || added_domain(macros));
         let mut facts = Facts {

@@ -2,13 +2,19 @@
 
 mod check;
 mod config;
+mod control;
 mod dialogue;
 mod dialogues;
 mod drain;
 mod failure;
+mod ipv6;
 mod live_edit;
+mod metrics;
+mod mta;
 mod reverse_ndr;
 mod seed;
+mod sessions;
+mod signals;
 mod site;
 mod structure;
 mod submission;

@@ -76,11 +76,14 @@ impl Backstop {
         self.milter.replacen("inet6:", "inet:", 1)
     }
 
-    /// The milter's address as Sendmail writes it: `inet:PORT@127.0.0.1` or `unix:/path`.
+    /// The milter's address as Sendmail writes it: `inet:PORT@127.0.0.1`, `inet6:PORT@::1` or `unix:/path`.
     #[must_use]
     pub fn for_sendmail(&self) -> String {
         match self.milter.split_once(':').and_then(|(kind, rest)| Some((kind, rest.rsplit_once(':')?))) {
-            Some((kind @ ("inet" | "inet6"), (host, port))) => format!("{kind}:{port}@{host}"),
+            Some((kind @ ("inet" | "inet6"), (host, port))) => {
+                // Sendmail 8.17 can't connect to an IPv6 address in brackets.
+                format!("{kind}:{port}@{}", host.trim_matches(['[', ']']))
+            }
             _ => self.milter.clone(),
         }
     }
@@ -256,11 +259,11 @@ impl BackstopBuilder {
         self
     }
 
-    /// Has `sh` run this before the program takes its place, e.g. `ulimit -n 64`. The program and its arguments are `"$@"`.
+    /// Has `bash` run this before the program takes its place, e.g. `ulimit -n 64`. The program and its arguments are `"$@"`.
     #[must_use]
     pub fn after(mut self, script: &str) -> Self {
         let script = format!("{script}\nexec \"$@\"");
-        self.launcher = vec!["sh".to_owned(), "-ec".to_owned(), script, "sh".to_owned()];
+        self.launcher = vec!["bash".to_owned(), "-ec".to_owned(), script, "bash".to_owned()];
         self
     }
 
