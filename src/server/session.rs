@@ -263,8 +263,9 @@ impl Session {
     /// Remembers who asks, for `backstop status`; written only when it changes.
     fn note_mta(&self) {
         let macros = self.protocol.macros();
-        let word = |name| macros.get(name).map(String::from_utf8_lossy).unwrap_or_default();
-        let (name, version) = (word("j"), word("v"));
+        let word = |name| macros.get(name).map(String::from_utf8_lossy);
+        let (name, version) =
+            (word("j").unwrap_or("an MTA without a name".into()), word("v").unwrap_or_default());
         let known = self.server.last_mta.load();
         let same = known.as_deref().and_then(|known| known.strip_prefix(&*name)).map(str::trim_start);
         if same != Some(&*version) {

@@ -62,6 +62,12 @@ files = ["{dir}/suspended"]
 trusted = ["127.0.0.1", "192.0.2.0/24"]
 "#;
 
+/// How many addresses the directory `people` has.
+pub(crate) fn people() -> u32 {
+    let lines = ADDRESSES.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
+    u32::try_from(lines.count()).expect("a few")
+}
+
 const ADDRESSES: &str = r#"# the users
 anna@example.test
 bob@example.test
