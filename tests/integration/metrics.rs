@@ -103,7 +103,7 @@ fn what_happens_is_counted() {
         ),
         ("decisions_total", &[("verdict", "reject"), ("reason", "suspended-recipient")], 1.0),
         ("backscatter_prevented_total", &[], 1.0),
-        ("directory_addresses", &[("directory", "people")], 9.0),
+        ("directory_addresses", &[("directory", "people")], site::people() as f64),
         ("directory_up", &[("directory", "people")], 1.0),
         ("mode", &[("mode", "enforce")], 1.0),
         ("mode", &[("mode", "monitor")], 0.0),

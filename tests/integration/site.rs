@@ -26,6 +26,11 @@ pub(crate) const DOMAINS: [&str; 7] = [
     "mx2.example.test",
 ];
 
+/// How many addresses the directory `people` has.
+pub(crate) fn people() -> usize {
+    ADDRESSES.lines().filter(|line| !line.starts_with('#')).count()
+}
+
 const CONFIG: &str = r#"
 [domains]
 detect = false
