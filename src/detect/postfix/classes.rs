@@ -43,8 +43,10 @@ impl Postfix<'_> {
             for (parameter, list) in &higher {
                 ambiguous.extend(self.ambiguous(parameter, list, &names).await);
             }
-            for (pattern, evidence) in &list.domains {
-                if higher.iter().any(|(_, higher)| higher.domains.iter().any(|(other, _)| other == pattern)) {
+            for (at, (pattern, evidence)) in list.domains.iter().enumerate() {
+                let before = list.domains.get(..at).unwrap_or_default();
+                let mut listed = higher.iter().flat_map(|(_, higher)| &higher.domains).chain(before);
+                if listed.any(|(other, _)| other == pattern) {
                     continue;
                 }
                 let name = base(pattern).to_owned();
