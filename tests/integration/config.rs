@@ -446,7 +446,9 @@ fn run(path: &Path, env: &[(&str, &str)], args: &[&str]) -> CommandOutput {
 
 /// The program without the variables that whoever runs this may have.
 fn command(env: &[(&str, &str)]) -> Command {
-    let mut command = Command::new(BACKSTOP);
+    // A server that starts against expectation is stopped.
+    let mut command = Command::new("timeout");
+    command.args(["30", BACKSTOP]);
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("BACKSTOP") {
             command.env_remove(name);
