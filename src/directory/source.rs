@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::{Index, Matched, Table, Users};
 use crate::{
     address::{Candidate, Domain},
-    files::{Status, Watched},
+    files::{Aside, Status, Watched},
     policy::{Attributes, Unavailable},
 };
 
@@ -54,6 +54,9 @@ pub enum Why {
     /// The file was never read, or was empty from the start.
     #[error("no content yet")]
     NoContent,
+    /// The file can't be read now, so that nobody knows who is new.
+    #[error("the file can't be read now")]
+    Unreadable,
     /// A rule of a table was not understood, or took too long.
     #[error("not every rule could be tried")]
     Rules,
@@ -79,15 +82,9 @@ impl Source {
     /// source is not in memory.
     pub fn recall(&self, candidates: &[Candidate<'_>]) -> Option<Answer> {
         match self {
-            Self::List(list) => Some(match &*list.current() {
-                Some(index) => look_up(index, candidates),
-                None => Answer::Unknown(Why::NoContent),
-            }),
+            Self::List(list) => Some(followed(list, |index| look_up(index, candidates))),
+            Self::Table(table) => Some(followed(table, |table| try_rules(table, candidates))),
             Self::Listed(index) => Some(look_up(index, candidates)),
-            Self::Table(table) => Some(match &*table.current() {
-                Some(table) => try_rules(table, candidates),
-                None => Answer::Unknown(Why::NoContent),
-            }),
             Self::Users(_) => None,
         }
     }
@@ -106,7 +103,10 @@ impl Source {
     /// Whether everything that is sent to the domain exists. Known from memory, or not known at all.
     pub fn catches_all(&self, domain: &Domain) -> bool {
         match self {
-            Self::List(list) => list.current().as_ref().is_some_and(|index| index.catches_all(domain)),
+            Self::List(list) => {
+                let held_back = || matches!(list.aside().as_deref(), Some(Aside::HeldBack(new)) if new.catches_all(domain));
+                list.current().as_ref().is_some_and(|index| index.catches_all(domain)) || held_back()
+            }
             Self::Listed(index) => index.catches_all(domain),
             Self::Table(_) | Self::Users(_) => false,
         }
@@ -142,6 +142,23 @@ impl Answer {
             Self::Absent => "absent",
             Self::Unknown(_) => "unknown",
         }
+    }
+}
+
+/// The answer of files that are followed. Whom only the present content names, which is held back, exists; and nobody is
+/// absent while the present content can't be read.
+fn followed<T: Send + Sync + 'static>(files: &Watched<T>, ask: impl Fn(&T) -> Answer) -> Answer {
+    let answer = match &*files.current() {
+        Some(content) => ask(content),
+        None => Answer::Unknown(Why::NoContent),
+    };
+    if let Answer::Exists(_) = answer {
+        return answer;
+    }
+    match files.aside().as_deref() {
+        None => answer,
+        Some(Aside::HeldBack(content)) => answer.or(ask(content)),
+        Some(Aside::Unreadable) => answer.or(Answer::Unknown(Why::Unreadable)),
     }
 }
 

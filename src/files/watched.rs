@@ -83,6 +83,15 @@ pub struct OpenError {
     pub error: LoadError,
 }
 
+/// What the files say now, where that is not in use: who is named there may exist all the same.
+#[derive(Debug)]
+pub enum Aside<T> {
+    /// Read, and held back.
+    HeldBack(T),
+    /// Nobody can tell.
+    Unreadable,
+}
+
 /// A list kept current. Clones share it.
 pub struct Watched<T> {
     shared: Arc<Shared<T>>,
@@ -93,6 +102,11 @@ impl<T: Send + Sync + 'static> Watched<T> {
     /// Costs no lock.
     pub fn current(&self) -> Guard<Option<Arc<T>>> {
         self.shared.content.load()
+    }
+
+    /// What the files say now, if it is not what is in use. Costs no lock.
+    pub fn aside(&self) -> Guard<Option<Arc<Aside<T>>>> {
+        self.shared.aside.load()
     }
 
     /// The state of the list.
@@ -113,6 +127,7 @@ impl<T: Send + Sync + 'static> Watched<T> {
             parse,
             metrics,
             content: ArcSwapOption::empty(),
+            aside: ArcSwapOption::empty(),
             settle: Mutex::default(),
             known: Mutex::default(),
         });
@@ -183,6 +198,7 @@ struct Shared<T> {
     parse: Box<Parse<T>>,
     metrics: Metrics,
     content: ArcSwapOption<T>,
+    aside: ArcSwapOption<Aside<T>>,
     /// Locked for as long as a look at the files takes.
     settle: Mutex<Settle>,
     /// Locked for moments only.
@@ -277,16 +293,23 @@ impl<T> Shared<T> {
         }
         let Loaded { content, entries, faults, may_shrink } = match result {
             Ok(loaded) => loaded,
-            Err(error) => return self.hold_back(error.into(), now),
+            Err(error) => {
+                self.aside.store(Some(Arc::new(Aside::Unreadable)));
+                return self.hold_back(error.into(), now);
+            }
         };
         for fault in &faults.first {
             tracing::warn!(list = self.spec.name, "bad line: {fault}");
         }
         let judgement = judge(self.known().entries, entries);
         match judgement {
-            Err(held) if !accept && !may_shrink => self.hold_back(held, now),
+            Err(held) if !accept && !may_shrink => {
+                self.aside.store(Some(Arc::new(Aside::HeldBack(content))));
+                self.hold_back(held, now)
+            }
             _ => {
                 self.content.store(Some(Arc::new(content)));
+                self.aside.store(None);
                 *self.known() = Known {
                     entries: Some(entries),
                     bad_lines: faults.count,

@@ -182,6 +182,7 @@ fn defence(rules: &Rules, facts: &Facts, free: bool) -> Result<Option<Reason>, Q
 fn recipient(rules: &Rules, facts: &Facts, levels: &[Level], at: usize) -> Outcome {
     let Some(level) = levels.get(at) else { return Ok(Reason::Ok) };
     let in_charge = matches!(level.domain, Some(DomainFact::Local { in_charge: true, .. }));
+    let configured = matches!(level.domain, Some(DomainFact::Local { configured: true, .. }));
     // Row 10. A directory that knows the literal local part wins: real addresses may contain `%` or `!`.
     if let Some(inner) = levels.get(at + 1)
         && in_charge
@@ -200,6 +201,9 @@ fn recipient(rules: &Rules, facts: &Facts, levels: &[Level], at: usize) -> Outco
                 let caught = matches!(level.found, Some(RecipientFact::Exists(_)));
                 return Ok(if caught && reason == Reason::UnknownRecipient { Reason::Ok } else { reason });
             }
+        } else if !configured {
+            // The MTA knows for whom it relays; of a domain that was only detected, that is all there is to know.
+            return Ok(Reason::NotLocal);
         } else if !unknown && !facts.insider() {
             return Ok(Reason::RelaySyntax);
         }
@@ -498,6 +502,23 @@ mod tests {
         let world = World { found: vec![RecipientFact::Absent, DOWN], ..World::default() };
         let (decision, _) = run(&rules, &mut to("joe%b.test@a.test"), &world);
         assert_eq!(decision.verdict(), Verdict::Defer);
+    }
+
+    /// Postfix and Sendmail relay `joe%x.test@a.test` for their insiders, and refuse it to others, by themselves.
+    #[test]
+    fn a_route_out_of_a_detected_domain_is_the_mta_s_affair() {
+        let detected = DomainFact::Local { in_charge: true, configured: false };
+        let world =
+            World { domains: vec![detected, DomainFact::Foreign], ..World::found(RecipientFact::Absent) };
+        for trusted in [false, true] {
+            let facts = Facts { trusted, ..to("joe%x.test@a.test") };
+            assert_eq!(reason(&Rules::default(), facts, &world), Reason::NotLocal);
+        }
+        let inner_local = World { domains: vec![detected; 2], ..World::found(RecipientFact::Absent) };
+        assert_eq!(
+            reason(&Rules::default(), to("joe%b.test@a.test"), &inner_local),
+            Reason::UnknownRecipient
+        );
     }
 
     #[test]

@@ -59,10 +59,12 @@ fn a_list_that_shrinks_is_held_back_until_it_is_accepted() {
     let mut smtp = open(postfix.port());
     assert_eq!(try_rcpt(&mut smtp, "<user20@example.test>").code, 250);
     // a half-written file: the rest of the users is gone
-    backstop.write("addresses", "user0@example.test\nuser1@example.test\n");
+    backstop.write("addresses", "user0@example.test\nuser1@example.test\nnew@example.test\n");
     backstop.wait_for_log("held back");
     assert_eq!(try_rcpt(&mut smtp, "<user20@example.test>").code, 250);
     assert_eq!(try_rcpt(&mut smtp, "<nobody@example.test>").code, 550);
+    // whoever is in what is held back is not unknown either
+    assert_eq!(try_rcpt(&mut smtp, "<new@example.test>").code, 250);
 
     let output = backstop.command(&["reload", "--accept"]);
     assert_eq!(output.status, 0, "{output:?}");
@@ -70,6 +72,26 @@ fn a_list_that_shrinks_is_held_back_until_it_is_accepted() {
         try_rcpt(&mut smtp, "<user20@example.test>").code == 550
     });
     assert_eq!(try_rcpt(&mut smtp, "<user1@example.test>").code, 250);
+}
+
+/// Who was added to a list that can't be read can't be known: nobody is refused for good meanwhile.
+#[test]
+fn a_list_that_cannot_be_read_calls_nobody_unknown() {
+    let backstop = backstop();
+    let postfix = postfix(&backstop);
+    let mut smtp = open(postfix.port());
+    assert_eq!(try_rcpt(&mut smtp, "<nobody@example.test>").code, 550);
+    let list = backstop.path("addresses");
+    let content = std::fs::read_to_string(&list).expect("the list is there");
+    std::fs::remove_file(&list).expect("remove the list");
+    wait_until(Duration::from_secs(20), "the list is missed", || {
+        try_rcpt(&mut smtp, "<nobody@example.test>").code == 451
+    });
+    assert_eq!(try_rcpt(&mut smtp, "<user20@example.test>").code, 250);
+    backstop.write("addresses", &content);
+    wait_until(Duration::from_secs(20), "the list is back", || {
+        try_rcpt(&mut smtp, "<nobody@example.test>").code == 550
+    });
 }
 
 /// Mail to a known and to an unknown user, whose fate no edit changes.
