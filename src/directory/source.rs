@@ -54,6 +54,9 @@ pub enum Why {
     /// The file was never read, or was empty from the start.
     #[error("no content yet")]
     NoContent,
+    /// The file changed since, and can't be read or understood now.
+    #[error("its present content can't be read")]
+    Unreadable,
     /// A rule of a table was not understood, or took too long.
     #[error("not every rule could be tried")]
     Rules,
@@ -79,15 +82,9 @@ impl Source {
     /// source is not in memory.
     pub fn recall(&self, candidates: &[Candidate<'_>]) -> Option<Answer> {
         match self {
-            Self::List(list) => Some(match &*list.current() {
-                Some(index) => look_up(index, candidates),
-                None => Answer::Unknown(Why::NoContent),
-            }),
+            Self::List(list) => Some(of_files(list, |index| look_up(index, candidates))),
             Self::Listed(index) => Some(look_up(index, candidates)),
-            Self::Table(table) => Some(match &*table.current() {
-                Some(table) => try_rules(table, candidates),
-                None => Answer::Unknown(Why::NoContent),
-            }),
+            Self::Table(table) => Some(of_files(table, |table| try_rules(table, candidates))),
             Self::Users(_) => None,
         }
     }
@@ -106,7 +103,10 @@ impl Source {
     /// Whether everything that is sent to the domain exists. Known from memory, or not known at all.
     pub fn catches_all(&self, domain: &Domain) -> bool {
         match self {
-            Self::List(list) => list.current().as_ref().is_some_and(|index| index.catches_all(domain)),
+            Self::List(list) => {
+                let contents = [list.current(), list.offered()];
+                contents.iter().any(|content| content.as_ref().is_some_and(|index| index.catches_all(domain)))
+            }
             Self::Listed(index) => index.catches_all(domain),
             Self::Table(_) | Self::Users(_) => false,
         }
@@ -143,6 +143,18 @@ impl Answer {
             Self::Unknown(_) => "unknown",
         }
     }
+}
+
+/// What the content in use says. Whom it does not know may be in what is held back; that vouches for nobody's absence,
+/// and what could not even be read may hold anybody.
+fn of_files<T: Send + Sync + 'static>(files: &Watched<T>, ask: impl Fn(&T) -> Answer) -> Answer {
+    let Some(content) = &*files.current() else { return Answer::Unknown(Why::NoContent) };
+    let known = ask(content);
+    if known != Answer::Absent {
+        return known;
+    }
+    let offered = files.offered().as_ref().map_or(known, |offered| ask(offered));
+    if offered == Answer::Absent && files.is_in_doubt() { Answer::Unknown(Why::Unreadable) } else { offered }
 }
 
 fn look_up(index: &Index, candidates: &[Candidate<'_>]) -> Answer {

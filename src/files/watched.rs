@@ -4,7 +4,10 @@ use std::{
     any::Any,
     fmt,
     path::PathBuf,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, TryLockError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant, SystemTime},
 };
 
@@ -95,6 +98,16 @@ impl<T: Send + Sync + 'static> Watched<T> {
         self.shared.content.load()
     }
 
+    /// What the files say now where it is held back because it is much shorter. Costs no lock.
+    pub fn offered(&self) -> Guard<Option<Arc<T>>> {
+        self.shared.offered.load()
+    }
+
+    /// Whether what the files say now could not be read: they may name more than [`Watched::current`] does.
+    pub fn is_in_doubt(&self) -> bool {
+        self.shared.in_doubt.load(Ordering::Acquire)
+    }
+
     /// The state of the list.
     pub fn status(&self) -> Status {
         self.shared.status(Instant::now())
@@ -113,6 +126,8 @@ impl<T: Send + Sync + 'static> Watched<T> {
             parse,
             metrics,
             content: ArcSwapOption::empty(),
+            offered: ArcSwapOption::empty(),
+            in_doubt: AtomicBool::new(false),
             settle: Mutex::default(),
             known: Mutex::default(),
         });
@@ -183,6 +198,10 @@ struct Shared<T> {
     parse: Box<Parse<T>>,
     metrics: Metrics,
     content: ArcSwapOption<T>,
+    /// Read, and held back.
+    offered: ArcSwapOption<T>,
+    /// The last look at the files gave nothing.
+    in_doubt: AtomicBool,
     /// Locked for as long as a look at the files takes.
     settle: Mutex<Settle>,
     /// Locked for moments only.
@@ -277,16 +296,26 @@ impl<T> Shared<T> {
         }
         let Loaded { content, entries, faults, may_shrink } = match result {
             Ok(loaded) => loaded,
-            Err(error) => return self.hold_back(error.into(), now),
+            Err(error) => {
+                self.in_doubt.store(true, Ordering::Release);
+                self.offered.store(None);
+                return self.hold_back(error.into(), now);
+            }
         };
         for fault in &faults.first {
             tracing::warn!(list = self.spec.name, "bad line: {fault}");
         }
         let judgement = judge(self.known().entries, entries);
         match judgement {
-            Err(held) if !accept && !may_shrink => self.hold_back(held, now),
+            Err(held) if !accept && !may_shrink => {
+                self.offered.store((held != Held::Empty).then(|| Arc::new(content)));
+                self.in_doubt.store(false, Ordering::Release);
+                self.hold_back(held, now)
+            }
             _ => {
                 self.content.store(Some(Arc::new(content)));
+                self.offered.store(None);
+                self.in_doubt.store(false, Ordering::Release);
                 *self.known() = Known {
                     entries: Some(entries),
                     bad_lines: faults.count,
