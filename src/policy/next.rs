@@ -200,8 +200,16 @@ fn recipient(rules: &Rules, facts: &Facts, levels: &[Level], at: usize) -> Outco
                 let caught = matches!(level.found, Some(RecipientFact::Exists(_)));
                 return Ok(if caught && reason == Reason::UnknownRecipient { Reason::Ok } else { reason });
             }
-        } else if !unknown && !facts.insider() {
-            return Ok(Reason::RelaySyntax);
+        } else if !unknown {
+            if !facts.insider() {
+                return Ok(Reason::RelaySyntax);
+            }
+            // The MTA relays for insiders: it makes `user@foreign` of `user%foreign@local` (Postfix allow_percent_hack,
+            // Sendmail), and no directory of ours knows whether that exists.
+            if level.found == Some(RecipientFact::Absent) {
+                let suspended = level.suspended.ok_or(Question::Suspended(at))?;
+                return Ok(if suspended { Reason::SuspendedRecipient } else { Reason::NotLocal });
+            }
         }
     }
     // Row 11.
@@ -424,7 +432,7 @@ mod tests {
                 "joe%x.test@a.test",
                 none,
                 inner_foreign(RecipientFact::Absent),
-                [R::RelaySyntax, R::UnknownRecipient, R::UnknownRecipient],
+                [R::RelaySyntax, R::NotLocal, R::NotLocal],
             ),
             ("joe%x.test@a.test", none, inner_foreign(CAUGHT), [R::RelaySyntax, R::Ok, R::Ok]),
             ("joe%x.test@a.test", none, inner_foreign(EXISTS), all(R::Ok)),
