@@ -18,9 +18,27 @@ pub(super) fn print_json(facts: &impl serde::Serialize) {
     }
 }
 
-/// Text with control characters made visible.
+/// Text with control characters, line separators and marks of reading direction made visible.
 pub(super) fn safe(text: &str) -> String {
-    text.chars()
-        .map(|c| if c.is_control() { c.escape_default().to_string() } else { c.to_string() })
-        .collect()
+    text.chars().map(|c| if misleads(c) { c.escape_default().to_string() } else { c.to_string() }).collect()
+}
+
+fn misleads(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// UAX #9: a name must not turn the rest of the line around.
+    #[test]
+    fn nothing_steers_the_terminal() {
+        assert_eq!(
+            safe("a\u{1b}[31m\n\u{202e}b\u{2028}\u{2066}"),
+            "a\\u{1b}[31m\\n\\u{202e}b\\u{2028}\\u{2066}"
+        );
+        assert_eq!(safe("jos\u{e9} @ b\u{fc}cher"), "jos\u{e9} @ b\u{fc}cher");
+    }
 }

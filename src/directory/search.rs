@@ -129,7 +129,17 @@ impl Directories {
             merged.caught(&directory.directory.name, address);
             return catch_all;
         }
-        merged.unavailable.map_or(RecipientFact::Absent, RecipientFact::Unknown)
+        if let Some(unavailable) = merged.unavailable {
+            return RecipientFact::Unknown(unavailable);
+        }
+        // A list may have been replaced after it was asked: the address has taken the place of the catch-all.
+        let mut again = Merged { steps: &mut None, exists: None, unavailable: None };
+        again.ask_memory(&directories, &forms);
+        match (again.exists, again.unavailable) {
+            (Some(attributes), _) => RecipientFact::Exists(attributes),
+            (None, Some(unavailable)) => RecipientFact::Unknown(unavailable),
+            (None, None) => RecipientFact::Absent,
+        }
     }
 
     /// Asks those that are not in memory, all at the same time.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::{Index, Matched, Table, Users};
 use crate::{
     address::{Candidate, Domain},
-    files::{Aside, Status, Watched},
+    files::{Status, Watched},
     policy::{Attributes, Unavailable},
 };
 
@@ -54,8 +54,8 @@ pub enum Why {
     /// The file was never read, or was empty from the start.
     #[error("no content yet")]
     NoContent,
-    /// The file can't be read now, so that nobody knows who is new.
-    #[error("the file can't be read now")]
+    /// The file changed since, and can't be read or understood now.
+    #[error("its present content can't be read")]
     Unreadable,
     /// A rule of a table was not understood, or took too long.
     #[error("not every rule could be tried")]
@@ -82,9 +82,9 @@ impl Source {
     /// source is not in memory.
     pub fn recall(&self, candidates: &[Candidate<'_>]) -> Option<Answer> {
         match self {
-            Self::List(list) => Some(followed(list, |index| look_up(index, candidates))),
-            Self::Table(table) => Some(followed(table, |table| try_rules(table, candidates))),
+            Self::List(list) => Some(of_files(list, |index| look_up(index, candidates))),
             Self::Listed(index) => Some(look_up(index, candidates)),
+            Self::Table(table) => Some(of_files(table, |table| try_rules(table, candidates))),
             Self::Users(_) => None,
         }
     }
@@ -104,8 +104,8 @@ impl Source {
     pub fn catches_all(&self, domain: &Domain) -> bool {
         match self {
             Self::List(list) => {
-                let held_back = || matches!(list.aside().as_deref(), Some(Aside::HeldBack(new)) if new.catches_all(domain));
-                list.current().as_ref().is_some_and(|index| index.catches_all(domain)) || held_back()
+                let contents = [list.current(), list.offered()];
+                contents.iter().any(|content| content.as_ref().is_some_and(|index| index.catches_all(domain)))
             }
             Self::Listed(index) => index.catches_all(domain),
             Self::Table(_) | Self::Users(_) => false,
@@ -145,21 +145,16 @@ impl Answer {
     }
 }
 
-/// The answer of files that are followed. Whom only the present content names, which is held back, exists; and nobody is
-/// absent while the present content can't be read.
-fn followed<T: Send + Sync + 'static>(files: &Watched<T>, ask: impl Fn(&T) -> Answer) -> Answer {
-    let answer = match &*files.current() {
-        Some(content) => ask(content),
-        None => Answer::Unknown(Why::NoContent),
-    };
-    if let Answer::Exists(_) = answer {
-        return answer;
+/// What the content in use says. Whom it does not know may be in what is held back; that vouches for nobody's absence,
+/// and what could not even be read may hold anybody.
+fn of_files<T: Send + Sync + 'static>(files: &Watched<T>, ask: impl Fn(&T) -> Answer) -> Answer {
+    let Some(content) = &*files.current() else { return Answer::Unknown(Why::NoContent) };
+    let known = ask(content);
+    if known != Answer::Absent {
+        return known;
     }
-    match files.aside().as_deref() {
-        None => answer,
-        Some(Aside::HeldBack(content)) => answer.or(ask(content)),
-        Some(Aside::Unreadable) => answer.or(Answer::Unknown(Why::Unreadable)),
-    }
+    let offered = files.offered().as_ref().map_or(known, |offered| ask(offered));
+    if offered == Answer::Absent && files.is_in_doubt() { Answer::Unknown(Why::Unreadable) } else { offered }
 }
 
 fn look_up(index: &Index, candidates: &[Candidate<'_>]) -> Answer {

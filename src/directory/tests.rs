@@ -88,6 +88,97 @@ fn found(source: Source) -> Arc<Directory> {
     Arc::new(Directory { name: "found".into(), source, on_unavailable: Unavailable::Continue })
 }
 
+/// A directory in charge of d.example, the keeper of its file, and the file.
+fn kept(files: &Files, format: file::Format, content: &str) -> (Directories, Arc<Keeper>, PathBuf) {
+    let path = files.write("kept", content);
+    let site = Site::of(&["d.example"]).directory("kept", format, &path);
+    let registry = Registry::default();
+    let keeper = Arc::new(Keeper::new(files::Metrics::register(&registry)));
+    let metrics = Metrics::register(&registry);
+    let directories = Directories::build(
+        &site.domains,
+        &site.recipients,
+        &site.directories,
+        &keeper,
+        &metrics,
+        Arc::default(),
+    );
+    (directories.unwrap(), keeper, path)
+}
+
+#[tokio::test]
+async fn what_is_held_back_or_unreadable_makes_nobody_absent_who_may_be_in_it() {
+    let files = Files::new();
+    let many: String = (0..20).map(|n| format!("user{n}@d.example\n")).collect();
+    let (directories, keeper, path) = kept(&files, file::Format::Addresses, &many);
+    let (old, new, nobody) = ("user7@d.example", "new@d.example", "nobody@d.example");
+    let absent = RecipientFact::Absent;
+    check(&directories, &[(old, EXISTS), (new, absent), (nobody, absent)]).await;
+
+    fs::write(&path, "user1@d.example\nnew@d.example\n").unwrap();
+    assert!(matches!(keeper.reload(false)[0].1, files::Outcome::Held(files::Held::Shrunk { .. })));
+    check(&directories, &[(old, EXISTS), (new, EXISTS), (nobody, absent)]).await;
+    fs::write(&path, "@d.example\n").unwrap();
+    keeper.reload(false);
+    check(&directories, &[(old, EXISTS), (nobody, CAUGHT)]).await;
+    fs::write(&path, "").unwrap();
+    assert!(matches!(keeper.reload(false)[0].1, files::Outcome::Held(files::Held::Empty)));
+    check(&directories, &[(old, EXISTS), (nobody, absent)]).await;
+
+    fs::remove_file(&path).unwrap();
+    keeper.reload(false);
+    check(&directories, &[(old, EXISTS), (nobody, DEFER)]).await;
+    fs::create_dir(&path).unwrap();
+    keeper.reload(false);
+    check(&directories, &[(old, EXISTS), (nobody, DEFER)]).await;
+    fs::remove_dir(&path).unwrap();
+    fs::write(&path, format!("{many}new@d.example\n")).unwrap();
+    keeper.reload(false);
+    check(&directories, &[(old, EXISTS), (new, EXISTS), (nobody, absent)]).await;
+}
+
+#[tokio::test]
+async fn a_table_that_is_held_back_is_asked_too() {
+    let files = Files::new();
+    let rules: String = (0..20).map(|n| format!("/^user{n}@/ ok\n")).collect();
+    let (directories, keeper, path) = kept(&files, file::Format::Pcre, &rules);
+    fs::write(&path, "/^user/ ok\n").unwrap();
+    keeper.reload(false);
+    check(&directories, &[("user99@d.example", EXISTS), ("nobody@d.example", RecipientFact::Absent)]).await;
+}
+
+/// The look-up of system users takes its time; meanwhile the file is replaced.
+#[tokio::test]
+async fn a_list_that_changes_during_a_look_up_makes_nobody_absent() {
+    use std::sync::OnceLock;
+    static LIST: OnceLock<(Watched<Index>, PathBuf)> = OnceLock::new();
+    fn replace(_: &str) -> nix::Result<bool> {
+        let (list, path) = LIST.get().unwrap();
+        fs::write(path, "joe@d.example\n").unwrap();
+        list.reload(true);
+        Ok(false)
+    }
+    let files = Files::new();
+    let path = files.write("list", "@d.example\n");
+    let keeper = Keeper::new(files::Metrics::register(&Registry::default()));
+    let list = keeper
+        .open(spec("list", "addresses", vec![path.clone()], |_| {}), |texts| {
+            file::load_list(texts, file::Format::Addresses)
+        })
+        .unwrap();
+    LIST.set((list.clone(), path)).ok().unwrap();
+    let mut site = Site::default();
+    site.detected.domains.insert(
+        domain("d.example"),
+        DetectedDomain {
+            directories: vec![found(Source::List(list)), found(Source::Users(Users::with(replace)))],
+            partial: false,
+        },
+    );
+    let address = Address::parse("joe@d.example").unwrap();
+    assert_eq!(site.build().unwrap().find(&address).await.fact, EXISTS);
+}
+
 #[tokio::test]
 async fn domains_are_local_by_name_by_file_by_directory_and_by_detection() {
     let files = Files::new();

@@ -25,7 +25,7 @@ impl Users {
         Self::with(|name| Ok(User::from_name(name)?.is_some()))
     }
 
-    fn with(lookup: fn(&str) -> nix::Result<bool>) -> Self {
+    pub(super) fn with(lookup: fn(&str) -> nix::Result<bool>) -> Self {
         Self { threads: Arc::new(Semaphore::new(THREADS)), timeout: TIMEOUT, lookup }
     }
 
@@ -54,7 +54,9 @@ impl Users {
         let answer = tokio::task::spawn_blocking(move || {
             // Given back when NSS returns, not when the caller lost patience.
             let _permit = permit;
-            let mut answer = Answer::Absent;
+            // Names are composed here (NFC), and the system compares bytes: whether it has another spelling can't be told.
+            let beyond_ascii = names.iter().any(|name| !name.is_ascii());
+            let mut answer = if beyond_ascii { Answer::Unknown(Why::Spelling) } else { Answer::Absent };
             for name in names {
                 match lookup(&name) {
                     Ok(true) => return Answer::Exists(Attributes::default()),
@@ -136,6 +138,19 @@ mod tests {
         }
         let users = Users::with(|name| if name == "joe" { Ok(true) } else { Err(Errno::EIO) });
         assert_eq!(ask(&users, "joe+x@x").await, Answer::Exists(Attributes::default()));
+    }
+
+    /// The system compares bytes; what is asked for here is composed.
+    #[tokio::test]
+    async fn beyond_ascii_nobody_is_absent() {
+        let users = Users::with(|name| Ok(name == "jose\u{301}" || name == "ann\u{e9}"));
+        for (address, answer) in [
+            ("jose\u{301}@x", Answer::Unknown(Why::Spelling)),
+            ("ann\u{e9}@x", Answer::Exists(Attributes::default())),
+            ("ann@x", Answer::Absent),
+        ] {
+            assert_eq!(ask(&users, address).await, answer, "{address}");
+        }
     }
 
     #[tokio::test]

@@ -25,7 +25,7 @@ pub use lines::{LINE_LIMIT, Line, Lines, is_blank};
 pub use loaded::{Fault, Faults, FileError, LoadError, Loaded, Text};
 pub use metrics::Metrics;
 pub use settle::QUIET;
-pub use watched::{Aside, OpenError, Outcome, Spec, Status, Watched};
+pub use watched::{OpenError, Outcome, Spec, Status, Watched};
 pub use words::{Unbalanced, first_word, trim};
 
 #[cfg(test)]

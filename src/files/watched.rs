@@ -4,7 +4,10 @@ use std::{
     any::Any,
     fmt,
     path::PathBuf,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, TryLockError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant, SystemTime},
 };
 
@@ -83,15 +86,6 @@ pub struct OpenError {
     pub error: LoadError,
 }
 
-/// What the files say now, where that is not in use: who is named there may exist all the same.
-#[derive(Debug)]
-pub enum Aside<T> {
-    /// Read, and held back.
-    HeldBack(T),
-    /// Nobody can tell.
-    Unreadable,
-}
-
 /// A list kept current. Clones share it.
 pub struct Watched<T> {
     shared: Arc<Shared<T>>,
@@ -104,9 +98,14 @@ impl<T: Send + Sync + 'static> Watched<T> {
         self.shared.content.load()
     }
 
-    /// What the files say now, if it is not what is in use. Costs no lock.
-    pub fn aside(&self) -> Guard<Option<Arc<Aside<T>>>> {
-        self.shared.aside.load()
+    /// What the files say now where it is held back because it is much shorter. Costs no lock.
+    pub fn offered(&self) -> Guard<Option<Arc<T>>> {
+        self.shared.offered.load()
+    }
+
+    /// Whether what the files say now could not be read: they may name more than [`Watched::current`] does.
+    pub fn is_in_doubt(&self) -> bool {
+        self.shared.in_doubt.load(Ordering::Acquire)
     }
 
     /// The state of the list.
@@ -127,7 +126,8 @@ impl<T: Send + Sync + 'static> Watched<T> {
             parse,
             metrics,
             content: ArcSwapOption::empty(),
-            aside: ArcSwapOption::empty(),
+            offered: ArcSwapOption::empty(),
+            in_doubt: AtomicBool::new(false),
             settle: Mutex::default(),
             known: Mutex::default(),
         });
@@ -198,7 +198,10 @@ struct Shared<T> {
     parse: Box<Parse<T>>,
     metrics: Metrics,
     content: ArcSwapOption<T>,
-    aside: ArcSwapOption<Aside<T>>,
+    /// Read, and held back.
+    offered: ArcSwapOption<T>,
+    /// The last look at the files gave nothing.
+    in_doubt: AtomicBool,
     /// Locked for as long as a look at the files takes.
     settle: Mutex<Settle>,
     /// Locked for moments only.
@@ -294,7 +297,8 @@ impl<T> Shared<T> {
         let Loaded { content, entries, faults, may_shrink } = match result {
             Ok(loaded) => loaded,
             Err(error) => {
-                self.aside.store(Some(Arc::new(Aside::Unreadable)));
+                self.in_doubt.store(true, Ordering::Release);
+                self.offered.store(None);
                 return self.hold_back(error.into(), now);
             }
         };
@@ -304,12 +308,14 @@ impl<T> Shared<T> {
         let judgement = judge(self.known().entries, entries);
         match judgement {
             Err(held) if !accept && !may_shrink => {
-                self.aside.store(Some(Arc::new(Aside::HeldBack(content))));
+                self.offered.store((held != Held::Empty).then(|| Arc::new(content)));
+                self.in_doubt.store(false, Ordering::Release);
                 self.hold_back(held, now)
             }
             _ => {
                 self.content.store(Some(Arc::new(content)));
-                self.aside.store(None);
+                self.offered.store(None);
+                self.in_doubt.store(false, Ordering::Release);
                 *self.known() = Known {
                     entries: Some(entries),
                     bad_lines: faults.count,

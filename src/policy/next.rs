@@ -201,11 +201,17 @@ fn recipient(rules: &Rules, facts: &Facts, levels: &[Level], at: usize) -> Outco
                 let caught = matches!(level.found, Some(RecipientFact::Exists(_)));
                 return Ok(if caught && reason == Reason::UnknownRecipient { Reason::Ok } else { reason });
             }
-        } else if !configured {
-            // The MTA knows for whom it relays; of a domain that was only detected, that is all there is to know.
-            return Ok(Reason::NotLocal);
-        } else if !unknown && !facts.insider() {
-            return Ok(Reason::RelaySyntax);
+        } else if !unknown {
+            if configured && !facts.insider() {
+                return Ok(Reason::RelaySyntax);
+            }
+            // The MTA relays for insiders: it makes `user@foreign` of `user%foreign@local` (Postfix allow_percent_hack,
+            // Sendmail), and no directory of ours knows whether that exists. In a domain that was only detected it also
+            // refuses the others by itself, and alone knows who is an insider.
+            if !configured || level.found == Some(RecipientFact::Absent) {
+                let suspended = level.suspended.ok_or(Question::Suspended(at))?;
+                return Ok(if suspended { Reason::SuspendedRecipient } else { Reason::NotLocal });
+            }
         }
     }
     // Row 11.
@@ -428,7 +434,7 @@ mod tests {
                 "joe%x.test@a.test",
                 none,
                 inner_foreign(RecipientFact::Absent),
-                [R::RelaySyntax, R::UnknownRecipient, R::UnknownRecipient],
+                [R::RelaySyntax, R::NotLocal, R::NotLocal],
             ),
             ("joe%x.test@a.test", none, inner_foreign(CAUGHT), [R::RelaySyntax, R::Ok, R::Ok]),
             ("joe%x.test@a.test", none, inner_foreign(EXISTS), all(R::Ok)),

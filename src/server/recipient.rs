@@ -18,7 +18,9 @@ pub fn recipient(argument: &[u8], missing_domain: impl FnOnce() -> Option<Domain
             None => (Recipient::Bare(local.as_str().to_owned()), true),
         },
         Err(error) => {
-            let domain = error.domain.or_else(missing_domain);
+            // One that is there but can't be read is not missing: it may be anybody's.
+            let domain =
+                error.domain.or_else(|| if argument.contains(&b'@') { None } else { missing_domain() });
             (Recipient::Invalid { domain, fact: None }, false)
         }
     }
@@ -117,6 +119,23 @@ mod tests {
         assert_eq!(name(of(postfix, b"{rcpt_addr}\0joe\0")), None);
         assert_eq!(name(of(sendmail, b"{rcpt_addr}\0joe\0")).as_deref(), Some("sm.example.test"));
         assert_eq!(name(of(b"", b"")), None);
+    }
+
+    #[test]
+    fn a_domain_that_cannot_be_read_is_not_missing() {
+        let ours = || Domain::parse("sm.example.test").ok();
+        for (argument, expected) in [
+            (&b"<u v>"[..], Some("sm.example.test")),
+            (b"<u v@h>", Some("h")),
+            // Sendmail takes this for an address at h.
+            (b"<u@h(a@b)>", None),
+            (b"<u@h\xff>", None),
+        ] {
+            let (Recipient::Invalid { domain, .. }, _) = recipient(argument, ours) else {
+                panic!("is invalid")
+            };
+            assert_eq!(domain.as_ref().map(Domain::as_str), expected, "{}", argument.escape_ascii());
+        }
     }
 
     #[test]

@@ -230,6 +230,8 @@ impl Session {
             self.server.metrics.callback(callback);
             self.server.metrics.answered(callback, now.duration_since(begun).as_secs_f64());
             begun = now;
+            // One that pipelines without end must not keep the thread from the others.
+            tokio::task::coop::consume_budget().await;
         }
         Ok(None)
     }

@@ -1,9 +1,12 @@
 //! Log lines: where they go and what they look like.
 //!
+//! The log never holds mail up: where nobody reads it, lines are dropped.
 //! Values from the network reach a line only as fields, which are written escaped; a line is one line.
 
 use serde::{Deserialize, Serialize};
 use tracing_subscriber::{EnvFilter, Layer, Registry, layer::SubscriberExt, util::SubscriberInitExt};
+
+use super::stderr::Stderr;
 
 /// `[log]`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
@@ -77,15 +80,11 @@ pub fn start(config: &Config) -> Result<(), Error> {
     let layer: Box<dyn Layer<Registry> + Send + Sync> = match config.format {
         Format::Text => {
             let ansi = std::io::IsTerminal::is_terminal(&std::io::stderr());
-            tracing_subscriber::fmt::layer()
-                .with_writer(std::io::stderr)
-                .with_target(false)
-                .with_ansi(ansi)
-                .boxed()
+            tracing_subscriber::fmt::layer().with_writer(|| Stderr).with_target(false).with_ansi(ansi).boxed()
         }
         Format::Json => {
             let layer = tracing_subscriber::fmt::layer().json().flatten_event(true).with_target(false);
-            layer.with_writer(std::io::stderr).boxed()
+            layer.with_writer(|| Stderr).boxed()
         }
         Format::Journald => tracing_journald::layer().map_err(Error::Journald)?.boxed(),
     };

@@ -5,5 +5,6 @@
 
 pub mod log;
 mod metrics;
+mod stderr;
 
 pub use metrics::{Family, Registry};

@@ -26,6 +26,8 @@ fn name(line: &Line<'_>) -> Result<Said, BadLine> {
     if value.is_empty() || value.starts_with(b"#") {
         return Err(BadLine::NoValue);
     }
+    // Sendmail (cf/README, PLUSSED USERS): `joe+*` is for any detail of joe.
+    let name = name.strip_suffix(b"+*").filter(|joe| !joe.is_empty()).unwrap_or(name);
     match unquote(name) {
         Some(plain) => user(&plain),
         None if name.contains(&b'"') || name.contains(&b'\\') => entry(name),

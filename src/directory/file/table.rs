@@ -4,7 +4,8 @@
 //! otherwise the answer for what no rule matches is "unknown".
 //!
 //! Postfix shows patterns the address as the client wrote it; here it is lower case, so rules that ask for
-//! case (`/…/i`) match without it, and where that could hide a match the answer is "unknown", too.
+//! case (`/…/i`) match without it. Where that, or the folding of letters beyond ASCII, could hide a match, the answer
+//! is "unknown", too.
 
 use std::{
     fmt,
@@ -73,7 +74,8 @@ pub(super) enum BadRule {
 impl Table {
     /// Whether a rule gives a result for the address.
     pub fn find(&self, address: &str) -> Matched {
-        let mut unsure = self.incomplete;
+        // Postfix shows patterns the domain in Unicode if the client wrote it so, and letters as they were written.
+        let mut unsure = self.incomplete || (!self.steps.is_empty() && is_beyond_ascii(address));
         let mut at = 0;
         while let Some(step) = self.steps.get(at) {
             at += 1;
@@ -169,8 +171,8 @@ enum Kind {
 struct Pattern {
     regex: Regex,
     negated: bool,
-    /// It asks for case.
-    sensitive: bool,
+    /// Without case it may match less than it should.
+    narrowed: bool,
 }
 
 impl Pattern {
@@ -178,9 +180,9 @@ impl Pattern {
         Ok(self.regex.is_match(address)? != self.negated)
     }
 
-    /// Without case it matches more than it should, so its negation less.
+    /// Postfix may find a match where there is none here.
     fn unsure_if_not(&self) -> bool {
-        self.negated && self.sensitive
+        self.narrowed
     }
 }
 
@@ -252,7 +254,38 @@ fn pattern(text: &[u8], grammar: Grammar) -> Result<(Pattern, &[u8]), BadRule> {
         after.split_at(after.iter().position(|&byte| is_blank(byte)).unwrap_or(after.len()));
     let flags = Flags::parse(flags, grammar)?;
     let regex = flags.compile(body, grammar)?;
-    Ok((Pattern { regex, negated, sensitive: !flags.caseless }, trim(result)))
+    let narrowed =
+        folds_to_ascii(body) || asks_for_case(body) || (!flags.caseless && (negated || excludes(body)));
+    Ok((Pattern { regex, negated, narrowed }, trim(result)))
+}
+
+/// Whether the pattern itself switches case on, `(?-i)` or `(?^)`: then it may not match an address in lower case.
+fn asks_for_case(pattern: &str) -> bool {
+    pattern.match_indices("(?").any(|(at, _)| {
+        let options = pattern[at + 2..].trim_start_matches(|c: char| c.is_ascii_alphabetic());
+        options.starts_with(['-', '^'])
+    })
+}
+
+/// Whether the pattern says what must not be there, `[^A-Z]` or `(?!Joe)`. Without case more is excluded, and what names
+/// a case as a property never matches the other.
+fn excludes(pattern: &str) -> bool {
+    ["[^", "[:^", "(?", r"\P", r"\p"].iter().any(|sign| pattern.contains(sign))
+}
+
+/// Whether it holds letters that are others in a folded address: `ß` is `ss` there.
+fn folds_to_ascii(pattern: &str) -> bool {
+    let others = pattern.chars().filter(|c| !c.is_ascii());
+    others
+        .flat_map(char::to_lowercase)
+        .flat_map(|c| std::iter::once(c).chain(c.to_uppercase()))
+        .any(|c| c.is_ascii())
+}
+
+/// Letters that Postfix may have seen in another form: in the local part folded here, in the domain as A-labels.
+fn is_beyond_ascii(address: &str) -> bool {
+    let domain = address.rsplit_once('@').map_or("", |(_, domain)| domain);
+    !address.is_ascii() || domain.split('.').any(|label| label.starts_with("xn--"))
 }
 
 /// pcre_table(5) and regexp_table(5), TABLE FORMAT; a flag given twice is as if it were not given.

@@ -76,8 +76,9 @@ fn aliases() {
         "# Basic system aliases\nMAILER-DAEMON: postmaster\npostmaster: root\nnobody: /dev/null\n\
          staff: :include:/etc/mail/staff\nlong: a@x,\n  b@x,\n# between\n\tc: d@x\n\"with space\": joe\n\
          \"col:on\" : joe\npipe: \"|/usr/bin/vacation joe: x\"\nowner-staff:root\nUPPER: joe\n\
-         virtual@example.com: joe\n\"odd@name\": joe\nempty:\nno colon\nhash#tag: x\ntwo words: y\n",
+         virtual@example.com: joe\n\"odd@name\": joe\nempty:\nno colon\nhash#tag: x\ntwo words: y\nplussed+*: joe\n",
         &[
+            "+plussed@x",
             "+mailer-daemon@x",
             "+postmaster@x",
             "+nobody@x",
@@ -110,8 +111,9 @@ fn virtual_maps() {
          jim@example.com\n  joe@x,\n  ann@x\n@example.org catch\nuser  other\n\"a b\"@example.com x\n\
          gone@example.net error:nouser No such user here\nlater@example.net error:tempfail Try again\n\
          @example.edu error:5.7.0:550 closed\nno@example.net REJECT\nreject@example.net reject\n\
-         list+*@example.net list\nnovalue@example.com\n\"open@example.com x\nfoo: bar\n",
+         list+*@example.net list\nnovalue@example.com\n\"open@example.com x\nfoo: bar\nmore++@example.net list\n",
         &[
+            "+more@example.net",
             "+postmaster@example.com",
             "+joe@example.com",
             "+jim@example.com",
@@ -211,6 +213,15 @@ fn rules_are_tried_as_the_manual_says() {
         // Asks for case, which is folded away: a match is a match, and no match of its negation proves nothing.
         (Grammar::Pcre, "/^JOE@/i ok\n", vec![("joe@x", Yes), ("ann@x", No)]),
         (Grammar::Pcre, "!/^JOE@/i ok\n", vec![("joe@x", Perhaps), ("ann@x", Yes)]),
+        // Postfix takes `joe@x`, and `Joe@x` in the next two: what is matched without case may match less.
+        (Grammar::Pcre, "/^[^A-Z]+@x$/i ok\n", vec![("joe@x", Perhaps)]),
+        (Grammar::Regexp, "/^[^A-Z]+@x$/i ok\n", vec![("joe@x", Perhaps)]),
+        (Grammar::Pcre, "/^(?!Joe)/i ok\n", vec![("joe@x", Perhaps), ("ann@x", Yes)]),
+        (Grammar::Pcre, "/(?-i)^Joe@/ ok\n", vec![("joe@x", Perhaps)]),
+        (Grammar::Pcre, "/(?s-i:^Joe)@/ ok\n", vec![("joe@x", Perhaps)]),
+        // Postfix shows them the address as the client wrote it (SMTPUTF8_README), and not folded.
+        (Grammar::Pcre, "/@b\u{fc}cher\\.test$/ ok\n", vec![("joe@xn--bcher-kva.test", Perhaps)]),
+        (Grammar::Pcre, "/^stra\u{df}e@/ ok\n", vec![("strasse@x", Perhaps), ("jos\u{e9}@x", Perhaps)]),
         (Grammar::Pcre, "/^ joe \\@/x ok\n", vec![("joe@x", Yes)]),
         (Grammar::Pcre, "/^ joe \\@ # it is/xA ok\n", vec![("joe@x", Yes), ("ann@x", No)]),
         (Grammar::Pcre, "/joe@|ann@/A ok\n", vec![("joe@x", Yes), ("ann@x", Yes), ("xann@x", No)]),

@@ -29,8 +29,8 @@ fn key(line: &Line<'_>) -> Result<Said, BadLine> {
     if refuses(value) {
         return Ok(Said::Nothing);
     }
-    // Sendmail: `user+*@example.com` is for any detail of that user.
-    match key.windows(3).position(|window| window == b"+*@") {
+    // Sendmail: `user+*@example.com` is for any detail of that user, `user++@example.com` for any but an empty one.
+    match key.windows(3).position(|window| window == b"+*@" || window == b"++@") {
         Some(plus) => entry(&[&key[..plus], &key[plus + 2..]].concat()),
         None => entry(key),
     }
