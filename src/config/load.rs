@@ -246,6 +246,12 @@ impl Check<'_> {
                 );
             }
         }
+        for (index, reason) in config.monitor.reasons.iter().enumerate() {
+            if Replies::default().of(*reason).is_none() {
+                let message = format!("{reason} refuses nothing, so there is nothing to watch");
+                self.say(&["monitor", "reasons", &index.to_string()], message);
+            }
+        }
         if let Err((reason, error)) = Replies::build(&config.replies) {
             let key = match error {
                 ReplyError::Text => "text",

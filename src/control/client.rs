@@ -22,7 +22,7 @@ pub enum Error {
         path: PathBuf,
     },
     /// Nobody listens.
-    #[error("no server answers at {path}: {error}; is backstop running, and is this its control.socket?", path = .path.display())]
+    #[error("no server answers at {path}: {error}; is backstop running, and is this its control.socket? (`check --offline` needs no server)", path = .path.display())]
     Connect {
         /// The socket.
         path: PathBuf,

@@ -111,7 +111,12 @@ impl Parts {
     /// What an admin should look at.
     pub(super) fn notices(&self) -> Vec<String> {
         let snapshot = self.server.snapshot();
-        snapshot.directories.notices().into_iter().chain(snapshot.suspensions.notices()).collect()
+        let mut notices: Vec<_> =
+            snapshot.directories.notices().into_iter().chain(snapshot.suspensions.notices()).collect();
+        if snapshot.directories.names_nothing() && self.live.findings().domains.is_empty() {
+            notices.push("no local domain is known: nobody can be refused".to_owned());
+        }
+        notices
     }
 }
 

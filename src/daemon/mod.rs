@@ -230,7 +230,7 @@ async fn bind_control(config: &control::Config) -> Result<Option<Control>, Error
         warn!(%error, instead = %control.path().display(), "the control socket is elsewhere");
         return Ok(Some(control));
     }
-    warn!(%error, "no control socket: status, reload and check need --offline or a restart");
+    warn!(%error, "no control socket: status and reload can't reach this process, check needs --offline");
     Ok(None)
 }
 

@@ -1,6 +1,7 @@
 //! One recipient through all directories in charge.
 
 use std::{
+    borrow::Cow,
     future::{Future, poll_fn},
     pin::Pin,
     sync::Arc,
@@ -12,7 +13,7 @@ use smallvec::SmallVec;
 
 use super::{Answer, Directories, Directory, NOBODY, Source, Why};
 use crate::{
-    address::{Address, Candidate, candidates},
+    address::{Address, Candidate, Form, candidates},
     policy::{Attributes, RecipientFact, Unavailable},
 };
 
@@ -62,7 +63,34 @@ impl Directories {
         Found { fact, steps: steps.unwrap_or_default() }
     }
 
+    /// Whether a directory knows the address exactly as it is: without tags undone, sub-address stripped, or catch-all.
+    pub async fn knows(&self, address: &Address) -> bool {
+        let mut forms = Forms::new();
+        forms.push(Candidate { form: Form::Written, address: Cow::Borrowed(address) });
+        let fact = self.search_forms(address, forms, &mut None).await;
+        matches!(fact, RecipientFact::Exists(attributes) if !attributes.catch_all)
+    }
+
     async fn search(&self, address: &Address, steps: &mut Option<Vec<Step>>) -> RecipientFact {
+        let mut forms: Forms<'_> = candidates(address, &self.delimiters).collect();
+        let detected = self.detected.load();
+        if detected.get(address.domain()).is_some() {
+            // What the MTA takes for a sub-address counts, whatever the configuration says.
+            for form in candidates(address, &detected.delimiters) {
+                if !forms.contains(&form) {
+                    forms.push(Candidate { form: form.form, address: Cow::Owned(form.address.into_owned()) });
+                }
+            }
+        }
+        self.search_forms(address, forms, steps).await
+    }
+
+    async fn search_forms(
+        &self,
+        address: &Address,
+        mut forms: Forms<'_>,
+        steps: &mut Option<Vec<Step>>,
+    ) -> RecipientFact {
         let domain = address.domain();
         let all_detected = self.detected.load();
         let asked = |directory, decides| Asked { directory, decides };
@@ -78,15 +106,6 @@ impl Directories {
             return NOBODY;
         }
 
-        let mut forms: Forms<'_> = candidates(address, &self.delimiters).collect();
-        if detected.is_some() {
-            // What the MTA takes for a sub-address counts, whatever the configuration says.
-            for form in candidates(address, &all_detected.delimiters) {
-                if !forms.contains(&form) {
-                    forms.push(form);
-                }
-            }
-        }
         let all = forms.len();
         forms.retain(|form| form.address.domain() == domain);
 

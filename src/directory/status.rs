@@ -55,6 +55,14 @@ impl Directories {
         self.files().filter_map(|status| status.notice()).collect()
     }
 
+    /// Whether the configuration names no local domain at all.
+    pub fn names_nothing(&self) -> bool {
+        self.names.is_empty()
+            && self.files.is_none()
+            && self.catch_all.is_empty()
+            && self.configured.iter().all(|configured| configured.domains.is_none())
+    }
+
     /// What the admin chose for mail to this domain while its directories can't tell.
     pub fn unavailable(&self, domain: &Domain) -> Unavailable {
         let chosen = self.in_charge(domain, self.lists(domain)).map(|directory| directory.on_unavailable);

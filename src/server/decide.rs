@@ -9,6 +9,7 @@ use smallvec::SmallVec;
 use crate::{
     address::{Address, candidates},
     policy::{Decision, DomainFact, Facts, Level, Question, Recipient, RecipientFact, Step, next},
+    suspension::Suspension,
 };
 
 use super::Snapshot;
@@ -104,10 +105,7 @@ async fn answer(snapshot: &Snapshot, facts: &mut Facts, question: Question, expl
         }
         Question::Suspended(at) => {
             let Some(level) = level_mut(facts, at) else { return NOTHING };
-            let forms: SmallVec<[_; 2]> =
-                candidates(&level.address, snapshot.directories.delimiters()).collect();
-            let found = snapshot.suspensions.check(&level.address, &forms);
-            drop(forms);
+            let found = suspended(snapshot, &level.address).await;
             level.suspended = Some(found.is_some());
             match found {
                 Some(suspension) if explain => ("suspended", vec![suspension.to_string()]),
@@ -153,6 +151,27 @@ async fn answer(snapshot: &Snapshot, facts: &mut Facts, question: Question, expl
             ("solicited", Vec::new())
         }
     }
+}
+
+/// Whether the recipient is suspended, itself or a form of it, unless a fuller form is a recipient in its own right:
+/// a suspended `joe` says nothing of the mailbox `joe-ann`, even where `-` begins a sub-address.
+async fn suspended(snapshot: &Snapshot, address: &Address) -> Option<Suspension> {
+    let mut fuller: SmallVec<[_; 2]> = SmallVec::new();
+    for form in candidates(address, snapshot.directories.delimiters()) {
+        if form.address.domain() != address.domain() {
+            continue;
+        }
+        if let Some(found) = snapshot.suspensions.check(&form.address) {
+            for form in &fuller {
+                if snapshot.directories.knows(form).await {
+                    return None;
+                }
+            }
+            return Some(found);
+        }
+        fuller.push(form.address.into_owned());
+    }
+    None
 }
 
 async fn look_up(snapshot: &Snapshot, address: &Address, explain: bool) -> (RecipientFact, Vec<String>) {

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use file::Suspended;
 
 use crate::{
-    address::{Address, Candidate},
+    address::Address,
     files::{Keeper, OpenError, Spec, Watched},
 };
 
@@ -70,14 +70,9 @@ impl Suspensions {
         Ok(Self { files: Some(keeper.open(spec, file::load)?) })
     }
 
-    /// Whether the recipient, in any of its forms, is suspended. `forms` are the candidates of `address`; those
-    /// in another domain (a forwarder's tag) don't count. Costs no lock.
-    pub fn check(&self, address: &Address, forms: &[Candidate<'_>]) -> Option<Suspension> {
-        let files = self.files.as_ref()?.current();
-        let suspended = files.as_ref()?;
-        let forms = forms.iter().map(|form| form.address.as_ref());
-        let forms = forms.filter(|form| form.domain() == address.domain());
-        std::iter::once(address).chain(forms).find_map(|form| suspended.find(form))
+    /// Whether this address, exactly as it is, or its domain is suspended. Costs no lock.
+    pub fn check(&self, address: &Address) -> Option<Suspension> {
+        self.files.as_ref()?.current().as_ref()?.find(address)
     }
 
     /// Files whose present content is not in use, or has lines that were skipped.

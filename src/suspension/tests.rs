@@ -23,7 +23,11 @@ fn check(suspensions: &Suspensions, address: &str) -> Option<Suspension> {
     let address = Address::parse(address).unwrap();
     let delimiters = Delimiters::default();
     let forms: Vec<_> = candidates(&address, &delimiters).collect();
-    suspensions.check(&address, &forms)
+    forms
+        .iter()
+        .map(|form| &form.address)
+        .filter(|form| form.domain() == address.domain())
+        .find_map(|form| suspensions.check(form))
 }
 
 /// CRLF and any case, as Toriss writes it.

@@ -11,6 +11,7 @@ mod ipv6;
 mod live_edit;
 mod metrics;
 mod mta;
+mod out_of_the_box;
 mod reverse_ndr;
 mod seed;
 mod sessions;

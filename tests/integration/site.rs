@@ -80,6 +80,7 @@ unpaid@catchall.test
 anna@xn--mnchen-3ya.test
 anna@mx.example.test
 anna@mx2.example.test
+unpaid+own@example.test
 "#;
 
 const VIRTUAL: &str = "\

@@ -35,7 +35,8 @@ pub(super) async fn find(options: &Options, findings: &mut Findings) {
     let directory = match &options.postfix {
         Place::Skip => return,
         Place::At(directory) => Some(directory.clone()),
-        Place::Usual => None,
+        // Postfix' own variable (postconf(1), ENVIRONMENT); its programs run without any that is not ours.
+        Place::Usual => std::env::var_os("MAIL_CONFIG").map(PathBuf::from),
     };
     let (Some(postconf), Some(postmap)) = (program(&POSTCONF), program(&POSTMAP)) else {
         findings.notes.push("Postfix: postconf is not installed".to_owned());

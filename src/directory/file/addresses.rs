@@ -28,5 +28,8 @@ pub(super) fn read<R: BufRead>(lines: &mut Lines<R>, page: &mut Page<'_>) -> Res
 /// The recipient, and whether nothing but a comment follows.
 fn first(text: &[u8]) -> Result<(Said, bool), BadLine> {
     let (word, rest) = first_word(text)?;
-    Ok((entry(word)?, rest.is_empty() || rest.starts_with(b"#")))
+    // A list that was pasted from a message header.
+    let bare = word.strip_suffix(b",").or_else(|| word.strip_suffix(b";")).unwrap_or(word);
+    let bare = bare.strip_prefix(b"<").and_then(|bare| bare.strip_suffix(b">")).unwrap_or(bare);
+    Ok((entry(bare)?, bare == word && (rest.is_empty() || rest.starts_with(b"#"))))
 }

@@ -194,7 +194,7 @@ enum BadLine {
     Nul,
     #[error("not UTF-8")]
     NotUtf8,
-    #[error("more than one word; only the first one counts")]
+    #[error("more than an address; only the address counts")]
     Words,
     #[error("a key without a value")]
     NoValue,

@@ -1,6 +1,6 @@
 //! Detection, its directories and the decision engine, as `backstop serve` without a configuration puts them together.
 
-use std::{sync::Arc, time::Duration};
+use std::{net::Ipv4Addr, sync::Arc, time::Duration};
 
 use backstop::{
     client::Clients,
@@ -13,7 +13,10 @@ use backstop::{
     suspension::Suspensions,
     telemetry::Registry,
 };
+use ipnet::Ipv4Net;
 use tokio::runtime::Runtime;
+
+use super::{INSIDER, STRANGER};
 
 /// Decides on recipients by what was detected.
 pub(super) struct Judge {
@@ -41,7 +44,7 @@ impl Judge {
             Rules { probes: live.findings().probes.iter().cloned().collect(), ..Rules::default() },
             Arc::new(directories.expect("nothing is configured")),
             Arc::new(suspensions),
-            Clients::default(),
+            Clients::build(&Default::default(), [Ipv4Net::from(INSIDER).into()]),
             Duration::from_secs(3),
         );
         Self { runtime, live, snapshot }
@@ -69,7 +72,13 @@ impl Judge {
 
     /// The reason for which `address`, between the brackets of RCPT TO, is refused for good.
     pub(super) fn refuses(&self, address: &str) -> Option<String> {
-        let asked = Check { address: format!("<{address}>"), ..Check::default() };
+        self.refuses_to(STRANGER, address)
+    }
+
+    /// The same, asked by this client.
+    pub(super) fn refuses_to(&self, client: Ipv4Addr, address: &str) -> Option<String> {
+        let asked =
+            Check { address: format!("<{address}>"), client: Some(client.into()), ..Check::default() };
         let checked = self.runtime.block_on(check(&self.snapshot, &asked));
         (checked.verdict == "reject").then_some(checked.reason)
     }

@@ -16,6 +16,11 @@ use backstop_harness::Smtp;
 
 use judge::Judge;
 
+/// Sendmail relays for this address, and so does a Postfix that has it in mynetworks.
+const INSIDER: Ipv4Addr = Ipv4Addr::LOCALHOST;
+/// Nobody relays for this one.
+const STRANGER: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 9);
+
 /// What a configuration must lead to.
 #[derive(Clone, Copy)]
 struct Expected<'a> {
@@ -50,7 +55,7 @@ fn compare(judge: &Judge, port: u16, expected: &Expected<'_>) {
     let mut addresses = universe::addresses(expected.locals, &domains);
     addresses.extend(expected.taken.iter().chain(expected.refused).map(|address| (*address).to_owned()));
 
-    let mut mta = Mta::new(port);
+    let mut mta = Mta::new(STRANGER, port);
     let mut wrong = Vec::new();
     let mut refused = Vec::new();
     for address in &addresses {
@@ -60,6 +65,17 @@ fn compare(judge: &Judge, port: u16, expected: &Expected<'_>) {
             wrong.push(format!("<{address}>: we say {reason}, the MTA says {} {}", reply.code, reply.text));
         }
         refused.push((address, reason));
+    }
+    // Whom the MTA relays for, it also takes routes from.
+    let mut mta = Mta::new(INSIDER, port);
+    for address in addresses.iter().filter(|address| address.contains(['%', '!', '"'])) {
+        let Some(reason) = judge.refuses_to(INSIDER, address) else { continue };
+        let reply = mta.rcpt(address);
+        if !(500..600).contains(&reply.code) {
+            let insider =
+                format!("we say {reason} to an insider, the MTA says {} {}", reply.code, reply.text);
+            wrong.push(format!("<{address}>: {insider}"));
+        }
     }
     println!("{} addresses, {} refused", addresses.len(), refused.len());
     assert!(wrong.is_empty(), "{} wrong refusals:\n{}", wrong.len(), wrong.join("\n"));
@@ -87,29 +103,28 @@ fn compare(judge: &Judge, port: u16, expected: &Expected<'_>) {
 
 /// Asks an MTA for one recipient after the other.
 struct Mta {
+    from: Ipv4Addr,
     port: u16,
     client: Smtp,
     asked: usize,
 }
 
 impl Mta {
-    fn new(port: u16) -> Self {
-        Self { port, client: begin(port), asked: 0 }
+    fn new(from: Ipv4Addr, port: u16) -> Self {
+        Self { from, port, client: begin(from, port), asked: 0 }
     }
 
     fn rcpt(&mut self, address: &str) -> backstop_harness::Reply {
         self.asked += 1;
         if self.asked.is_multiple_of(PER_SESSION) {
-            self.client = begin(self.port);
+            self.client = begin(self.from, self.port);
         }
         self.client.rcpt(&format!("<{address}>"))
     }
 }
 
-fn begin(port: u16) -> Smtp {
-    // no insider: Sendmail relays for 127.0.0.1 itself
-    let mut client =
-        Smtp::connect_from(Some(Ipv4Addr::new(127, 0, 0, 9).into()), (Ipv4Addr::LOCALHOST, port).into());
+fn begin(from: Ipv4Addr, port: u16) -> Smtp {
+    let mut client = Smtp::connect_from(Some(from.into()), (Ipv4Addr::LOCALHOST, port).into());
     assert_eq!(client.ehlo("client.example.org").code, 250);
     let reply = client.mail("<sender@elsewhere.test> SMTPUTF8");
     if reply.code != 250 {
