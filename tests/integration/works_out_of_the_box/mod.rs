@@ -66,9 +66,11 @@ fn compare(judge: &Judge, port: u16, expected: &Expected<'_>) {
         }
         refused.push((address, reason));
     }
-    // Whom the MTA relays for, it also takes routes from.
+    // Whom the MTA relays for, it also takes routes from. (Of several MTAs, one takes from its insiders what is for the
+    // domain of another, which then refuses it: a bounce.)
     let mut mta = Mta::new(INSIDER, port);
-    for address in addresses.iter().filter(|address| address.contains(['%', '!', '"'])) {
+    let single = judge.findings().mtas.len() == 1;
+    for address in addresses.iter().filter(|address| single && address.contains(['%', '!', '"'])) {
         let Some(reason) = judge.refuses_to(INSIDER, address) else { continue };
         let reply = mta.rcpt(address);
         if !(500..600).contains(&reply.code) {

@@ -23,7 +23,8 @@ fn check(builder: PostfixBuilder, expected: &Expected<'_>) {
 /// No domains of its own, as far as the test does not say otherwise.
 fn postfix(main: &str) -> PostfixBuilder {
     Postfix::builder()
-        .main("relay_domains =\nsmtpd_reject_unlisted_recipient = yes\nappend_dot_mydomain = no")
+        .main("relay_domains =\nsmtpd_reject_unlisted_recipient = yes\nappend_dot_mydomain = no\nmynetworks = 127.0.0.1/32")
+        .main("smtpd_relay_restrictions = permit_mynetworks, reject_unauth_destination")
         .main(main)
 }
 
