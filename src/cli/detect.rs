@@ -24,6 +24,9 @@ pub(super) fn run(config: Option<&Path>, args: &Args) -> Outcome {
         print_json(&*findings);
     } else {
         print(findings.to_string().trim_end());
+        if !findings.mtas.is_empty() && !daemon::is_asked(&findings, &addresses) {
+            print("note: no MTA here asks Backstop yet; the lines below make it ask");
+        }
         print("");
         print(daemon::mta_lines(&addresses).trim_end());
     }

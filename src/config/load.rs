@@ -155,6 +155,7 @@ fn found(met: &Actual) -> String {
 fn expected(wanted: &impl ToString) -> String {
     let wanted = wanted.to_string();
     match wanted.as_str() {
+        text if text.starts_with("enum ") => "a text in quotes".to_owned(),
         "usize" | "u16" | "u32" | "u64" => "a whole number, not negative".to_owned(),
         "a sequence" => "a list, such as [\"…\"]".to_owned(),
         "a string" => "a text in quotes".to_owned(),

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use crate::{
     address::{Domain, ReversePath, parse_mail},
     policy::{Decision, Facts, Stage},
-    server::{Snapshot, Trace, decide, recipient},
+    server::{Snapshot, Trace, TraceStep, decide, recipient},
 };
 
 use super::message::{Check, Checked};
@@ -29,6 +29,15 @@ pub async fn check(snapshot: &Snapshot, check: &Check) -> Checked {
     facts.stage = Stage::Rcpt;
     // No MTA says which domain it would add to a bare local part.
     (facts.recipient, facts.bare) = recipient(check.address.as_bytes(), || None::<Domain>);
+    if facts.recipient.domain().is_none() {
+        trace.0.push(TraceStep {
+            question: "domain".to_owned(),
+            about: check.address.clone(),
+            answer: "none was given, so it can't be found out; the MTA adds one of its own".to_owned(),
+            evidence: vec!["ask again with it, as in user@example.com".to_owned()],
+            micros: 0,
+        });
+    }
     let decision = decide(snapshot, &mut facts, Some(&mut trace)).await;
     checked(check, decision, trace)
 }

@@ -201,6 +201,12 @@ pub fn detect() -> Result<Arc<Findings>, Error> {
     })
 }
 
+/// Whether an MTA on this host asks a server at one of these addresses.
+#[must_use]
+pub fn is_asked(findings: &Findings, listening: &[String]) -> bool {
+    welcome::is_asked(findings, listening)
+}
+
 /// The lines that make the MTA ask a server at one of these addresses.
 #[must_use]
 pub fn mta_lines(listening: &[String]) -> String {

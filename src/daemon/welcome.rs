@@ -27,6 +27,24 @@ pub(super) fn mta_lines(listening: &[String]) -> String {
     )
 }
 
+/// Whether an MTA asks a server at one of these addresses: the port, or the socket's path, tells.
+pub(super) fn is_asked(findings: &Findings, listening: &[String]) -> bool {
+    let milters: Vec<&String> = findings.milters.iter().flat_map(|service| &service.milters).collect();
+    listening.iter().any(|address| match address.split_once(':') {
+        Some(("inet" | "inet6", rest)) => {
+            let port = rest.rsplit(':').next().unwrap_or_default();
+            milters
+                .iter()
+                .any(|milter| milter.ends_with(&format!(":{port}")) || milter.contains(&format!(":{port}@")))
+        }
+        Some(("unix", path)) => {
+            let same = |milter: &str| milter.split_once(':').is_some_and(|(_, named)| path.ends_with(named));
+            milters.iter().any(|milter| same(milter))
+        }
+        _ => false,
+    })
+}
+
 /// An address as Postfix and as Sendmail write it; `None` for a socket that only systemd knows.
 fn as_mtas_write(address: &str) -> Option<(String, String)> {
     let (kind, rest) = address.split_once(':')?;
@@ -59,6 +77,27 @@ mod tests {
     use super::*;
 
     /// postconf(5) smtpd_milters; Sendmail's README, "MAIL FILTER DEFINITIONS".
+    #[test]
+    fn who_asks_us() {
+        let asks = |milter: &str| {
+            let milters = vec![milter.to_owned()];
+            let milter =
+                crate::detect::MilterUse { service: String::new(), milters, when_away: String::new() };
+            Findings { milters: vec![milter], ..Findings::default() }
+        };
+        for (milter, listening, asked) in [
+            ("inet:localhost:8890", "inet:127.0.0.1:8890", true),
+            ("inet:localhost:9999", "inet:127.0.0.1:8890", false),
+            ("inet:8890@localhost", "inet:127.0.0.1:8890", true),
+            ("inet6:8890@::1", "inet6:[::1]:8890", true),
+            ("unix:backstop/milter.sock", "unix:/var/spool/postfix/backstop/milter.sock", true),
+            ("unix:/other.sock", "unix:/run/backstop.sock", false),
+        ] {
+            assert_eq!(is_asked(&asks(milter), &[listening.to_owned()]), asked, "{milter}");
+        }
+        assert!(!is_asked(&Findings::default(), &["inet:127.0.0.1:8890".to_owned()]));
+    }
+
     #[test]
     fn addresses_are_written_as_the_mtas_read_them() {
         for (address, postfix, sendmail) in [
