@@ -7,6 +7,7 @@ mod dialogue;
 mod dialogues;
 mod drain;
 mod failure;
+mod failure_policies;
 mod ipv6;
 mod live_edit;
 mod metrics;
