@@ -13,6 +13,8 @@ mod next;
 mod reason;
 mod reply;
 mod rules;
+#[cfg(test)]
+mod tests;
 
 pub use fact::{Attributes, ClientClass, DomainFact, RecipientFact, Unavailable};
 pub use facts::{Facts, Level, Question, Recipient, Stage};

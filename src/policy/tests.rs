@@ -1,0 +1,381 @@
+//! The decision table, row by row, against a world that answers every question once.
+
+use super::*;
+use crate::{
+    address::{Address, DomainPattern},
+    policy::Defences,
+};
+
+const IN_CHARGE: DomainFact = DomainFact::Local { in_charge: true, configured: true };
+const EXISTS: RecipientFact =
+    RecipientFact::Exists(Attributes { suspended: false, restricted: false, catch_all: false });
+const CAUGHT: RecipientFact =
+    RecipientFact::Exists(Attributes { suspended: false, restricted: false, catch_all: true });
+const DOWN: RecipientFact = RecipientFact::Unknown(Unavailable::Defer);
+
+/// What the world would answer. A level that is missing here may not be asked about.
+struct World {
+    domains: Vec<DomainFact>,
+    found: Vec<RecipientFact>,
+    suspended: bool,
+    blocked: bool,
+    class: ClientClass,
+    trap: bool,
+    greylisted: bool,
+    solicited: bool,
+}
+
+impl Default for World {
+    fn default() -> Self {
+        Self {
+            domains: vec![IN_CHARGE; 6],
+            found: vec![EXISTS; 6],
+            suspended: false,
+            blocked: false,
+            class: ClientClass::Server,
+            trap: false,
+            greylisted: false,
+            solicited: true,
+        }
+    }
+}
+
+impl World {
+    fn found(found: RecipientFact) -> Self {
+        Self { found: vec![found; 6], ..Self::default() }
+    }
+}
+
+fn to(address: &str) -> Facts {
+    let address = Address::parse(address).expect("valid");
+    Facts { recipient: Recipient::address(address), ..Facts::default() }
+}
+
+/// Answers the questions out of `world`; gives the decision and how many questions it took.
+fn run<'r>(rules: &'r Rules, facts: &mut Facts, world: &World) -> (Decision<'r>, Vec<Question>) {
+    let mut asked = Vec::new();
+    loop {
+        let question = match next(rules, facts) {
+            Step::Decide(decision) => return (decision, asked),
+            Step::Ask(question) => question,
+        };
+        assert!(!asked.contains(&question), "{question:?} was asked twice");
+        asked.push(question);
+        let levels = match &mut facts.recipient {
+            Recipient::Levels(levels) => levels.as_mut_slice(),
+            _ => &mut [],
+        };
+        match question {
+            Question::Domain(at) => match &mut facts.recipient {
+                Recipient::Invalid { fact, .. } => *fact = Some(world.domains[at]),
+                Recipient::Levels(levels) => levels[at].domain = Some(world.domains[at]),
+                other => panic!("no domain to ask for in {other:?}"),
+            },
+            Question::Blocked => facts.blocked = Some(world.blocked),
+            Question::Class => facts.class = Some(world.class),
+            Question::Trap(at) => levels[at].trap = Some(world.trap),
+            Question::Suspended(at) => levels[at].suspended = Some(world.suspended),
+            Question::Recipient(at) => levels[at].found = Some(world.found[at]),
+            Question::Greylist => facts.greylisted = Some(world.greylisted),
+            Question::Solicited => facts.solicited = Some(world.solicited),
+        }
+    }
+}
+
+fn everything_on() -> Rules {
+    let defences = Defences {
+        denied: true,
+        blocks: true,
+        dynamic: true,
+        traps: true,
+        greylist: true,
+        unsolicited: true,
+    };
+    Rules { defences, exempt: ["abuse".to_owned()].into(), ..Rules::default() }
+}
+
+fn reason(rules: &Rules, mut facts: Facts, world: &World) -> Reason {
+    run(rules, &mut facts, world).0.reason
+}
+
+/// Each row of the table by itself: a stranger, a trusted and an authenticated client.
+#[test]
+fn rows() {
+    type Row = (&'static str, fn(&mut Facts), World, [Reason; 3]);
+    use Reason as R;
+    let all = |reason| [reason; 3];
+    let foreign = || World { domains: vec![DomainFact::Foreign; 6], ..World::default() };
+    let inner_foreign = |found| World {
+        domains: vec![IN_CHARGE, DomainFact::Foreign],
+        found: vec![found; 6],
+        ..World::default()
+    };
+    let none = |_: &mut Facts| {};
+    let rows: Vec<Row> = vec![
+        ("joe@a.test", |f| f.disabled = true, World::found(RecipientFact::Absent), all(R::Disabled)),
+        ("joe@a.test", |f| f.mta_refused = true, World::found(RecipientFact::Absent), all(R::MtaRefused)),
+        ("joe@a.test", |f| f.submission = true, World::found(RecipientFact::Absent), all(R::Submission)),
+        ("joe@a.test", none, foreign(), all(R::NotLocal)),
+        (
+            "postmaster@a.test",
+            none,
+            World { blocked: true, ..World::found(RecipientFact::Absent) },
+            all(R::Exempt),
+        ),
+        ("double-bounce@a.test", none, World::found(RecipientFact::Absent), all(R::Exempt)),
+        ("mailer-daemon@a.test", none, World::found(RecipientFact::Absent), all(R::Exempt)),
+        ("joe@a.test", none, World { blocked: true, ..World::default() }, [R::Harvest, R::Ok, R::Ok]),
+        ("abuse@a.test", none, World { blocked: true, ..World::default() }, all(R::Ok)),
+        ("abuse@a.test", none, World::found(RecipientFact::Absent), all(R::UnknownRecipient)),
+        (
+            "joe@a.test",
+            none,
+            World { class: ClientClass::Dynamic, ..World::default() },
+            [R::DynamicClient, R::Ok, R::Ok],
+        ),
+        ("joe@a.test", none, World { class: ClientClass::Unknown, ..World::default() }, all(R::Ok)),
+        (
+            "joe@a.test",
+            |f| (f.null_sender, f.accepted) = (true, Some(1)),
+            World::default(),
+            [R::BounceMany, R::Ok, R::Ok],
+        ),
+        ("joe@a.test", |f| (f.null_sender, f.accepted) = (true, Some(0)), World::default(), all(R::Ok)),
+        ("joe@a.test", |f| (f.null_sender, f.accepted) = (false, Some(9)), World::default(), all(R::Ok)),
+        (
+            "joe%x.test@a.test",
+            none,
+            inner_foreign(RecipientFact::Absent),
+            [R::RelaySyntax, R::NotLocal, R::NotLocal],
+        ),
+        ("joe%x.test@a.test", none, inner_foreign(CAUGHT), [R::RelaySyntax, R::Ok, R::Ok]),
+        ("joe%x.test@a.test", none, inner_foreign(EXISTS), all(R::Ok)),
+        ("joe%x.test@a.test", none, inner_foreign(DOWN), all(R::DirectoryUnavailable)),
+        ("joe@a.test", none, World { trap: true, ..World::default() }, [R::SpamTrap, R::Ok, R::Ok]),
+        ("joe@a.test", none, World { suspended: true, ..World::default() }, all(R::SuspendedRecipient)),
+        ("joe@a.test", none, World { suspended: true, ..World::found(DOWN) }, all(R::SuspendedRecipient)),
+        ("joe@a.test", none, World { greylisted: true, ..World::default() }, [R::Greylisted, R::Ok, R::Ok]),
+        (
+            "joe@a.test",
+            none,
+            World { greylisted: true, ..World::found(RecipientFact::Absent) },
+            all(R::UnknownRecipient),
+        ),
+        ("joe@a.test", none, World::found(RecipientFact::Absent), all(R::UnknownRecipient)),
+        ("joe@a.test", none, World::found(DOWN), all(R::DirectoryUnavailable)),
+        ("joe@a.test", none, World::found(CAUGHT), all(R::Ok)),
+        ("joe@a.test", none, World::default(), all(R::Ok)),
+    ];
+    for (address, change, world, expected) in rows {
+        let clients: [fn(&mut Facts); 3] = [|_| {}, |f| f.trusted = true, |f| f.authenticated = true];
+        for (client, expected) in clients.iter().zip(expected) {
+            let mut facts = to(address);
+            change(&mut facts);
+            client(&mut facts);
+            let seen = format!("{address} {facts:?}");
+            assert_eq!(reason(&everything_on(), facts, &world), expected, "{seen}");
+        }
+    }
+}
+
+#[test]
+fn attributes_of_a_directory() {
+    let with = |attributes| World::found(RecipientFact::Exists(attributes));
+    let rules = everything_on();
+    let suspended = Attributes { suspended: true, ..Attributes::default() };
+    assert_eq!(reason(&rules, to("joe@a.test"), &with(suspended)), Reason::SuspendedRecipient);
+    let caught = Attributes { suspended: true, catch_all: true, ..Attributes::default() };
+    assert_eq!(reason(&rules, to("joe@a.test"), &with(caught)), Reason::Ok, "never through a catch-all");
+    let restricted = with(Attributes { restricted: true, ..Attributes::default() });
+    assert_eq!(reason(&rules, to("joe@a.test"), &restricted), Reason::RestrictedRecipient);
+    let authenticated = Facts { authenticated: true, ..to("joe@a.test") };
+    assert_eq!(reason(&rules, authenticated, &restricted), Reason::Ok);
+}
+
+/// Row 15: the admin's choice, and a trusted client is never held up.
+#[test]
+fn could_not_find_out_is_never_permanent() {
+    let rules = everything_on();
+    for (found, trusted, verdict) in [
+        (Unavailable::Defer, false, Verdict::Defer),
+        (Unavailable::Defer, true, Verdict::Continue),
+        (Unavailable::Continue, false, Verdict::Continue),
+    ] {
+        for address in ["joe@a.test", "joe%x.test@a.test", "joe%b.test@a.test"] {
+            let mut facts = Facts { trusted, ..to(address) };
+            let (decision, _) = run(&rules, &mut facts, &World::found(RecipientFact::Unknown(found)));
+            assert_eq!(
+                (decision.reason, decision.verdict()),
+                (Reason::DirectoryUnavailable, verdict),
+                "{address}"
+            );
+        }
+    }
+    // An inner address that can't be looked up is not absent either.
+    let world = World { found: vec![RecipientFact::Absent, DOWN], ..World::default() };
+    let (decision, _) = run(&rules, &mut to("joe%b.test@a.test"), &world);
+    assert_eq!(decision.verdict(), Verdict::Defer);
+}
+
+/// Postfix and Sendmail relay `joe%x.test@a.test` for their insiders, and refuse it to others, by themselves.
+#[test]
+fn a_route_out_of_a_detected_domain_is_the_mta_s_affair() {
+    let detected = DomainFact::Local { in_charge: true, configured: false };
+    let world = World { domains: vec![detected, DomainFact::Foreign], ..World::found(RecipientFact::Absent) };
+    for trusted in [false, true] {
+        let facts = Facts { trusted, ..to("joe%x.test@a.test") };
+        assert_eq!(reason(&Rules::default(), facts, &world), Reason::NotLocal);
+    }
+    let inner_local = World { domains: vec![detected; 2], ..World::found(RecipientFact::Absent) };
+    assert_eq!(reason(&Rules::default(), to("joe%b.test@a.test"), &inner_local), Reason::UnknownRecipient);
+}
+
+#[test]
+fn an_inner_local_route_is_resolved() {
+    let rules = Rules::default();
+    let world = |outer, inner| World { found: vec![outer, inner], ..World::default() };
+    let address = "joe%b.test@a.test";
+    assert_eq!(reason(&rules, to(address), &world(RecipientFact::Absent, EXISTS)), Reason::Ok);
+    assert_eq!(
+        reason(&rules, to(address), &world(RecipientFact::Absent, RecipientFact::Absent)),
+        Reason::UnknownRecipient
+    );
+    assert_eq!(reason(&rules, to(address), &world(CAUGHT, RecipientFact::Absent)), Reason::Ok);
+    // The literal local part wins, without a look at what it hides.
+    let (decision, asked) = run(&rules, &mut to(address), &world(EXISTS, RecipientFact::Absent));
+    assert_eq!(decision.reason, Reason::Ok);
+    assert!(!asked.contains(&Question::Domain(1)), "{asked:?}");
+}
+
+#[test]
+fn a_domain_without_a_directory_refuses_nobody_but_the_suspended() {
+    let world = World {
+        domains: vec![DomainFact::Local { in_charge: false, configured: true }; 6],
+        ..World::default()
+    };
+    for address in ["joe@a.test", "joe%x.test@a.test"] {
+        assert_eq!(reason(&Rules::default(), to(address), &world), Reason::NoDirectory);
+    }
+    let world = World { suspended: true, ..world };
+    assert_eq!(reason(&Rules::default(), to("joe@a.test"), &world), Reason::SuspendedRecipient);
+}
+
+#[test]
+fn an_invalid_address_matters_only_where_the_domain_may_be_ours() {
+    let rules = everything_on();
+    let invalid = |domain: Option<&str>| Facts {
+        recipient: Recipient::Invalid {
+            domain: domain.map(|domain| crate::address::Domain::parse(domain).expect("valid")),
+            fact: None,
+        },
+        ..Facts::default()
+    };
+    let foreign = World { domains: vec![DomainFact::Foreign], ..World::default() };
+    assert_eq!(reason(&rules, invalid(Some("x.test")), &foreign), Reason::NotLocal);
+    assert_eq!(reason(&rules, invalid(Some("a.test")), &World::default()), Reason::BadAddress);
+    assert_eq!(reason(&rules, invalid(None), &World::default()), Reason::NoDirectory);
+    let detected = DomainFact::Local { in_charge: true, configured: false };
+    let detected = World { domains: vec![detected], ..World::default() };
+    assert_eq!(reason(&rules, invalid(Some("a.test")), &detected), Reason::NoDirectory);
+    let insider = Facts { authenticated: true, ..invalid(Some("a.test")) };
+    assert_eq!(reason(&rules, insider, &World::default()), Reason::BadAddress);
+}
+
+#[test]
+fn a_bare_recipient_that_nobody_completed_passes() {
+    let bare = |local: &str| Facts { recipient: Recipient::Bare(local.to_owned()), ..Facts::default() };
+    let world = World::found(RecipientFact::Absent);
+    assert_eq!(reason(&Rules::default(), bare("postmaster"), &world), Reason::Exempt);
+    assert_eq!(reason(&Rules::default(), bare("joe"), &world), Reason::NoDirectory);
+}
+
+/// Sendmail reads `victim%x.test%a.test` as `victim%x.test@a.test`, whatever its own name is.
+#[test]
+fn a_bare_recipient_may_hold_a_route_to_a_local_domain() {
+    let rules = Rules::default();
+    let bare = |address| Facts { bare: true, ..to(address) };
+    let world = World {
+        domains: vec![DomainFact::Foreign, IN_CHARGE, DomainFact::Foreign],
+        ..World::found(RecipientFact::Absent)
+    };
+    assert_eq!(reason(&rules, bare("victim%x.test%a.test@mx.test"), &world), Reason::RelaySyntax);
+    assert_eq!(reason(&rules, bare("joe%a.test@mx.test"), &world), Reason::UnknownRecipient);
+    assert_eq!(reason(&rules, bare("joe@mx.test"), &world), Reason::NotLocal);
+    assert_eq!(reason(&rules, bare("postmaster@mx.test"), &world), Reason::Exempt);
+    assert_eq!(reason(&rules, to("joe%a.test@mx.test"), &world), Reason::NotLocal);
+}
+
+#[test]
+fn only_what_can_change_the_outcome_is_asked() {
+    let asked = |rules: &Rules, mut facts: Facts, world: &World| run(rules, &mut facts, world).1;
+    let rules = Rules::default();
+    let foreign = World { domains: vec![DomainFact::Foreign], ..World::default() };
+    assert_eq!(asked(&rules, to("joe@x.test"), &foreign), [Question::Domain(0)]);
+    assert_eq!(asked(&rules, to("postmaster@a.test"), &World::default()), [Question::Domain(0)]);
+    let usual = [Question::Domain(0), Question::Suspended(0), Question::Recipient(0)];
+    assert_eq!(asked(&rules, to("joe@a.test"), &World::default()), usual);
+    let disabled = Facts { disabled: true, ..to("joe@a.test") };
+    assert_eq!(asked(&everything_on(), disabled, &World::default()), []);
+    let all = asked(&everything_on(), to("joe@a.test"), &World::default());
+    let expected = [
+        Question::Domain(0),
+        Question::Blocked,
+        Question::Class,
+        Question::Trap(0),
+        Question::Suspended(0),
+        Question::Recipient(0),
+        Question::Greylist,
+    ];
+    assert_eq!(all, expected);
+    let suspended = World { suspended: true, ..World::default() };
+    assert!(!asked(&rules, to("joe@a.test"), &suspended).contains(&Question::Recipient(0)));
+}
+
+#[test]
+fn a_trap_looks_like_an_unknown_recipient_and_ends_the_message() {
+    let rules = everything_on();
+    let trap = World { trap: true, ..World::default() };
+    let (trapped, _) = run(&rules, &mut to("joe@a.test"), &trap);
+    let (unknown, _) = run(&rules, &mut to("joe@a.test"), &World::found(RecipientFact::Absent));
+    assert_eq!((trapped.reason, unknown.reason), (Reason::SpamTrap, Reason::UnknownRecipient));
+    assert_eq!(trapped.reply, unknown.reply);
+    let mut end = Facts { stage: Stage::EndOfMessage, trapped: true, ..Facts::default() };
+    let (decision, _) = run(&rules, &mut end, &World::default());
+    assert_eq!(decision.reply.map(ToString::to_string).as_deref(), Some("550 5.7.1 Message refused"));
+}
+
+#[test]
+fn connect_and_end_of_message() {
+    let rules = everything_on();
+    let at = |stage, change: fn(&mut Facts), world: &World| {
+        let mut facts = Facts { stage, ..Facts::default() };
+        change(&mut facts);
+        reason(&rules, facts, world)
+    };
+    let world = World { solicited: false, ..World::default() };
+    assert_eq!(at(Stage::Connect, |f| f.denied = true, &world), Reason::DeniedClient);
+    assert_eq!(at(Stage::Connect, |f| (f.denied, f.trusted) = (true, true), &world), Reason::Ok);
+    assert_eq!(at(Stage::Connect, |_| {}, &world), Reason::Ok);
+    assert_eq!(at(Stage::EndOfMessage, |f| f.null_sender = true, &world), Reason::UnsolicitedBounce);
+    assert_eq!(at(Stage::EndOfMessage, |f| f.null_sender = true, &World::default()), Reason::Ok);
+    assert_eq!(at(Stage::EndOfMessage, |f| (f.null_sender, f.trusted) = (true, true), &world), Reason::Ok);
+    assert_eq!(at(Stage::EndOfMessage, |_| {}, &world), Reason::Ok);
+}
+
+#[test]
+fn monitor_mode_decides_but_does_not_enforce() {
+    let absent = World::found(RecipientFact::Absent);
+    let pattern = |text| DomainPattern::parse(text).expect("valid");
+    let enforced = |rules: &Rules| {
+        let (decision, _) = run(rules, &mut to("joe@a.test"), &absent);
+        assert_eq!(decision.verdict(), Verdict::Reject);
+        assert_eq!(decision.enforced_reply().is_some(), decision.enforced);
+        decision.enforced
+    };
+    assert!(enforced(&Rules::default()));
+    assert!(!enforced(&Rules { monitor: true, ..Rules::default() }));
+    assert!(!enforced(&Rules { monitor_domains: vec![pattern("a.test")], ..Rules::default() }));
+    assert!(enforced(&Rules { monitor_domains: vec![pattern("b.test")], ..Rules::default() }));
+    assert!(!enforced(&Rules { monitor_reasons: [Reason::UnknownRecipient].into(), ..Rules::default() }));
+    assert!(enforced(&Rules { monitor_reasons: [Reason::BadAddress].into(), ..Rules::default() }));
+}
