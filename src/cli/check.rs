@@ -24,6 +24,12 @@ pub(super) struct Args {
     /// The client's IP address
     #[arg(long, value_name = "IP")]
     client: Option<IpAddr>,
+    /// The name of that address in the DNS (told in the explanation; decides nothing in this version)
+    #[arg(long, value_name = "PTR")]
+    name: Option<String>,
+    /// What the client calls itself (told in the explanation; decides nothing in this version)
+    #[arg(long, value_name = "NAME")]
+    helo: Option<String>,
     /// The sender; '<>' for a bounce
     #[arg(long, value_name = "ADDRESS")]
     from: Option<String>,
@@ -42,6 +48,8 @@ pub(super) fn run(config: Option<&Path>, args: &Args) -> Outcome {
     let check = Check {
         address: args.address.clone(),
         client: args.client,
+        name: args.name.clone(),
+        helo: args.helo.clone(),
         from: args.from.clone(),
         auth: args.auth.clone(),
     };

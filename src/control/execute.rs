@@ -22,6 +22,9 @@ pub async fn check(snapshot: &Snapshot, check: &Check) -> Checked {
         ..Facts::default()
     };
     let mut trace = Trace::default();
+    if let Some(step) = client_step(check, &facts) {
+        trace.0.push(step);
+    }
     let connect = decide(snapshot, &mut facts, Some(&mut trace)).await;
     if connect.reply.is_some() {
         return checked(check, connect, trace);
@@ -40,6 +43,34 @@ pub async fn check(snapshot: &Snapshot, check: &Check) -> Checked {
     }
     let decision = decide(snapshot, &mut facts, Some(&mut trace)).await;
     checked(check, decision, trace)
+}
+
+/// What was asked about the client, and what that makes it. Nothing was: nobody in particular.
+fn client_step(check: &Check, facts: &Facts) -> Option<TraceStep> {
+    let mut evidence = Vec::new();
+    let mut tell = |what: &str, value: &Option<String>| {
+        evidence.extend(value.as_ref().map(|value| format!("{what} {value}")));
+    };
+    tell("name", &check.name);
+    tell("HELO", &check.helo);
+    tell("MAIL FROM", &check.from);
+    tell("authenticated as", &check.auth);
+    if check.client.is_none() && evidence.is_empty() {
+        return None;
+    }
+    let answer = match (facts.trusted, facts.authenticated, facts.denied) {
+        (true, _, _) => "trusted, an insider",
+        (false, true, _) => "authenticated, an insider",
+        (false, false, true) => "on the deny list",
+        (false, false, false) => "an outsider",
+    };
+    Some(TraceStep {
+        question: "client".to_owned(),
+        about: check.client.map(|client| client.to_string()).unwrap_or_default(),
+        answer: answer.to_owned(),
+        evidence,
+        micros: 0,
+    })
 }
 
 fn checked(check: &Check, decision: Decision<'_>, steps: Trace) -> Checked {

@@ -47,6 +47,10 @@ pub struct Check {
     pub address: String,
     /// The client's address.
     pub client: Option<IpAddr>,
+    /// The name of that address in the DNS.
+    pub name: Option<String>,
+    /// What the client calls itself.
+    pub helo: Option<String>,
     /// As it would be written behind `MAIL FROM:`.
     pub from: Option<String>,
     /// The name the client has authenticated with.

@@ -119,8 +119,9 @@ fn rcpt(rules: &Rules, facts: &Facts) -> Outcome {
         }
         Recipient::Levels(levels) => {
             let Some(first) = levels.first() else { return Ok(Reason::Ok) };
-            // Row 5 for a local part alone, whatever domain the MTA adds to it.
-            if facts.bare && rules.is_never_refused(first.address.local()) {
+            // Row 5 for a local part alone, whatever domain the MTA adds to it, and at an address literal.
+            let no_name = facts.bare || first.address.domain().literal().is_some();
+            if no_name && rules.is_never_refused(first.address.local()) {
                 return Ok(Reason::Exempt);
             }
             // Row 4. The domain that the MTA adds is its own; a route within the local part may lead to one of ours.

@@ -302,6 +302,8 @@ fn a_bare_recipient_may_hold_a_route_to_a_local_domain() {
     assert_eq!(reason(&rules, bare("joe%a.test@mx.test"), &world), Reason::UnknownRecipient);
     assert_eq!(reason(&rules, bare("joe@mx.test"), &world), Reason::NotLocal);
     assert_eq!(reason(&rules, bare("postmaster@mx.test"), &world), Reason::Exempt);
+    assert_eq!(reason(&rules, to("postmaster@[192.0.2.1]"), &world), Reason::Exempt);
+    assert_eq!(reason(&rules, to("joe@[192.0.2.1]"), &world), Reason::NotLocal);
     assert_eq!(reason(&rules, to("joe%a.test@mx.test"), &world), Reason::NotLocal);
 }
 
