@@ -3,6 +3,7 @@
 mod check;
 mod config;
 mod control;
+mod denied;
 mod dialogue;
 mod dialogues;
 mod drain;
