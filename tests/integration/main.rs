@@ -21,6 +21,7 @@ mod signals;
 mod site;
 mod structure;
 mod submission;
+mod unavailable;
 mod unix_socket;
 mod verification;
 mod works_out_of_the_box;
