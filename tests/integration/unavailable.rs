@@ -14,7 +14,8 @@ fn on_postfix() {
 #[test]
 fn on_sendmail() {
     let backstop = undecided().start();
-    let sendmail = Sendmail::builder().milter(&backstop.for_sendmail()).start();
+    let relayed = "RELAY_DOMAIN(`catchall.test virtual.test')dnl";
+    let sendmail = Sendmail::builder().milter(&backstop.for_sendmail()).mc(relayed).start();
     outsiders_wait(&backstop, sendmail.ipv4());
 }
 
@@ -55,7 +56,8 @@ fn outsiders_wait(backstop: &Backstop, mta: SocketAddr) {
 }
 
 fn with_postfix(backstop: &Backstop, test: impl FnOnce(&Backstop, SocketAddr)) {
-    let postfix = Postfix::builder().milter(&backstop.for_postfix()).start();
+    let relayed = "relay_domains = example.test, catchall.test, virtual.test";
+    let postfix = Postfix::builder().milter(&backstop.for_postfix()).main(relayed).start();
     test(backstop, (Ipv4Addr::LOCALHOST, postfix.port()).into());
 }
 
