@@ -124,6 +124,7 @@ impl Session {
         let mut draining = std::pin::pin!(server.draining());
         let mut timer = std::pin::pin!(sleep_until((last + SHORT).into()));
         loop {
+            let begun_frame = held.is_some();
             tokio::select! {
                 biased;
                 read = read(connection, &mut held) => match read? {
@@ -143,10 +144,14 @@ impl Session {
             }
             let Some(mut input) = held.take() else { continue };
             let mut output = buffers::take();
-            last = Instant::now();
+            let now = Instant::now();
             let mut rest: &[u8] = &input;
-            let outcome = self.answer_all(&mut rest, &mut output, last).await;
+            let outcome = self.answer_all(&mut rest, &mut output, now).await;
             let taken = input.len() - rest.len();
+            // More of a frame that stays incomplete is no sign of life: else a byte now and then would hold a session.
+            if taken > 0 || !begun_frame {
+                last = now;
+            }
             if !output.is_empty() {
                 connection.write_all(&output, SHORT).await?;
             }

@@ -500,6 +500,28 @@ mod full {
         idle.decides();
     }
 
+    /// A frame that never gets whole is no sign of life, however often a byte of it comes.
+    #[test]
+    fn a_trickle_is_cut_after_half_a_minute() {
+        let backstop = site::backstop().start();
+        let mut stream =
+            TcpStream::connect((Ipv4Addr::LOCALHOST, backstop.milter_port())).expect("it listens");
+        stream.write_all(b"\0\0\0\x0dO\0\0\0\x06\0\0\x01\xff\0\x1f\xff\xff").expect("it takes an offer");
+        assert!(matches!(stream.read(&mut [0; 256]), Ok(1..)), "it answers the offer");
+        stream.write_all(&[0, 0, 0xff, 0, b'R']).expect("it takes the begin of a frame");
+        stream.set_read_timeout(Some(Duration::from_secs(1))).expect("it is open");
+        let start = Instant::now();
+        let cut = std::iter::repeat_n(b'x', 50).position(|byte| {
+            let ended = stream.write_all(&[byte]).is_err();
+            ended || matches!(stream.read(&mut [0; 64]), Ok(0))
+        });
+        let took = start.elapsed();
+        assert!(
+            cut.is_some() && (Duration::from_secs(28)..Duration::from_secs(38)).contains(&took),
+            "{took:?}"
+        );
+    }
+
     /// The pages: a connection is cut, also one that asks for one byte at a time.
     #[test]
     fn a_slow_scraper_is_cut() {
