@@ -63,12 +63,11 @@ impl Directories {
         Found { fact, steps: steps.unwrap_or_default() }
     }
 
-    /// Whether a directory knows the address exactly as it is: without tags undone, sub-address stripped, or catch-all.
-    pub async fn knows(&self, address: &Address) -> bool {
+    /// What they know of the address exactly as it is: no tag undone, no sub-address stripped.
+    pub async fn find_exactly(&self, address: &Address) -> RecipientFact {
         let mut forms = Forms::new();
         forms.push(Candidate { form: Form::Written, address: Cow::Borrowed(address) });
-        let fact = self.search_forms(address, forms, &mut None).await;
-        matches!(fact, RecipientFact::Exists(attributes) if !attributes.catch_all)
+        self.search_forms(address, forms, &mut None).await
     }
 
     async fn search(&self, address: &Address, steps: &mut Option<Vec<Step>>) -> RecipientFact {

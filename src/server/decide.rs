@@ -154,24 +154,43 @@ async fn answer(snapshot: &Snapshot, facts: &mut Facts, question: Question, expl
 }
 
 /// Whether the recipient is suspended, itself or a form of it, unless a fuller form is a recipient in its own right:
-/// a suspended `joe` says nothing of the mailbox `joe-ann`, even where `-` begins a sub-address.
+/// a suspended `joe` says nothing of the mailbox `joe-ann`, even where `-` begins a sub-address. A directory in charge
+/// that can't tell about the fuller form leaves it open, and is then asked for the recipient itself: no 5xx from that.
 async fn suspended(snapshot: &Snapshot, address: &Address) -> Option<Suspension> {
+    if snapshot.suspensions.is_empty() {
+        return None;
+    }
     let mut fuller: SmallVec<[_; 2]> = SmallVec::new();
     for form in candidates(address, snapshot.directories.delimiters()) {
         if form.address.domain() != address.domain() {
             continue;
         }
         if let Some(found) = snapshot.suspensions.check(&form.address) {
-            for form in &fuller {
-                if snapshot.directories.knows(form).await {
-                    return None;
+            let spared = async {
+                for form in &fuller {
+                    if may_be_known(snapshot, form).await {
+                        return true;
+                    }
                 }
-            }
-            return Some(found);
+                false
+            };
+            let spared = tokio::time::timeout(snapshot.lookup, spared).await.unwrap_or(true);
+            return (!spared).then_some(found);
         }
         fuller.push(form.address.into_owned());
     }
     None
+}
+
+/// Whether the address, exactly as it is, is known to a directory, or may be for all that the one in charge can tell.
+async fn may_be_known(snapshot: &Snapshot, address: &Address) -> bool {
+    match snapshot.directories.find_exactly(address).await {
+        RecipientFact::Exists(attributes) => !attributes.catch_all,
+        RecipientFact::Absent => false,
+        RecipientFact::Unknown(_) => {
+            matches!(snapshot.directories.domain(address.domain()), DomainFact::Local { in_charge: true, .. })
+        }
+    }
 }
 
 async fn look_up(snapshot: &Snapshot, address: &Address, explain: bool) -> (RecipientFact, Vec<String>) {

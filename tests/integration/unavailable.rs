@@ -29,7 +29,9 @@ fn the_admin_lets_mail_in_meanwhile() {
 }
 
 fn outsiders_wait(backstop: &Backstop, mta: SocketAddr) {
-    for recipient in ["<anna@example.test>", "<nobody@example.test>", "<anna+x@example.test>"] {
+    for recipient in
+        ["<anna@example.test>", "<nobody@example.test>", "<anna+x@example.test>", "<unpaid+x@example.test>"]
+    {
         let reply = rcpt(mta, 9, recipient);
         assert_eq!(
             (reply.code, reply.enhanced.as_deref()),
