@@ -13,5 +13,6 @@ pub mod http;
 pub mod net;
 pub mod policy;
 pub mod server;
+pub mod store;
 pub mod suspension;
 pub mod telemetry;

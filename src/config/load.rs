@@ -218,12 +218,14 @@ impl Check<'_> {
         }
         for (name, directory) in &config.directory {
             self.domains(directory.domains.as_deref().unwrap_or_default(), &["directory", name, "domains"]);
-            let Some(file) = &directory.file else {
-                let message = format!("says nothing about where recipients are; add [directory.{name}.file]");
-                self.say(&["directory", name], message);
-                continue;
-            };
-            self.readable(&file.path, &["directory", name, "file", "path"]);
+            if let Some(file) = &directory.file {
+                self.readable(&file.path, &["directory", name, "file", "path"]);
+            }
+            directory.check(&mut |key, message| {
+                let mut path = vec!["directory", name];
+                path.extend(key);
+                self.say(&path, message);
+            });
             if directory.domains.is_none()
                 && config.domains.names.is_empty()
                 && config.domains.files.is_empty()

@@ -16,7 +16,7 @@ use crate::{
     client, control, directory, http,
     net::Endpoint,
     policy::{Reason, ReplyConfig},
-    server, suspension, telemetry,
+    server, store, suspension, telemetry,
 };
 
 pub use error::{Diagnostic, Error};
@@ -47,6 +47,8 @@ pub struct Config {
     pub monitor: Monitor,
     /// Changed replies.
     pub replies: BTreeMap<Reason, ReplyConfig>,
+    /// Where state is kept.
+    pub store: store::Config,
     /// Metrics and health.
     pub http: http::Config,
     /// Commands.
@@ -68,6 +70,7 @@ impl Default for Config {
             limits: Default::default(),
             monitor: Default::default(),
             replies: BTreeMap::new(),
+            store: Default::default(),
             http: Default::default(),
             control: Default::default(),
             log: Default::default(),

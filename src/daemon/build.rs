@@ -8,7 +8,7 @@ use crate::{
     client::Clients,
     config::{Config, Mode},
     detect::{self, Findings},
-    directory::{self, Directories, detected::Live},
+    directory::{self, Directories, Remotes, detected::Live},
     files::{self, Keeper},
     http::Views,
     policy::{Defences, Replies, Rules},
@@ -23,6 +23,7 @@ use super::Error;
 pub(super) struct Parts {
     pub(super) registry: Arc<Registry>,
     pub(super) keeper: Arc<Keeper>,
+    pub(super) remotes: Arc<Remotes>,
     pub(super) live: Arc<Live>,
     pub(super) server: Arc<Server>,
     pub(super) started: Instant,
@@ -75,20 +76,31 @@ impl Parts {
         let options =
             if config.domains.detect { detect::Options::default() } else { detect::Options::nothing() };
         let live = Arc::new(Live::start(options, Arc::clone(&keeper)).await);
-        let snapshot = snapshot(config, &keeper, &metrics.directory, &live)?;
+        let remotes = Arc::new(Remotes::new(metrics.directory.clone()));
+        let snapshot = snapshot(config, &keeper, &remotes, &metrics.directory, &live)?;
         let limits = Limits { sessions, ..config.limits.clone() };
         let server = Server::new(snapshot, &limits, metrics.server);
         let started = Instant::now();
         let Metrics { directory: directory_metrics, mode, enabled, reloads, .. } = metrics;
-        let parts =
-            Self { registry, keeper, live, server, started, reloads, directory_metrics, mode, enabled };
+        let parts = Self {
+            registry,
+            keeper,
+            remotes,
+            live,
+            server,
+            started,
+            reloads,
+            directory_metrics,
+            mode,
+            enabled,
+        };
         parts.show(config);
         Ok(Arc::new(parts))
     }
 
     /// A snapshot of a changed configuration; files that are followed already keep their content and judgement.
     pub(super) fn snapshot(&self, config: &Config) -> Result<Snapshot, Error> {
-        snapshot(config, &self.keeper, &self.directory_metrics, &self.live)
+        snapshot(config, &self.keeper, &self.remotes, &self.directory_metrics, &self.live)
     }
 
     /// Brings the gauges of the configuration up to date.
@@ -123,6 +135,7 @@ impl Parts {
 fn snapshot(
     config: &Config,
     keeper: &Keeper,
+    remotes: &Remotes,
     metrics: &directory::Metrics,
     live: &Live,
 ) -> Result<Snapshot, Error> {
@@ -131,6 +144,7 @@ fn snapshot(
         &config.recipients,
         &config.directory,
         keeper,
+        remotes,
         metrics,
         live.detected(),
     )?;

@@ -4,13 +4,13 @@ use std::{collections::BTreeMap, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::file;
+use super::{file, ldap, remote, smtp, sql};
 use crate::policy::Unavailable;
 
 /// All `[directory.NAME]`, by name.
 pub type Configs = BTreeMap<String, Config>;
 
-/// `[directory.NAME]`: exactly one of the kinds, here `file`.
+/// `[directory.NAME]`: exactly one of the kinds `file`, `ldap`, `sql` and `smtp`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
@@ -23,6 +23,18 @@ pub struct Config {
     /// `[directory.NAME.file]`
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub file: Option<file::Config>,
+    /// `[directory.NAME.ldap]`
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ldap: Option<ldap::Config>,
+    /// `[directory.NAME.sql]`
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sql: Option<sql::Config>,
+    /// `[directory.NAME.smtp]`
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub smtp: Option<smtp::Config>,
+    /// `[directory.NAME.cache]`: how long answers of a server are remembered.
+    #[serde(default)]
+    pub cache: remote::Times,
 }
 
 /// `[domains]`
@@ -58,6 +70,45 @@ impl Default for Domains {
 impl Default for Recipients {
     fn default() -> Self {
         Self { delimiters: "+".to_owned(), exempt: vec!["abuse".to_owned()], catch_all: Vec::new() }
+    }
+}
+
+impl Config {
+    /// Tells `say` what can't be used: where, below `directory.NAME`, and why.
+    pub fn check(&self, say: &mut dyn FnMut(&[&str], String)) {
+        let kinds = [self.file.is_some(), self.ldap.is_some(), self.sql.is_some(), self.smtp.is_some()];
+        match kinds.into_iter().filter(|&given| given).count() {
+            0 => say(
+                &[],
+                "says nothing about where recipients are; add a table such as [directory.NAME.file]"
+                    .to_owned(),
+            ),
+            1 => {}
+            _ => say(&[], "has several kinds; make a directory of its own of each".to_owned()),
+        }
+        if let Some(ldap) = &self.ldap {
+            ldap.check(&mut |key, message| say(&["ldap", key], message));
+        }
+        if let Some(sql) = &self.sql {
+            sql.check(&mut |key, message| say(&["sql", key], message));
+        }
+        if let Some(smtp) = &self.smtp {
+            smtp.check(&mut |key, message| say(&["smtp", key], message));
+        }
+    }
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            domains: None,
+            on_unavailable: defer(),
+            file: None,
+            ldap: None,
+            sql: None,
+            smtp: None,
+            cache: remote::Times::default(),
+        }
     }
 }
 

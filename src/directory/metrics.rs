@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use prometheus::{GaugeVec, HistogramVec, IntGaugeVec};
+use prometheus::{GaugeVec, HistogramVec, IntCounterVec, IntGaugeVec};
 
 use super::Answer;
 use crate::{files::Status, telemetry::Registry};
@@ -14,6 +14,7 @@ pub struct Metrics {
     addresses: IntGaugeVec,
     age: GaugeVec,
     lookup: HistogramVec,
+    cache: IntCounterVec,
 }
 
 impl Metrics {
@@ -32,6 +33,11 @@ impl Metrics {
                 "For how long the content in use has been known to be out of date.",
                 label,
             ),
+            cache: registry.counters(
+                "cache_total",
+                "Questions to directories on other servers, by what the cache did: hit, miss (the server was asked), stale (it could not answer, and an old answer counts).",
+                &["outcome"],
+            ),
             lookup: registry.histograms(
                 "directory_lookup_seconds",
                 "Time to ask a directory that is not in memory; look-ups in memory take about a microsecond.",
@@ -47,6 +53,14 @@ impl Metrics {
         let addresses = status.entries.unwrap_or(0).try_into().unwrap_or(i64::MAX);
         self.addresses.with_label_values(&[name]).set(addresses);
         self.age.with_label_values(&[name]).set(status.stale.as_secs_f64());
+    }
+
+    pub(super) fn up(&self, name: &str, up: bool) {
+        self.up.with_label_values(&[name]).set(up.into());
+    }
+
+    pub(super) fn cached(&self, outcome: &str) {
+        self.cache.with_label_values(&[outcome]).inc();
     }
 
     pub(super) fn asked(&self, name: &str, answer: Answer, time: Duration) {

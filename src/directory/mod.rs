@@ -11,9 +11,15 @@ mod domains;
 mod entry;
 pub mod file;
 mod index;
+mod ldap;
 mod metrics;
+mod remote;
+mod remotes;
+mod replica;
 mod search;
+mod smtp;
 mod source;
+mod sql;
 mod status;
 mod users;
 
@@ -27,6 +33,8 @@ pub use entry::{Entry, EntryError};
 pub use file::{Matched, Table};
 pub use index::{Builder, Index};
 pub use metrics::Metrics;
+pub use remote::Remote;
+pub use remotes::Remotes;
 pub use search::{Found, Step};
 pub use source::{Answer, Directory, Source, Why};
 pub use status::Health;
@@ -105,6 +113,14 @@ pub enum BuildError {
         /// `directory.NAME`
         key: String,
     },
+    /// A setting that can't be used.
+    #[error("{error}")]
+    Setting {
+        /// Where in the configuration.
+        key: String,
+        /// What is wrong.
+        error: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// A file that can't be used.
     #[error("{error}")]
     File {
@@ -125,6 +141,7 @@ impl Directories {
         recipients: &Recipients,
         directories: &Configs,
         keeper: &Keeper,
+        remotes: &Remotes,
         metrics: &Metrics,
         detected: Arc<ArcSwap<Detected>>,
     ) -> Result<Self, BuildError> {
@@ -138,7 +155,7 @@ impl Directories {
         };
         let configured = directories
             .iter()
-            .map(|(name, config)| Configured::build(name, config, keeper, metrics))
+            .map(|(name, config)| Configured::build(name, config, keeper, remotes, metrics))
             .collect::<Result<_, _>>()?;
         Ok(Self {
             names: domain_set("domains.names", &domains.names)?,
@@ -204,15 +221,23 @@ struct Configured {
 }
 
 impl Configured {
-    fn build(name: &str, config: &Config, keeper: &Keeper, metrics: &Metrics) -> Result<Self, BuildError> {
+    fn build(
+        name: &str,
+        config: &Config,
+        keeper: &Keeper,
+        remotes: &Remotes,
+        metrics: &Metrics,
+    ) -> Result<Self, BuildError> {
         let key = format!("directory.{name}");
         let domains = match &config.domains {
             Some(names) => Some(domain_set(&format!("{key}.domains"), names)?),
             None => None,
         };
-        let Some(file) = &config.file else { return Err(BuildError::Kind { key }) };
-        let source = open_file(name, file, keeper, metrics)
-            .map_err(|error| BuildError::File { key: format!("{key}.file.path"), error })?;
+        let source = match &config.file {
+            Some(file) => open_file(name, file, keeper, metrics)
+                .map_err(|error| BuildError::File { key: format!("{key}.file.path"), error })?,
+            None => remotes.open(name, config)?,
+        };
         let directory = Directory { name: name.into(), source, on_unavailable: config.on_unavailable };
         Ok(Self { directory, domains })
     }

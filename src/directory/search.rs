@@ -11,7 +11,7 @@ use std::{
 
 use smallvec::SmallVec;
 
-use super::{Answer, Directories, Directory, NOBODY, Source, Why};
+use super::{Answer, Directories, Directory, NOBODY, Why};
 use crate::{
     address::{Address, Candidate, Form, candidates},
     policy::{Attributes, RecipientFact, Unavailable},
@@ -163,10 +163,9 @@ impl Directories {
     /// Asks those that are not in memory, all at the same time.
     async fn ask_others(&self, directories: &[Asked<'_>], forms: &Forms<'_>, merged: &mut Merged<'_>) {
         let found = merged.exists.is_some();
-        let slow = directories.iter().filter(|asked| match asked.directory.source {
-            Source::List(_) | Source::Table(_) | Source::Listed(_) => false,
-            // They know nothing but that a user exists.
-            Source::Users(_) => !found,
+        let slow = directories.iter().filter(|asked| {
+            let source = &asked.directory.source;
+            source.recall(forms).is_none() && (!found || source.has_attributes())
         });
         let mut waiting: SmallVec<[_; 2]> = slow
             .map(|asked| {
@@ -244,7 +243,9 @@ impl Merged<'_> {
                 self.exists = Some(self.exists.map_or(attributes, |exists| exists.merge(attributes)));
             }
             Answer::Absent => {}
-            Answer::Unknown(_) => self.unavailable = self.unavailable.max(unavailable),
+            Answer::Unknown(why) => {
+                self.unavailable = self.unavailable.max(unavailable.map(|chosen| why.outcome(chosen)));
+            }
         }
         if let Some(steps) = self.steps {
             steps.push(Step { directory: Arc::clone(name), asked: asked.to_string(), answer });

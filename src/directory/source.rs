@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use super::{Index, Matched, Table, Users};
+use super::{Index, Matched, Remote, Table, Users};
 use crate::{
     address::{Candidate, Domain},
     files::{Status, Watched},
@@ -34,6 +34,8 @@ pub enum Source {
     Listed(Arc<Index>),
     /// The users of this host.
     Users(Users),
+    /// A server that is asked.
+    Remote(Arc<Remote>),
 }
 
 /// What one source says of one recipient.
@@ -72,9 +74,40 @@ pub enum Why {
     /// The local part needs quotes, and MTAs read such ones each in their own way: Sendmail takes `"joe(x)"` for `joe`.
     #[error("the MTA may read this spelling in its own way")]
     Spelling,
+    /// No server of the directory can be reached.
+    #[error("no server can be reached")]
+    Down,
+    /// A server's answer was an error, or made no sense.
+    #[error("the server's answer was an error")]
+    Failed,
+    /// It has no answer for this address now, but may have one later.
+    #[error("the server put this address off")]
+    PutOff,
+    /// Too many questions at once.
+    #[error("too many questions at once")]
+    Busy,
+    /// The server takes any recipient, so its yes means nothing.
+    #[error("the server takes any recipient, so it can't tell")]
+    TakesAll,
     /// A forwarder's tag (SRS) around an address elsewhere; whether it is genuine only its maker can tell.
     #[error("a forwarder's tag that can't be verified")]
     Tag,
+}
+
+impl Why {
+    /// Whether the directory as a whole is in trouble, and not just this question.
+    pub(super) fn is_trouble(self) -> bool {
+        !matches!(self, Self::Busy | Self::PutOff | Self::Spelling | Self::Tag)
+    }
+
+    /// What becomes of mail, where the admin chose this for a directory that can't answer.
+    pub(super) fn outcome(self, chosen: Unavailable) -> Unavailable {
+        match self {
+            // It never will, so that to wait for it would refuse everything in the end.
+            Self::TakesAll | Self::Partial | Self::Spelling | Self::Tag => Unavailable::Continue,
+            _ => chosen,
+        }
+    }
 }
 
 impl Source {
@@ -85,6 +118,7 @@ impl Source {
             Self::List(list) => Some(of_files(list, |index| look_up(index, candidates))),
             Self::Listed(index) => Some(look_up(index, candidates)),
             Self::Table(table) => Some(of_files(table, |table| try_rules(table, candidates))),
+            Self::Remote(remote) => remote.recall(candidates),
             Self::Users(_) => None,
         }
     }
@@ -96,7 +130,17 @@ impl Source {
         }
         match self {
             Self::Users(users) => users.ask(candidates).await,
+            Self::Remote(remote) => remote.ask(candidates).await,
             Self::List(_) | Self::Table(_) | Self::Listed(_) => unreachable!("they were recalled"),
+        }
+    }
+
+    /// Whether it may know more of a recipient than that he exists.
+    pub(super) fn has_attributes(&self) -> bool {
+        match self {
+            Self::List(_) | Self::Table(_) | Self::Listed(_) => true,
+            Self::Users(_) => false,
+            Self::Remote(remote) => remote.has_attributes(),
         }
     }
 
@@ -108,7 +152,7 @@ impl Source {
                 contents.iter().any(|content| content.as_ref().is_some_and(|index| index.catches_all(domain)))
             }
             Self::Listed(index) => index.catches_all(domain),
-            Self::Table(_) | Self::Users(_) => false,
+            Self::Table(_) | Self::Users(_) | Self::Remote(_) => false,
         }
     }
 
@@ -117,7 +161,7 @@ impl Source {
         match self {
             Self::List(list) => Some(list.status()),
             Self::Table(table) => Some(table.status()),
-            Self::Listed(_) | Self::Users(_) => None,
+            Self::Listed(_) | Self::Users(_) | Self::Remote(_) => None,
         }
     }
 }

@@ -30,12 +30,18 @@ impl Directories {
         self.configured()
             .map(|directory| {
                 let status = directory.source.status();
+                if let Source::Remote(remote) = &directory.source {
+                    let up = remote.trouble().is_none();
+                    let (name, kind) = (Arc::clone(&directory.name), remote.kind());
+                    return Health { name, kind, up, stale: false, addresses: None };
+                }
                 Health {
                     name: Arc::clone(&directory.name),
                     kind: match &directory.source {
                         Source::List(_) | Source::Table(_) => "file",
                         Source::Listed(_) => "list",
                         Source::Users(_) => "system users",
+                        Source::Remote(remote) => remote.kind(),
                     },
                     up: status.as_ref().is_none_or(|status| status.entries.is_some()),
                     stale: status.as_ref().is_some_and(|status| status.held.is_some()),
@@ -50,9 +56,16 @@ impl Directories {
         self.files().filter(|status| status.entries.is_none()).map(|status| status.name).collect()
     }
 
-    /// Files whose present content is not in use, or has lines that were skipped.
+    /// Files whose present content is not in use, or has lines that were skipped; servers that don't answer.
     pub fn notices(&self) -> Vec<String> {
-        self.files().filter_map(|status| status.notice()).collect()
+        let remote = self.configured().filter_map(|directory| match &directory.source {
+            Source::Remote(remote) => remote.trouble().map(|trouble| {
+                let seconds = trouble.since.elapsed().as_secs();
+                format!("directory {}: no answer for {seconds} s: {}", directory.name, trouble.text)
+            }),
+            _ => None,
+        });
+        self.files().filter_map(|status| status.notice()).chain(remote).collect()
     }
 
     /// Whether the configuration names no local domain at all.

@@ -29,7 +29,7 @@ impl Site {
 
     fn directory(mut self, name: &str, format: file::Format, path: &Path) -> Self {
         let file = Some(file::Config { path: path.to_owned(), format });
-        let config = Config { domains: None, on_unavailable: Unavailable::Defer, file };
+        let config = Config { file, ..Config::default() };
         self.directories.insert(name.to_owned(), config);
         self
     }
@@ -44,7 +44,15 @@ impl Site {
         let keeper = Keeper::new(files::Metrics::register(&registry));
         let detected = Arc::new(ArcSwap::from_pointee(self.detected));
         let metrics = Metrics::register(&registry);
-        Directories::build(&self.domains, &self.recipients, &self.directories, &keeper, &metrics, detected)
+        Directories::build(
+            &self.domains,
+            &self.recipients,
+            &self.directories,
+            &keeper,
+            &Remotes::new(metrics.clone()),
+            &metrics,
+            detected,
+        )
     }
 }
 
@@ -100,6 +108,7 @@ fn kept(files: &Files, format: file::Format, content: &str) -> (Directories, Arc
         &site.recipients,
         &site.directories,
         &keeper,
+        &Remotes::new(metrics.clone()),
         &metrics,
         Arc::default(),
     );
@@ -367,7 +376,10 @@ fn what_is_wrong_is_told_with_its_place() {
     let missing = files.0.path().join("missing");
     let site = || Site::of(&["example.com"]).directory("staff", file::Format::Addresses, &list);
     let key = |site: Site| match site.build().unwrap_err() {
-        BuildError::Domain { key, .. } | BuildError::Kind { key } | BuildError::File { key, .. } => key,
+        BuildError::Domain { key, .. }
+        | BuildError::Kind { key }
+        | BuildError::File { key, .. }
+        | BuildError::Setting { key, .. } => key,
     };
     assert_eq!(key(Site::of(&["a b"])), "domains.names");
     assert_eq!(key(site().with("staff", |config| config.file = None)), "directory.staff");
@@ -402,6 +414,7 @@ fn metrics_tell_the_state_of_each_directory() {
         &site.recipients,
         &site.directories,
         &keeper,
+        &Remotes::new(metrics.clone()),
         &metrics,
         Arc::default(),
     );

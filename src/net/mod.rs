@@ -1,11 +1,15 @@
-//! Sockets: where to listen, and the connections that come in.
+//! Sockets: where to listen, the connections that come in, and what every connection that we open needs.
 //!
 //! Never speaks a protocol. Failure: an address that can't be bound is an error that names it.
 
 mod connection;
 mod endpoint;
+mod failover;
 mod listener;
+mod tls;
 
 pub use connection::Connection;
 pub use endpoint::{Endpoint, EndpointError};
+pub use failover::Failover;
 pub use listener::{BindError, Inherited, Listener};
+pub use tls::{TlsError, TlsOptions, client_config};

@@ -60,12 +60,14 @@ const FAULT: &[u8] = b"<fault@panic.invalid>";
 
 fn server(registry: &Registry) -> Arc<Server> {
     let keeper = Keeper::new(files::Metrics::register(registry));
+    let metrics = directory::Metrics::register(registry);
     let directories = Directories::build(
         &Domains { detect: false, ..Domains::default() },
         &Recipients::default(),
         &directory::Configs::default(),
         &keeper,
-        &directory::Metrics::register(registry),
+        &directory::Remotes::new(metrics.clone()),
+        &metrics,
         Arc::new(ArcSwap::default()),
     );
     let suspensions = Suspensions::build(&suspension::Config::default(), &keeper).expect("no files");

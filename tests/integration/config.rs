@@ -84,7 +84,8 @@ fn an_unknown_table_or_dotted_key_is_refused() {
         ("[http]\n[http.unheard_of]\n", 2, 7, "unknown key `unheard_of`"),
         ("\nhttp.unheard_of = 1\n", 2, 6, "unknown key `unheard_of`"),
         ("http = { listen = \"\", unheard_of = 1 }\n", 1, 23, "unknown key `unheard_of`"),
-        ("[directory.staff.ldap]\nurl = \"\"\n", 1, 18, "unknown key `ldap`"),
+        ("[directory.staff.ldap]\nurl = \"\"\n", 2, 1, "unknown key `url`"),
+        ("[directory.staff.nis]\nurl = \"\"\n", 1, 18, "unknown key `nis`"),
         // A name of the administrator's choice stands there, so the value is what is wrong.
         ("[directory]\nunheard_of = 1\n", 2, 14, "found the number 1, expected a table"),
         ("[replies.unheard-of]\ncode = \"550 5.1.1\"\n", 1, 10, "`unheard-of` is not a reason"),
@@ -146,7 +147,7 @@ fn wrong_values_are_refused_with_what_to_write() {
         ("[replies.directory-unavailable]\ncode = \"550 5.1.1\"", 2, 8, "must begin with 4"),
         ("[replies.ok]\ncode = \"550 5.1.1\"", 1, 10, "ok"),
         // what only the whole can tell
-        ("[directory.staff]", 1, 12, "add [directory.staff.file]"),
+        ("[directory.staff]", 1, 12, "add a table such as [directory.NAME.file]"),
         ("[directory.staff.file]\npath = \"{dir}/users\"", 1, 12, "in charge of no domain"),
         ("[directory.staff.file]\nformat = \"passwd\"", 1, 18, "the key `path` is missing"),
         (

@@ -6,12 +6,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Low to high: each module and what it may use.
-const ORDER: [(&str, &[&str]); 15] = [
+const ORDER: [(&str, &[&str]); 16] = [
     ("address", &[]),
     ("policy", &["address"]),
     ("telemetry", &[]),
     ("net", &["telemetry"]),
     ("files", &["telemetry"]),
+    ("store", &[]),
     ("detect", &["address", "net", "telemetry", "files"]),
     ("directory", &["address", "policy", "net", "telemetry", "files", "detect"]),
     ("client", &["address", "policy", "net", "telemetry"]),
@@ -44,6 +45,7 @@ const ORDER: [(&str, &[&str]); 15] = [
             "policy",
             "telemetry",
             "net",
+            "store",
             "directory",
             "client",
             "suspension",
@@ -60,6 +62,7 @@ const ORDER: [(&str, &[&str]); 15] = [
             "telemetry",
             "net",
             "files",
+            "store",
             "detect",
             "directory",
             "client",

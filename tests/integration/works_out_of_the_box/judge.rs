@@ -31,12 +31,14 @@ impl Judge {
         let registry = Registry::default();
         let keeper = Arc::new(Keeper::new(files::Metrics::register(&registry)));
         let live = Arc::new(runtime.block_on(Live::start(options, Arc::clone(&keeper))));
+        let metrics = directory::Metrics::register(&registry);
         let directories = Directories::build(
             &Domains::default(),
             &Recipients::default(),
             &Configs::default(),
             &keeper,
-            &directory::Metrics::register(&registry),
+            &directory::Remotes::new(metrics.clone()),
+            &metrics,
             live.detected(),
         );
         let suspensions = Suspensions::build(&Default::default(), &keeper).expect("there are none");

@@ -1,0 +1,224 @@
+//! What all directories on other servers share: one question per address at a time, however many sessions ask; what
+//! was answered is remembered for a while; what they knew last is believed while they are down.
+//!
+//! It never says Absent on its own: only a server's clear answer, not older than the negative time, is one. A server that
+//! fails, hangs or makes a mistake costs no more than the deadline and is Unknown.
+
+mod cache;
+mod flight;
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use futures_util::future::join_all;
+
+pub use cache::Times;
+use cache::{Cache, Recalled};
+use flight::Flights;
+
+use super::{Answer, Metrics, Why, ldap, smtp, sql};
+use crate::{
+    address::{Address, Candidate, Form},
+    policy::Attributes,
+};
+
+/// A directory that has to be asked.
+#[derive(Debug)]
+pub struct Remote {
+    name: Arc<str>,
+    backend: Backend,
+    deadline: Duration,
+    cache: Cache,
+    flights: Flights,
+    trouble: Mutex<Option<Trouble>>,
+    metrics: Metrics,
+}
+
+/// Whom to ask.
+#[derive(Debug)]
+pub(super) enum Backend {
+    Ldap(ldap::Client),
+    Sql(sql::Client),
+    Smtp(smtp::Client),
+}
+
+/// A question without an answer.
+#[derive(Debug, thiserror::Error)]
+#[error("{error}")]
+pub(super) struct Failure {
+    /// For whoever needs to decide.
+    pub(super) why: Why,
+    /// For the admin.
+    pub(super) error: Box<dyn std::error::Error + Send + Sync>,
+}
+
+/// What has been wrong since when.
+#[derive(Debug, Clone)]
+pub(super) struct Trouble {
+    pub(super) since: Instant,
+    pub(super) text: String,
+}
+
+impl Failure {
+    pub(super) fn new(why: Why, error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self { why, error: error.into() }
+    }
+}
+
+impl Backend {
+    async fn look_up(&self, address: &Address) -> Result<Option<Attributes>, Failure> {
+        match self {
+            Self::Ldap(client) => client.look_up(address).await,
+            Self::Sql(client) => client.look_up(address).await,
+            Self::Smtp(client) => client.look_up(address).await,
+        }
+    }
+
+    /// Whether it is asked for this form of an address. A next hop sees the recipient as it was written: what it makes
+    /// of a sub-address is its own business, and a user whom it knows only without one would bounce.
+    fn takes(&self, form: Form) -> bool {
+        !matches!((self, form), (Self::Smtp(_), Form::Stripped))
+    }
+
+    /// Whether it may know more of a recipient than that he exists.
+    fn has_attributes(&self) -> bool {
+        !matches!(self, Self::Smtp(_))
+    }
+
+    /// The word for it in `status`.
+    pub(super) fn kind(&self) -> &'static str {
+        match self {
+            Self::Ldap(_) => "ldap",
+            Self::Sql(_) => "sql",
+            Self::Smtp(_) => "smtp",
+        }
+    }
+}
+
+impl Remote {
+    pub(super) fn new(
+        name: &str,
+        backend: Backend,
+        deadline: Duration,
+        times: &Times,
+        metrics: &Metrics,
+    ) -> Self {
+        Self {
+            name: name.into(),
+            backend,
+            deadline,
+            cache: Cache::new(times),
+            flights: Flights::default(),
+            trouble: Mutex::default(),
+            metrics: metrics.clone(),
+        }
+    }
+
+    /// What is remembered of all forms, if that is enough: somebody who exists.
+    pub(super) fn recall(&self, candidates: &[Candidate<'_>]) -> Option<Answer> {
+        let mut all = None;
+        for candidate in candidates.iter().filter(|candidate| self.backend.takes(candidate.form)) {
+            let Recalled::Fresh(answer) = self.cache.recall(&candidate.address) else { return None };
+            all = Some(all.map_or(answer, |all: Answer| all.or(answer)));
+        }
+        if all.is_some() {
+            self.metrics.cached("hit");
+        }
+        all
+    }
+
+    /// The answer for all forms of one address, from memory or from the server.
+    pub(super) async fn ask(self: &Arc<Self>, candidates: &[Candidate<'_>]) -> Answer {
+        let forms = candidates.iter().filter(|candidate| self.backend.takes(candidate.form));
+        let answers = join_all(forms.map(|candidate| self.ask_one(&candidate.address))).await;
+        answers.into_iter().fold(Answer::Absent, Answer::or)
+    }
+
+    /// The server's answer now, whatever is remembered. Several that ask for the same address share one question.
+    pub(super) async fn verify(self: &Arc<Self>, address: &Address) -> Answer {
+        let (remote, asked) = (Arc::clone(self), address.clone());
+        self.flights.board(address, async move { remote.fetch(&asked).await }).await
+    }
+
+    /// What is wrong; `None` while it answers.
+    pub(super) fn trouble(&self) -> Option<Trouble> {
+        self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Whether it may know more of a recipient than that he exists.
+    pub(super) fn has_attributes(&self) -> bool {
+        self.backend.has_attributes()
+    }
+
+    /// The word for it in `status`.
+    pub(super) fn kind(&self) -> &'static str {
+        self.backend.kind()
+    }
+
+    async fn ask_one(self: &Arc<Self>, address: &Address) -> Answer {
+        let stale = match self.cache.recall(address) {
+            Recalled::Fresh(answer) => {
+                self.metrics.cached("hit");
+                return answer;
+            }
+            Recalled::Stale(attributes) => Some(attributes),
+            Recalled::Nothing => None,
+        };
+        let answer = self.verify(address).await;
+        match (answer, stale) {
+            (Answer::Unknown(_), Some(attributes)) => {
+                self.metrics.cached("stale");
+                Answer::Exists(attributes)
+            }
+            _ => {
+                self.metrics.cached("miss");
+                answer
+            }
+        }
+    }
+
+    /// Asks the server and remembers what it says.
+    async fn fetch(&self, address: &Address) -> Answer {
+        let question = self.backend.look_up(address);
+        // Each backend keeps the deadline itself; this is for the one that does not.
+        let asked = tokio::time::timeout(self.deadline + GRACE, question).await;
+        let result = asked.unwrap_or_else(|elapsed| Err(Failure::new(Why::TimedOut, elapsed)));
+        self.note(result.as_ref().err());
+        let answer = match result {
+            Ok(Some(attributes)) => Answer::Exists(attributes),
+            Ok(None) => Answer::Absent,
+            Err(failure) => return Answer::Unknown(failure.why),
+        };
+        self.cache.remember(address, answer);
+        answer
+    }
+
+    /// Keeps what is wrong for `status`; the log has a line when that begins and when it ends.
+    fn note(&self, failure: Option<&Failure>) {
+        if failure.is_some_and(|failure| !failure.why.is_trouble()) {
+            return;
+        }
+        let mut trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
+        match (&mut *trouble, failure) {
+            (None, Some(failure)) => {
+                let text = failure.to_string();
+                tracing::warn!(directory = %self.name, error = text, "the directory does not answer");
+                *trouble = Some(Trouble { since: Instant::now(), text });
+                self.metrics.up(&self.name, false);
+            }
+            (Some(trouble), Some(failure)) => trouble.text = failure.to_string(),
+            (Some(over), None) => {
+                let seconds = over.since.elapsed().as_secs();
+                tracing::info!(directory = %self.name, seconds, "the directory answers again");
+                *trouble = None;
+                self.metrics.up(&self.name, true);
+            }
+            (None, None) => {}
+        }
+    }
+}
+
+/// On top of a backend's own deadline.
+const GRACE: Duration = Duration::from_millis(100);
