@@ -1,5 +1,6 @@
 //! Changes to a directory by LDIF (RFC 2849), with OpenLDAP's own programs.
 
+use std::path::PathBuf;
 use std::process::Command;
 
 use crate::dir::TempDir;
@@ -9,6 +10,7 @@ use crate::process::run;
 #[derive(Debug)]
 pub(crate) struct Administrator {
     pub(crate) url: String,
+    pub(crate) ca: PathBuf,
     pub(crate) dn: String,
     pub(crate) password: String,
 }
@@ -44,6 +46,7 @@ impl Administrator {
     /// `-M`: entries that stand for something else (an error, a referral) are meant themselves (RFC 3296).
     fn program(&self, name: &str) -> Command {
         let mut command = Command::new(name);
+        command.env("LDAPTLS_CACERT", &self.ca);
         command.args(["-x", "-M", "-H", &self.url, "-D", &self.dn, "-w", &self.password]);
         command
     }

@@ -285,6 +285,7 @@ impl SlapdBuilder {
         let socket = dir.join("ldapi").display().to_string().replace('/', "%2F");
         let administrator = Administrator {
             url: format!("ldapi://{socket}"),
+            ca: authority.file(),
             dn: format!("cn=admin,{}", Slapd::BASE),
             password: Slapd::PASSWORD.to_owned(),
         };
