@@ -50,11 +50,21 @@ pub(super) struct SyncDone {
 pub(super) enum SyncInfo {
     NewCookie(Box<[u8]>),
     /// The end of a delete phase.
-    RefreshDelete { cookie: Option<Box<[u8]>>, done: bool },
+    RefreshDelete {
+        cookie: Option<Box<[u8]>>,
+        done: bool,
+    },
     /// The end of a present phase.
-    RefreshPresent { cookie: Option<Box<[u8]>>, done: bool },
+    RefreshPresent {
+        cookie: Option<Box<[u8]>>,
+        done: bool,
+    },
     /// Entries that are gone (`deletes`), or that are as they were.
-    IdSet { cookie: Option<Box<[u8]>>, deletes: bool, uuids: Vec<Uuid> },
+    IdSet {
+        cookie: Option<Box<[u8]>>,
+        deletes: bool,
+        uuids: Vec<Uuid>,
+    },
 }
 
 /// How a consumer wants to be kept current (RFC 4533 §2.2).

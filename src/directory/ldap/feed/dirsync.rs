@@ -37,9 +37,13 @@ pub(super) async fn follow(
         return Err(End::Refused(Code::new(UNAVAILABLE, "no DirSync control")));
     }
     let Some(context) = subject.context(server) else {
-        return Err(End::Refused(Code::new(NO_SUCH_OBJECT, "the base is in no naming context of this server")));
+        return Err(End::Refused(Code::new(
+            NO_SUCH_OBJECT,
+            "the base is in no naming context of this server",
+        )));
     };
-    let mut view = View { subject, context: &context, as_reader: false, mark: subject.mark(Kind::DirSync, b"") };
+    let mut view =
+        View { subject, context: &context, as_reader: false, mark: subject.mark(Kind::DirSync, b"") };
     let mut cookie = match view.begin(link, writer).await {
         Err(End::Refused(code)) if code.number() == INSUFFICIENT_ACCESS => {
             view = View { as_reader: true, mark: subject.mark(Kind::DirSyncAsReader, b""), ..view };

@@ -75,7 +75,8 @@ impl Link {
         let found = within(limit, search).await?.map_err(Fault::from)?;
         let LdapResult { ctrls: controls, .. } = succeeded(found.1, base)?;
         let entries = found.0.into_iter().filter(is_entry);
-        let entries = entries.map(|entry| Object::read(entry).ok_or(Fault::Malformed)).collect::<Result<_, _>>()?;
+        let entries =
+            entries.map(|entry| Object::read(entry).ok_or(Fault::Malformed)).collect::<Result<_, _>>()?;
         Ok(Page { entries, controls })
     }
 

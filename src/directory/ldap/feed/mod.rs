@@ -70,7 +70,11 @@ impl Follower {
     ///
     /// # Errors
     /// What can't be used, with its place in the configuration.
-    pub(in crate::directory) fn build(key: &str, config: &Config, refresh: Duration) -> Result<Self, BuildError> {
+    pub(in crate::directory) fn build(
+        key: &str,
+        config: &Config,
+        refresh: Duration,
+    ) -> Result<Self, BuildError> {
         Ok(Self {
             key: key.to_owned(),
             servers: servers(key, config)?,
@@ -125,7 +129,12 @@ impl Follower {
     ) -> Result<Infallible, End> {
         if self.told != Some(way) {
             let chosen = if self.feed == Feed::Auto { "what the server offers" } else { "the configuration" };
-            tracing::info!(directory = self.key, feed = way.as_str(), chosen, "following the directory's changes");
+            tracing::info!(
+                directory = self.key,
+                feed = way.as_str(),
+                chosen,
+                "following the directory's changes"
+            );
             self.told = Some(way);
         }
         let (subject, refresh) = (&self.subject, self.refresh);
@@ -179,7 +188,9 @@ impl End {
     /// whatever the code, if there is something else to ask.
     fn or_refused(self, any: bool) -> Self {
         match self {
-            Self::Fault(Fault::Search(code)) if any || REFUSALS.contains(&code.number()) => Self::Refused(code),
+            Self::Fault(Fault::Search(code)) if any || REFUSALS.contains(&code.number()) => {
+                Self::Refused(code)
+            }
             other => other,
         }
     }
@@ -219,4 +230,3 @@ const CONNECT: Duration = Duration::from_secs(10);
 
 /// How often a server is asked whether there is something new, or whether it is still there.
 const POLL: Duration = Duration::from_secs(1);
-

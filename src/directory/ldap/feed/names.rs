@@ -77,7 +77,8 @@ mod tests {
 
     #[test]
     fn a_base_lies_in_the_innermost_context() {
-        let contexts = ["DC=ad,DC=test", "CN=Configuration,DC=ad,DC=test", "dc=other, dc=test"].map(str::to_owned);
+        let contexts =
+            ["DC=ad,DC=test", "CN=Configuration,DC=ad,DC=test", "dc=other, dc=test"].map(str::to_owned);
         for (name, context) in [
             ("OU=Staff,DC=ad,DC=test", Some("DC=ad,DC=test")),
             ("ou = Staff, dc=AD , dc=Test", Some("DC=ad,DC=test")),
@@ -101,10 +102,15 @@ mod tests {
         let uuid = uuid_from_text(b"597ae2f6-16a6-1027-98f4-d28b5365dc14").unwrap();
         assert_eq!(uuid[..4], [0x59, 0x7a, 0xe2, 0xf6]);
         assert_eq!(uuid[15], 0x14);
-        for other in ["", "597ae2f6-16a6-1027-98f4-d28b5365dc1", "597ae2f6-16a6-1027-98f4-d28b5365dc1g", "-"] {
+        for other in ["", "597ae2f6-16a6-1027-98f4-d28b5365dc1", "597ae2f6-16a6-1027-98f4-d28b5365dc1g", "-"]
+        {
             assert_eq!(uuid_from_text(other.as_bytes()), None, "{other}");
         }
-        assert_eq!(uuid_from_text(b"597ae2f616a6102798f4d28b5365dc14----"), Some(uuid), "only its digits count");
+        assert_eq!(
+            uuid_from_text(b"597ae2f616a6102798f4d28b5365dc14----"),
+            Some(uuid),
+            "only its digits count"
+        );
     }
 
     #[test]
@@ -123,7 +129,10 @@ mod tests {
     fn attributes_that_a_filter_asks_about() {
         for (filter, names) in [
             ("(mail=*)", &["mail"][..]),
-            ("(&(objectCategory=person)(|(mail=*)(Mail=x@y)(proxyAddresses=smtp:*)))", &["mail", "objectCategory", "proxyAddresses"]),
+            (
+                "(&(objectCategory=person)(|(mail=*)(Mail=x@y)(proxyAddresses=smtp:*)))",
+                &["mail", "objectCategory", "proxyAddresses"],
+            ),
             ("(!(userAccountControl:1.2.840.113556.1.4.803:=2))", &["userAccountControl"]),
             ("(&(a>=1)(b<=2)(c~=3)(cn;lang-de=x))", &["a", "b", "c", "cn"]),
             ("(cn=\\28x\\29)", &["cn"]),

@@ -9,7 +9,10 @@ use super::{
     names::{attributes_of_filter, context_of, same},
 };
 use crate::directory::{
-    ldap::{Config, object::{Object, complete}},
+    ldap::{
+        Config,
+        object::{Object, complete},
+    },
     replica::{ObjectId, Recipient},
 };
 

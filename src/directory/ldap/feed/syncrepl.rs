@@ -118,7 +118,8 @@ impl Consumer<'_> {
     }
 
     async fn start(&self, link: &mut Link, mode: SyncMode, cookie: Option<&[u8]>) -> Result<Stream, End> {
-        let mut attributes = self.subject.attributes().iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        let mut attributes =
+            self.subject.attributes().iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
         let mut filter = self.subject.filter.clone();
         if self.moves {
             filter = format!("(|{filter}{CONTAINERS})");
@@ -141,7 +142,8 @@ impl Consumer<'_> {
         cookie: Option<&[u8]>,
         writer: &mut Writer,
     ) -> Result<(), End> {
-        let mut refresh = Refresh { listing: cookie.is_none(), mentioned: Vec::new(), batch: Batch::default() };
+        let mut refresh =
+            Refresh { listing: cookie.is_none(), mentioned: Vec::new(), batch: Batch::default() };
         if refresh.listing {
             writer.begin_listing();
         }
@@ -303,8 +305,12 @@ impl Consumer<'_> {
             return Ok(match sync_info(&message.0)? {
                 None => Told::Nothing,
                 Some(SyncInfo::NewCookie(cookie)) => Told::Cookie(cookie),
-                Some(SyncInfo::RefreshDelete { cookie, done }) => Told::Refreshed { cookie, present: false, done },
-                Some(SyncInfo::RefreshPresent { cookie, done }) => Told::Refreshed { cookie, present: true, done },
+                Some(SyncInfo::RefreshDelete { cookie, done }) => {
+                    Told::Refreshed { cookie, present: false, done }
+                }
+                Some(SyncInfo::RefreshPresent { cookie, done }) => {
+                    Told::Refreshed { cookie, present: true, done }
+                }
                 Some(SyncInfo::IdSet { deletes, uuids, .. }) => {
                     let ids = uuids.into_iter().map(ObjectId::from).collect();
                     if deletes { Told::Gone(ids) } else { Told::Present(ids) }
@@ -336,7 +342,11 @@ enum Told {
     Remove(ObjectId),
     Present(Vec<ObjectId>),
     Gone(Vec<ObjectId>),
-    Refreshed { cookie: Option<Box<[u8]>>, present: bool, done: bool },
+    Refreshed {
+        cookie: Option<Box<[u8]>>,
+        present: bool,
+        done: bool,
+    },
     Cookie(Box<[u8]>),
     Nothing,
 }
@@ -377,7 +387,12 @@ struct Batch {
 }
 
 impl Batch {
-    async fn write(&mut self, writer: &mut Writer, cookie: Option<Vec<u8>>, listing: bool) -> Result<(), End> {
+    async fn write(
+        &mut self,
+        writer: &mut Writer,
+        cookie: Option<Vec<u8>>,
+        listing: bool,
+    ) -> Result<(), End> {
         let changes = take(&mut self.changes);
         if changes.is_empty() && cookie.is_none() {
             return Ok(());

@@ -35,7 +35,10 @@ pub(super) async fn follow(
     writer: &mut Writer,
 ) -> Result<Infallible, End> {
     let Some(context) = subject.context(server) else {
-        return Err(End::Refused(Code::new(NO_SUCH_OBJECT, "the base is in no naming context of this server")));
+        return Err(End::Refused(Code::new(
+            NO_SUCH_OBJECT,
+            "the base is in no naming context of this server",
+        )));
     };
     let Some(invocation) = invocation(link, server).await? else {
         return Err(End::Refused(Code::new(NO_SUCH_OBJECT, "the server does not tell its invocationId")));
@@ -86,12 +89,7 @@ pub(super) async fn follow(
 }
 
 /// Lists everything; the window begins before that.
-async fn list(
-    link: &mut Link,
-    subject: &Subject,
-    mark: &Mark,
-    writer: &mut Writer,
-) -> Result<Window, End> {
+async fn list(link: &mut Link, subject: &Subject, mark: &Mark, writer: &mut Writer) -> Result<Window, End> {
     let usn = highest(link).await?;
     everything(link, subject, Some(mark.put_on(usn.to_string().as_bytes())), writer).await?;
     Ok(Window::new(usn))
@@ -169,12 +167,8 @@ async fn invocation(link: &mut Link, server: &RootDse) -> Result<Option<Box<[u8]
 /// Whether the account may read what is left of deleted objects: it may if it may read what they are in.
 async fn sees_deleted(link: &mut Link, context: &str) -> Result<bool, End> {
     let name = format!("CN=Deleted Objects,{context}");
-    let query = Query {
-        base: &name,
-        scope: Scope::Base,
-        filter: super::link::ANYTHING,
-        attributes: &["objectGUID"],
-    };
+    let query =
+        Query { base: &name, scope: Scope::Base, filter: super::link::ANYTHING, attributes: &["objectGUID"] };
     match link.search(&query, vec![show_deleted()], super::link::QUICK).await {
         Ok(page) => Ok(page.entries.iter().any(|entry| guid_of(entry).is_some())),
         Err(End::Fault(Fault::Search(_) | Fault::Base(..))) => Ok(false),
