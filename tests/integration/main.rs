@@ -10,6 +10,7 @@ mod drain;
 mod failure;
 mod failure_policies;
 mod ipv6;
+mod ldap;
 mod live_edit;
 mod metrics;
 mod mta;
