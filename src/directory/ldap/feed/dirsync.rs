@@ -56,7 +56,7 @@ pub(super) async fn follow(
         }
         begun => begun?,
     };
-    let mut again = Again::new(refresh, view.as_reader);
+    let mut again = Again::new(refresh, view.as_reader || subject.ages, writer);
     loop {
         let began = Instant::now();
         let relist = again.is_due() || !view.poll(link, &mut cookie, writer).await?;
@@ -64,7 +64,7 @@ pub(super) async fn follow(
             everything(link, subject, Some(view.mark.put_on(&cookie)), writer).await?;
             again.listed(writer);
         } else {
-            writer.current(began, true);
+            link.confirm(writer, began);
         }
         pause(began).await;
     }

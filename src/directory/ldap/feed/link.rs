@@ -3,7 +3,10 @@
 //! Nothing here waits longer than it says. A connection on which a search did not end is given up by whoever sees that:
 //! what was asked before could still be answered into the next question's place.
 
-use std::{future::Future, time::Duration};
+use std::{
+    future::Future,
+    time::{Duration, Instant},
+};
 
 use ldap3::{
     Ldap, LdapResult, ResultEntry, Scope,
@@ -14,14 +17,15 @@ use tokio::time::timeout;
 use super::{
     End,
     controls::{PAGED_RESULTS, next_page, page_request},
-    names::{Guid, uuid_from_text},
+    names::{Guid, filter_of_guids, uuid_from_text},
+    subject::Subject,
 };
 use crate::directory::{
     ldap::{
         fault::{Code, Fault},
         object::Object,
     },
-    replica::ObjectId,
+    replica::{ObjectId, Writer},
 };
 
 /// A bound connection to one server.
@@ -30,6 +34,9 @@ pub(super) struct Link {
     pub(super) ldap: Ldap,
     /// Entries a page; `None`, if the server has no pages (RFC 2696).
     pub(super) page_size: Option<u32>,
+    /// A part of what is below the base is on another server, and nothing of it comes here: whom the replica does not
+    /// know may be there.
+    pub(super) elsewhere: bool,
 }
 
 /// What to search for.
@@ -42,9 +49,11 @@ pub(super) struct Query<'a> {
 }
 
 /// A part of what was found.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Page {
     pub(super) entries: Vec<Object>,
+    /// URLs of other servers that may know more.
+    references: Vec<String>,
     /// What came with the result.
     pub(super) controls: Vec<Control>,
 }
@@ -63,21 +72,46 @@ pub(super) struct Pages<'a> {
 pub(super) struct RootDse(Object);
 
 impl Link {
-    /// All that is found at once. Referrals to other servers are left out.
+    /// All that is found at once.
     pub(super) async fn search(
         &mut self,
         query: &Query<'_>,
         controls: Vec<RawControl>,
         limit: Duration,
     ) -> Result<Page, End> {
+        within(limit, self.found(query, controls)).await?
+    }
+
+    async fn found(&mut self, query: &Query<'_>, controls: Vec<RawControl>) -> Result<Page, End> {
         let Query { base, scope, filter, attributes } = *query;
-        let search = self.ldap.with_controls(controls).search(base, scope, filter, attributes);
-        let found = within(limit, search).await?.map_err(Fault::from)?;
-        let LdapResult { ctrls: controls, .. } = succeeded(found.1, base)?;
-        let entries = found.0.into_iter().filter(is_entry);
-        let entries =
-            entries.map(|entry| Object::read(entry).ok_or(Fault::Malformed)).collect::<Result<_, _>>()?;
-        Ok(Page { entries, controls })
+        let search = self.ldap.with_controls(controls).streaming_search(base, scope, filter, attributes);
+        let mut stream = search.await?;
+        let mut page = Page::default();
+        while let Some(entry) = stream.next().await? {
+            if is_entry(&entry) {
+                page.entries.push(Object::read(entry).ok_or(Fault::Malformed)?);
+            } else {
+                page.references.extend(reference(entry));
+            }
+        }
+        page.controls = succeeded(stream.finish().await, base)?.ctrls;
+        Ok(page)
+    }
+
+    /// Finds out whether a part of the directory is on another server: a search tells, whatever it looks for.
+    pub(super) async fn look_elsewhere(&mut self, subject: &Subject, active_directory: bool) -> Result<(), End> {
+        // Both have an index there, and find nothing.
+        let filter =
+            if active_directory { filter_of_guids(ANYTHING, &[[0; 16]]) } else { "(objectClass=referral)".into() };
+        let query = Query { base: &subject.base, scope: Scope::Subtree, filter: &filter, attributes: &["1.1"] };
+        let page = self.search(&query, Vec::new(), BULK).await?;
+        self.elsewhere = page.references.iter().any(|reference| subject.may_be_at(reference));
+        Ok(())
+    }
+
+    /// Tells the writer that it is current. Live only if it can know everybody.
+    pub(super) fn confirm(&self, writer: &mut Writer, as_of: Instant) {
+        writer.current(as_of, !self.elsewhere);
     }
 
     /// The entry at a name; `None` if it is not there, or may not be seen.
@@ -169,6 +203,13 @@ pub(super) fn succeeded(result: LdapResult, base: &str) -> Result<LdapResult, Fa
 /// An entry, and no reference to another server.
 pub(super) fn is_entry(entry: &ResultEntry) -> bool {
     !entry.is_ref() && !entry.is_intermediate()
+}
+
+/// `SearchResultReference ::= [APPLICATION 19] SEQUENCE SIZE (1..MAX) OF uri URI`: of several that are as good as each
+/// other, the first.
+fn reference(message: ResultEntry) -> Option<String> {
+    let uri = message.0.match_id(19)?.expect_constructed()?.into_iter().next()?.expect_primitive()?;
+    Some(String::from_utf8_lossy(&uri).into_owned())
 }
 
 /// `objectGUID`

@@ -13,7 +13,7 @@ use super::{
     link::{Link, Pages, QUICK},
     subject::Subject,
 };
-use crate::directory::replica::Writer;
+use crate::directory::{ldap::fault::Fault, replica::Writer};
 
 /// Lists everything now and after each `refresh`.
 pub(super) async fn follow(
@@ -45,8 +45,15 @@ pub(super) async fn everything(
     writer.begin_listing();
     let attributes = subject.attributes();
     let mut pages = Pages::new(subject.query(&attributes), None);
+    let mut anybody = false;
     while let Some(page) = pages.next(link).await? {
-        writer.list(subject.read(link, page.entries).await?).await?;
+        let page = subject.read(link, page.entries).await?;
+        anybody |= page.iter().any(|(_, recipients)| !recipients.is_empty());
+        writer.list(page).await?;
+    }
+    if !anybody {
+        // Rights that hide all recipients look like a directory without any.
+        return Err(Fault::Blind.into());
     }
     writer.end_listing(cookie).await?;
     Ok(())
@@ -62,10 +69,10 @@ pub(super) struct Again {
 }
 
 impl Again {
-    /// `always`: the feed misses something. Else only a listing that was not taken is repeated.
-    pub(super) fn new(refresh: Duration, always: bool) -> Self {
+    /// `always`: the feed misses something. Else only what is held back is listed again.
+    pub(super) fn new(refresh: Duration, always: bool, writer: &Writer) -> Self {
         let mut again = Self { refresh, always, due: None };
-        again.plan(true);
+        again.listed(writer);
         again
     }
 
@@ -76,12 +83,7 @@ impl Again {
 
     /// Everything was listed just now.
     pub(super) fn listed(&mut self, writer: &Writer) {
-        self.plan(writer.cookie().is_some());
-    }
-
-    /// A writer without a cookie holds the listing back until it is repeated.
-    fn plan(&mut self, taken: bool) {
-        self.due = (self.always || !taken).then(|| Instant::now() + self.refresh);
+        self.due = (self.always || writer.holds_back()).then(|| Instant::now() + self.refresh);
     }
 }
 

@@ -24,7 +24,6 @@ use super::{
     Config, Feed,
     connection::Servers,
     fault::{Code, Fault},
-    settings::Access,
 };
 use crate::directory::{
     BuildError, Why,
@@ -75,10 +74,11 @@ impl Follower {
         config: &Config,
         refresh: Duration,
     ) -> Result<Self, BuildError> {
+        let (access, shape) = super::open(key, config)?;
         Ok(Self {
             key: key.to_owned(),
-            servers: servers(key, config)?,
-            subject: Subject::build(config),
+            servers: Servers::new(access),
+            subject: Subject::new(config, shape),
             feed: config.feed,
             page_size: config.page_size,
             refresh,
@@ -93,7 +93,7 @@ impl Follower {
             Err(failure) => return failure,
         };
         self.servers.worked(server);
-        let Err(end) = self.follow(Link { ldap, page_size: None }, writer).await;
+        let Err(end) = self.follow(Link { ldap, page_size: None, elsewhere: false }, writer).await;
         match end {
             End::Fault(fault) => self.servers.failed(server, fault),
             End::Refused(code) => self.servers.failed(server, Fault::Search(code)),
@@ -105,6 +105,7 @@ impl Follower {
     async fn follow(&mut self, mut link: Link, writer: &mut Writer) -> Result<Infallible, End> {
         let server = link.root_dse().await?;
         link.page_size = server.page_size(self.page_size);
+        link.look_elsewhere(&self.subject, server.is_active_directory()).await?;
         let ways = ways(self.feed, server.is_active_directory(), server.supports(controls::SYNC_REQUEST));
         let (&last, others) = ways.split_last().expect("there is always a way");
         for &way in others {
@@ -193,17 +194,6 @@ impl End {
             }
             other => other,
         }
-    }
-}
-
-fn servers(key: &str, config: &Config) -> Result<Servers, BuildError> {
-    let mut wrong = None;
-    let access = Access::read(config, &mut |at, error| {
-        wrong.get_or_insert(BuildError::Setting { key: format!("{key}.ldap.{at}"), error: error.into() });
-    });
-    match (access, wrong) {
-        (Some(access), None) => Ok(Servers::new(access)),
-        (_, wrong) => Err(wrong.expect("a reason was given")),
     }
 }
 

@@ -48,20 +48,6 @@ pub(super) fn filter_of_guids(filter: &str, guids: &[Guid]) -> String {
     all
 }
 
-/// The attributes that a filter (RFC 4515) asks about. Where the text is odd, names too many.
-pub(super) fn attributes_of_filter(filter: &str) -> Vec<String> {
-    let items = filter.split('(').skip(1);
-    let attribute = |item: &str| {
-        let name = item.split(['=', '~', '<', '>', ':', ';', ')']).next().unwrap_or_default().trim();
-        let is_name = name.starts_with(|c: char| c.is_ascii_alphanumeric());
-        is_name.then(|| name.to_owned())
-    };
-    let mut names: Vec<_> = items.filter_map(attribute).collect();
-    names.sort_by_key(|name| name.to_ascii_lowercase());
-    names.dedup_by(|a, b| a.eq_ignore_ascii_case(b));
-    names
-}
-
 fn plain(name: &str) -> String {
     let parts = name.split(',').map(|part| {
         let mut sides = part.splitn(2, '=').map(str::trim);
@@ -123,23 +109,5 @@ mod tests {
         );
         let parsed = ldap3::parse_filter(filter_of_guids("(|(mail=*)(!(a=b)))", &[guid]));
         assert!(parsed.is_ok());
-    }
-
-    #[test]
-    fn attributes_that_a_filter_asks_about() {
-        for (filter, names) in [
-            ("(mail=*)", &["mail"][..]),
-            (
-                "(&(objectCategory=person)(|(mail=*)(Mail=x@y)(proxyAddresses=smtp:*)))",
-                &["mail", "objectCategory", "proxyAddresses"],
-            ),
-            ("(!(userAccountControl:1.2.840.113556.1.4.803:=2))", &["userAccountControl"]),
-            ("(&(a>=1)(b<=2)(c~=3)(cn;lang-de=x))", &["a", "b", "c", "cn"]),
-            ("(cn=\\28x\\29)", &["cn"]),
-            ("", &[]),
-            ("(((", &[]),
-        ] {
-            assert_eq!(attributes_of_filter(filter), names, "{filter}");
-        }
     }
 }

@@ -1,17 +1,22 @@
 //! What a feed looks at: the recipients below a base.
 
+use std::time::SystemTime;
+
 use ldap3::Scope;
 
 use super::{
     End,
     cookie::{Kind, Mark},
     link::{BULK, Link, Query, RootDse, id_of, within},
-    names::{attributes_of_filter, context_of, same},
+    names::{context_of, same},
 };
 use crate::directory::{
     ldap::{
-        Config,
+        Config, SuspendedWhen,
+        filter::Filter,
         object::{Object, complete},
+        referral::Referral,
+        schema::Shape,
     },
     replica::{ObjectId, Recipient},
 };
@@ -22,18 +27,16 @@ pub(super) struct Subject {
     pub(super) base: String,
     /// Who is a recipient.
     pub(super) filter: String,
-    /// What tells his addresses, and what else goes for him.
-    attributes: Vec<String>,
+    shape: Shape,
+    /// Time alone changes what goes for a recipient.
+    pub(super) ages: bool,
 }
 
 impl Subject {
     /// What the configuration describes.
-    pub(super) fn build(config: &Config) -> Self {
-        Self {
-            base: config.base.clone(),
-            filter: "(|(mail=*)(proxyAddresses=*))".to_owned(),
-            attributes: ["mail", "proxyAddresses", "userAccountControl"].map(str::to_owned).to_vec(),
-        }
+    pub(super) fn new(config: &Config, shape: Shape) -> Self {
+        let ages = config.suspended_when.contains(&SuspendedWhen::Expired);
+        Self { base: config.base.clone(), filter: shape.all(), shape, ages }
     }
 
     /// The search for all of it.
@@ -43,15 +46,20 @@ impl Subject {
 
     /// The attributes to ask for: what makes recipients, and what the directory itself calls an object.
     pub(super) fn attributes(&self) -> Vec<&str> {
-        let own = self.attributes.iter().map(String::as_str);
+        let own = self.shape.wanted().iter().map(String::as_str);
         own.chain(["entryUUID", "objectGUID"]).collect()
     }
 
     /// The attributes in which a change may be one of recipients, and those that tell of moves and deletions.
     pub(super) fn watched(&self) -> Vec<String> {
-        let mut all = attributes_of_filter(&self.filter);
-        all.extend(self.attributes.iter().cloned());
+        let mut all = self.shape.wanted().to_vec();
+        if let Ok(filter) = Filter::parse(&self.filter) {
+            filter.attributes(&mut all);
+        }
         all.extend(["name", "objectClass", "isDeleted"].map(str::to_owned));
+        // Some servers refuse a name that is given twice.
+        all.sort_by_key(|name| name.to_ascii_lowercase());
+        all.dedup_by(|one, other| one.eq_ignore_ascii_case(other));
         all
     }
 
@@ -68,7 +76,7 @@ impl Subject {
 
     /// The mark of a feed's cookies.
     pub(super) fn mark(&self, kind: Kind, server: &[u8]) -> Mark {
-        Mark::new(kind, &(&self.base, &self.filter, &self.attributes), server)
+        Mark::new(kind, &(&self.base, &self.filter, self.shape.wanted()), server)
     }
 
     /// Who these are. What a server keeps back of long lists is fetched.
@@ -87,16 +95,11 @@ impl Subject {
 
     /// Who this is.
     pub(super) fn recipients(&self, object: &Object) -> Vec<Recipient> {
-        let addresses = object.values("mail").chain(object.values("proxyAddresses"));
-        let addresses = addresses.filter_map(|value| {
-            let value = str::from_utf8(value).ok()?;
-            let value = match value.split_once(':') {
-                Some((prefix, value)) if prefix.eq_ignore_ascii_case("smtp") => value,
-                Some(_) => return None,
-                None => value,
-            };
-            crate::directory::Entry::from_name(value).ok()
-        });
-        addresses.map(|entry| Recipient { entry, attributes: Default::default() }).collect()
+        self.shape.recipients(object, SystemTime::now())
+    }
+
+    /// Whether a part of the directory on another server may hold recipients. `reference` is an LDAP URL (RFC 4516).
+    pub(super) fn may_be_at(&self, reference: &str) -> bool {
+        !Referral::parse(reference).is_some_and(|referral| self.shape.is_aside(&referral.base))
     }
 }

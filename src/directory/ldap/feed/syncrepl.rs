@@ -48,7 +48,7 @@ pub(super) async fn follow(
         let began = Instant::now();
         match consumer.run(link, mode, cookie.as_deref(), writer).await {
             Ok(Ended::Refreshed) => {
-                writer.current(began, true);
+                link.confirm(writer, began);
                 pause(began).await;
             }
             Ok(Ended::Anew) => anew = true,
@@ -113,7 +113,7 @@ impl Consumer<'_> {
         if mode == SyncMode::RefreshOnly {
             return Ok(Ended::Refreshed);
         }
-        writer.current(began, true);
+        link.confirm(writer, began);
         self.persist(stream, link, began, writer).await
     }
 
@@ -143,7 +143,7 @@ impl Consumer<'_> {
         writer: &mut Writer,
     ) -> Result<(), End> {
         let mut refresh =
-            Refresh { listing: cookie.is_none(), mentioned: Vec::new(), batch: Batch::default() };
+            Refresh { listing: cookie.is_none(), ..Refresh::default() };
         if refresh.listing {
             writer.begin_listing();
         }
@@ -159,6 +159,7 @@ impl Consumer<'_> {
                 Told::Remove(id) => refresh.batch.changes.push(Change::Remove(id)),
                 Told::Present(ids) => {
                     refresh.begin_listing(writer).await?;
+                    refresh.anybody |= !ids.is_empty();
                     writer.keep(ids).await?;
                 }
                 Told::Gone(ids) => refresh.batch.changes.extend(ids.into_iter().map(Change::Remove)),
@@ -183,6 +184,9 @@ impl Consumer<'_> {
         let cookie = told.as_deref().or(cookie).map(|cookie| self.mark.put_on(cookie));
         if refresh.listing {
             refresh.batch.write(writer, None, true).await?;
+            if !refresh.anybody {
+                return Err(Fault::Blind.into());
+            }
             writer.end_listing(cookie).await?;
         } else {
             refresh.batch.write(writer, cookie, false).await?;
@@ -198,8 +202,7 @@ impl Consumer<'_> {
         began: Instant,
         writer: &mut Writer,
     ) -> Result<Ended, End> {
-        let mut again = Again::new(self.refresh, false);
-        again.listed(writer);
+        let again = Again::new(self.refresh, self.subject.ages, writer);
         let asker = link.ldap.clone();
         let mut ticks = interval(POLL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -245,7 +248,7 @@ impl Consumer<'_> {
                 asked = answer => {
                     // The server may tell of changes a moment after it answered: what was before the question before is
                     // certain.
-                    writer.current(before, true);
+                    link.confirm(writer, before);
                     before = asked?;
                     question = None;
                 }
@@ -352,16 +355,20 @@ enum Told {
 }
 
 /// A refresh that is under way.
+#[derive(Default)]
 struct Refresh {
     /// Who is not mentioned is gone.
     listing: bool,
     /// Those mentioned while it was not known whether this is a listing.
     mentioned: Vec<ObjectId>,
+    /// Somebody is there: rights that hide all look like an empty directory.
+    anybody: bool,
     batch: Batch,
 }
 
 impl Refresh {
     fn put(&mut self, id: ObjectId, recipients: Vec<Recipient>) {
+        self.anybody |= !recipients.is_empty();
         if !self.listing {
             self.mentioned.push(id.clone());
         }

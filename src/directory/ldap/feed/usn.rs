@@ -51,7 +51,7 @@ pub(super) async fn follow(
         );
     }
     let mark = subject.mark(Kind::Usn, &invocation);
-    let mut again = Again::new(refresh, !sees_deleted);
+    let mut again = Again::new(refresh, !sees_deleted || subject.ages, writer);
     let kept = writer.cookie().and_then(|cookie| mark.take_off(&cookie));
     let mut window = match kept.and_then(|cookie| number(str::from_utf8(&cookie).ok()?)) {
         Some(usn) => Window::new(usn),
@@ -82,7 +82,7 @@ pub(super) async fn follow(
             window = list(link, subject, &mark, writer).await?;
             again.listed(writer);
         } else {
-            writer.current(began, true);
+            link.confirm(writer, began);
         }
         pause(began).await;
     }
