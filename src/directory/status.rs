@@ -58,12 +58,14 @@ impl Directories {
 
     /// Files whose present content is not in use, or has lines that were skipped; servers that don't answer.
     pub fn notices(&self) -> Vec<String> {
-        let remote = self.configured().filter_map(|directory| match &directory.source {
-            Source::Remote(remote) => remote.trouble().map(|trouble| {
+        let remote = self.configured().flat_map(|directory| {
+            let Source::Remote(remote) = &directory.source else { return Vec::new() };
+            let trouble = remote.trouble().map(|trouble| {
                 let seconds = trouble.since.elapsed().as_secs();
-                format!("directory {}: no answer for {seconds} s: {}", directory.name, trouble.text)
-            }),
-            _ => None,
+                format!("no answer for {seconds} s: {}", trouble.text)
+            });
+            let notices = trouble.into_iter().chain(remote.notices());
+            notices.map(|notice| format!("directory {}: {notice}", directory.name)).collect()
         });
         self.files().filter_map(|status| status.notice()).chain(remote).collect()
     }
