@@ -105,7 +105,7 @@ impl Flow {
             let mut smtp = super::session(postfix);
             for _ in 0..5 {
                 let user = index * 7 % USERS;
-                let form = if index % 2 == 0 { 'u' } else { 'a' };
+                let form = if index.is_multiple_of(2) { 'u' } else { 'a' };
                 self.note(&self.existing, decision(&mut smtp, &format!("<{form}{user:06}@example.test>")));
                 self.note(&self.invented, decision(&mut smtp, &format!("<invented{index}@example.test>")));
                 index += SESSIONS;
