@@ -26,6 +26,9 @@ pub(in crate::directory) enum Fault {
     /// No answer in time.
     #[error("no answer in time")]
     TimedOut,
+    /// No answer in time, while the server answered others.
+    #[error("no answer to this question in time")]
+    Slow,
     /// StartTLS was not granted.
     #[error("StartTLS was refused: {0}")]
     StartTls(Code),
@@ -93,7 +96,7 @@ impl Fault {
     pub(super) fn why(&self) -> Why {
         match self {
             Self::Io(_) | Self::Tls(_) | Self::Name | Self::Library(_) => Why::Down,
-            Self::TimedOut => Why::TimedOut,
+            Self::TimedOut | Self::Slow => Why::TimedOut,
             _ => Why::Failed,
         }
     }

@@ -11,10 +11,7 @@ use std::{
 
 use rustls::ClientConfig;
 
-use super::{
-    Config, Mechanism, Schema, SuspendedWhen,
-    filter::{Filter, FilterError},
-};
+use super::{Config, Mechanism, filter::FilterError};
 use crate::net::{TlsError, TlsOptions, client_config};
 
 /// How servers are reached, and as whom.
@@ -265,31 +262,6 @@ impl fmt::Debug for Password {
 pub(super) fn check(config: &Config, say: &mut dyn FnMut(&'static str, SettingError)) {
     if !config.base.is_empty() && !is_name(&config.base) {
         say("base", SettingError::Base(config.base.clone()));
-    }
-    if let Some(filter) = &config.filter
-        && let Err(error) = Filter::parse(filter)
-    {
-        say("filter", SettingError::Filter(error));
-    }
-    for (key, filter) in
-        [("suspended_filter", &config.suspended_filter), ("restricted_filter", &config.restricted_filter)]
-    {
-        if let Some(Err(error)) = filter.as_deref().map(Filter::parse_own) {
-            say(key, SettingError::Filter(error));
-        }
-    }
-    match config.attributes.as_deref() {
-        Some([]) => say("attributes", SettingError::NoAttributes),
-        Some(names) => {
-            for name in names.iter().filter(|name| !is_attribute(name)) {
-                say("attributes", SettingError::Attribute(name.clone()));
-            }
-        }
-        None => {}
-    }
-    let by_account: &[SuspendedWhen] = &config.suspended_when;
-    if !by_account.is_empty() && config.schema != Schema::ActiveDirectory {
-        say("suspended_when", SettingError::SuspendedWhen);
     }
     if config.deadline.is_zero() || config.deadline > LONGEST_DEADLINE {
         say("deadline", SettingError::Deadline);
