@@ -8,6 +8,7 @@ mod ber;
 mod config;
 mod connection;
 mod fault;
+mod feed;
 mod filter;
 mod object;
 mod pool;
@@ -16,6 +17,8 @@ mod schema;
 mod search;
 mod settings;
 mod transport;
+
+pub(super) use feed::Follower;
 
 pub use config::{Config, Feed, Mechanism, Mode, Schema, SuspendedWhen};
 
@@ -50,15 +53,7 @@ impl Client {
     /// # Errors
     /// What can't be used, with its place in the configuration.
     pub(super) fn build(key: &str, config: &Config) -> Result<Self, BuildError> {
-        let mut wrong = None;
-        let read = read(config, &mut |at, error| {
-            let key = format!("{key}.ldap.{at}");
-            wrong.get_or_insert(BuildError::Setting { key, error: error.into() });
-        });
-        if let Some(wrong) = wrong {
-            return Err(wrong);
-        }
-        let (access, shape) = read.expect("nothing is wrong");
+        let (access, shape) = open(key, config)?;
         let servers = Servers::new(access);
         Ok(Self {
             pool: Pool::new(servers.clone(), config.connections),
@@ -118,6 +113,19 @@ impl Config {
     /// Tells `say` which key can't be used, and why. Reads the files that are named.
     pub(in crate::directory) fn check(&self, say: &mut dyn FnMut(&str, String)) {
         read(self, &mut |key, error| say(key, error.to_string()));
+    }
+}
+
+/// What `[directory.NAME.ldap]` means; `key` is `directory.NAME`.
+fn open(key: &str, config: &Config) -> Result<(Access, Shape), BuildError> {
+    let mut wrong = None;
+    let read = read(config, &mut |at, error| {
+        let key = format!("{key}.ldap.{at}");
+        wrong.get_or_insert(BuildError::Setting { key, error: error.into() });
+    });
+    match wrong {
+        Some(wrong) => Err(wrong),
+        None => Ok(read.expect("nothing is wrong")),
     }
 }
 

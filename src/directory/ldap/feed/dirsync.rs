@@ -1,0 +1,147 @@
+//! Changes of Active Directory by the DirSync control (MS-ADTS §3.1.1.3.4.1.3), asked for every second.
+//!
+//! It sees a naming context as a whole, with its deleted objects, if the account has the right "Replicating Directory
+//! Changes" there. Without that right it sees what the account may read: not what was deleted, which a listing at an
+//! interval finds. Its cookies are good at any server of the domain.
+
+use std::{
+    convert::Infallible,
+    time::{Duration, Instant},
+};
+
+use ldap3::Scope;
+
+use super::{
+    End,
+    changes::Changes,
+    controls::{DIRSYNC, dirsync, dirsync_request},
+    cookie::{Kind, Mark},
+    link::{ANYTHING, BULK, Link, Query, RootDse},
+    listing::{Again, everything, pause},
+    subject::Subject,
+};
+use crate::directory::{
+    ldap::fault::{Code, Fault},
+    replica::Writer,
+};
+
+/// Follows from where the writer's cookie says.
+pub(super) async fn follow(
+    link: &mut Link,
+    server: &RootDse,
+    subject: &Subject,
+    refresh: Duration,
+    writer: &mut Writer,
+) -> Result<Infallible, End> {
+    if !server.supports(DIRSYNC) {
+        return Err(End::Refused(Code::new(UNAVAILABLE, "no DirSync control")));
+    }
+    let Some(context) = subject.context(server) else {
+        return Err(End::Refused(Code::new(
+            NO_SUCH_OBJECT,
+            "the base is in no naming context of this server",
+        )));
+    };
+    let mut view =
+        View { subject, context: &context, as_reader: false, mark: subject.mark(Kind::DirSync, b"") };
+    let mut cookie = match view.begin(link, writer).await {
+        Err(End::Refused(code)) if code.number() == INSUFFICIENT_ACCESS => {
+            view = View { as_reader: true, mark: subject.mark(Kind::DirSyncAsReader, b""), ..view };
+            let cookie = view.begin(link, writer).await?;
+            tracing::info!(
+                base = context,
+                "the account may not replicate directory changes: whoever is deleted is known until the next full listing"
+            );
+            cookie
+        }
+        begun => begun?,
+    };
+    let mut again = Again::new(refresh, view.as_reader || subject.ages, writer);
+    loop {
+        let began = Instant::now();
+        let relist = again.is_due() || !view.poll(link, &mut cookie, writer).await?;
+        if relist {
+            everything(link, subject, Some(view.mark.put_on(&cookie)), writer).await?;
+            again.listed(writer);
+        } else {
+            link.confirm(writer, began);
+        }
+        pause(began).await;
+    }
+}
+
+/// How the directory is looked at.
+struct View<'a> {
+    subject: &'a Subject,
+    context: &'a str,
+    as_reader: bool,
+    mark: Mark,
+}
+
+impl View<'_> {
+    /// The cookie to go on from: the writer's, if it is this view's and the server takes it; else a new one, and
+    /// everything was listed.
+    async fn begin(&self, link: &mut Link, writer: &mut Writer) -> Result<Box<[u8]>, End> {
+        if let Some(mut cookie) = writer.cookie().and_then(|cookie| self.mark.take_off(&cookie)) {
+            match self.poll(link, &mut cookie, writer).await.map_err(|end| end.or_refused(true)) {
+                Ok(true) => return Ok(cookie),
+                // It does not know the cookie any more, or a part of the tree moved.
+                Ok(false) => {}
+                Err(End::Refused(code)) if code.number() != INSUFFICIENT_ACCESS => {}
+                Err(end) => return Err(end),
+            }
+        }
+        let mut cookie = Box::default();
+        // What is shown here is listed below, by the filter; only where that begins is wanted.
+        while self.ask(link, &mut cookie, None).await.map_err(|end| end.or_refused(false))? {}
+        everything(link, self.subject, Some(self.mark.put_on(&cookie)), writer).await?;
+        Ok(cookie)
+    }
+
+    /// Tells the writer what changed; `false`: everything must be listed.
+    async fn poll(&self, link: &mut Link, cookie: &mut Box<[u8]>, writer: &mut Writer) -> Result<bool, End> {
+        loop {
+            let mut changes = Changes::default();
+            let more = self.ask(link, cookie, Some(&mut changes)).await?;
+            if !changes.is_empty() {
+                let Some(changes) = changes.read(link, self.subject, self.context).await? else {
+                    while self.ask(link, cookie, None).await? {}
+                    return Ok(false);
+                };
+                writer.apply(changes, Some(self.mark.put_on(cookie))).await?;
+            }
+            if !more {
+                return Ok(true);
+            }
+        }
+    }
+
+    /// One answer, and whether there is more.
+    async fn ask(
+        &self,
+        link: &mut Link,
+        cookie: &mut Box<[u8]>,
+        changes: Option<&mut Changes>,
+    ) -> Result<bool, End> {
+        let attributes = self.subject.watched();
+        let attributes: Vec<_> = attributes.iter().map(String::as_str).collect();
+        let query =
+            Query { base: self.context, scope: Scope::Subtree, filter: ANYTHING, attributes: &attributes };
+        let page = link.search(&query, vec![dirsync_request(self.as_reader, cookie)], BULK).await?;
+        let state = dirsync(&page.controls)?.ok_or(Fault::Malformed)?;
+        *cookie = state.cookie;
+        if let Some(changes) = changes {
+            for entry in page.entries {
+                // Whatever moves gets its name anew; whatever is new has a class besides.
+                let moved = entry.text("name").is_some() && entry.text("objectClass").is_none();
+                changes.note(entry, moved);
+            }
+        }
+        Ok(state.more)
+    }
+}
+
+/// RFC 4511 §4.1.9
+const UNAVAILABLE: u32 = 12;
+const NO_SUCH_OBJECT: u32 = 32;
+const INSUFFICIENT_ACCESS: u32 = 50;
