@@ -17,7 +17,7 @@ mod search;
 mod settings;
 mod transport;
 
-pub use config::{Config, Feed, Mechanism, Mode, Schema, SuspendedWhen};
+pub(super) use config::{Config, Feed, Mechanism, Mode, Schema, SuspendedWhen};
 
 use std::time::{Duration, SystemTime};
 
@@ -127,3 +127,6 @@ fn read(config: &Config, say: &mut dyn FnMut(&'static str, SettingError)) -> Opt
     let (access, shape) = (Access::read(config, say), Shape::read(config, say));
     Some((access?, shape?))
 }
+
+#[cfg(test)]
+mod tests;
