@@ -44,6 +44,19 @@ pub(super) enum Backend {
     Ldap(ldap::Client),
     Sql(sql::Client),
     Smtp(smtp::Client),
+    #[cfg(test)]
+    Told(Told),
+}
+
+/// Answers as a test says.
+#[cfg(test)]
+pub(super) struct Told(pub(super) Box<dyn Fn(&Address) -> Result<Option<Attributes>, Failure> + Send + Sync>);
+
+#[cfg(test)]
+impl std::fmt::Debug for Told {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Told")
+    }
 }
 
 /// A question without an answer.
@@ -75,6 +88,8 @@ impl Backend {
             Self::Ldap(client) => client.look_up(address).await,
             Self::Sql(client) => client.look_up(address).await,
             Self::Smtp(client) => client.look_up(address).await,
+            #[cfg(test)]
+            Self::Told(told) => told.0(address),
         }
     }
 
@@ -108,6 +123,8 @@ impl Backend {
             Self::Ldap(_) => "ldap",
             Self::Sql(_) => "sql",
             Self::Smtp(_) => "smtp",
+            #[cfg(test)]
+            Self::Told(_) => "told",
         }
     }
 }
