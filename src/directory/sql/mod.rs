@@ -1,27 +1,113 @@
 //! Recipients in an SQL database: PostgreSQL, MySQL or MariaDB, SQLite.
+//!
+//! A recipient exists if the admin's query gives a row, and is absent if it gives none. Whatever else happens (no
+//! connection, a mistake in the query, a column that says neither yes nor no, no answer in time) is a
+//! [`Failure`]. It changes nothing in the database and never writes an address into a query's text.
 
 mod config;
+mod error;
+mod kind;
+mod pool;
+mod server;
+mod value;
 
-pub use config::{Config, Mode};
+use std::{
+    os::unix::fs::MetadataExt,
+    path::PathBuf,
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use futures_util::FutureExt;
+use sqlx::{MySql, Postgres, Sqlite};
+
+pub(super) use config::{Config, Mode};
+use error::Error;
+use pool::{Mark, Pool};
+use server::Server;
 
 use super::{BuildError, remote::Failure};
-use crate::{address::Address, policy::Attributes};
+use crate::{address::Address, net::Failover, policy::Attributes};
 
 /// Asks one database.
 #[derive(Debug)]
-pub(super) struct Client {}
+pub(super) struct Client {
+    database: Connections,
+    deadline: Duration,
+    health: Failover,
+    /// Why it was found down the last time.
+    down: Mutex<String>,
+}
+
+#[derive(Debug)]
+enum Connections {
+    Postgres(Pool<Postgres>),
+    MySql(Pool<MySql>),
+    Sqlite(Pool<Sqlite>, PathBuf),
+}
 
 impl Client {
     /// Connects nowhere yet. `key` is `directory.NAME`.
     ///
     /// # Errors
     /// What can't be used, with its place in the configuration.
-    pub(super) fn build(_key: &str, _config: &Config) -> Result<Self, BuildError> {
-        Ok(Self {})
+    pub(super) fn build(key: &str, config: &Config) -> Result<Self, BuildError> {
+        let server = Server::new(config).map_err(|error| BuildError::Setting {
+            key: format!("{key}.sql.{}", error.key()),
+            error: error.into(),
+        })?;
+        let (password, query, most) = (config.password_file.clone(), &*config.query, config.connections);
+        let database = match server {
+            Server::Postgres(options) => Connections::Postgres(Pool::new(options, password, query, most)),
+            Server::MySql(options) => Connections::MySql(Pool::new(options, password, query, most)),
+            Server::Sqlite(options) => {
+                let path = options.get_filename().to_owned();
+                Connections::Sqlite(Pool::new(options, password, query, most), path)
+            }
+        };
+        Ok(Self { database, deadline: config.deadline, health: Failover::new(1), down: Mutex::default() })
     }
 
     /// What the database knows of the address; `None`: nothing. Takes no longer than the deadline.
-    pub(super) async fn look_up(&self, _address: &Address) -> Result<Option<Attributes>, Failure> {
-        Err(Failure::new(super::Why::Down, std::io::Error::from(std::io::ErrorKind::Unsupported)))
+    pub(super) async fn look_up(&self, address: &Address) -> Result<Option<Attributes>, Failure> {
+        // Boxed, so that the drivers' types end here: the compiler gives up where they go on through a whole session.
+        let answer = self.ask(address).boxed().await;
+        answer.map_err(|error| Failure::new(error.why(), error))
+    }
+
+    async fn ask(&self, address: &Address) -> Result<Option<Attributes>, Error> {
+        if self.health.candidates(Instant::now()).is_empty() {
+            let reason = self.down.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            return Err(Error::Spared(reason));
+        }
+        let answer = match &self.database {
+            Connections::Postgres(pool) => pool.ask(address, SERVER, self.deadline).await,
+            Connections::MySql(pool) => pool.ask(address, SERVER, self.deadline).await,
+            Connections::Sqlite(pool, path) => match file(path).await {
+                Ok(file) => pool.ask(address, file, self.deadline).await,
+                Err(error) => Err(Error::File { path: path.clone(), error }),
+            },
+        };
+        match &answer {
+            Err(Error::Busy) => {}
+            Err(error) if error.is_down() => {
+                *self.down.lock().unwrap_or_else(PoisonError::into_inner) = error.to_string();
+                self.health.failed(0, Instant::now());
+            }
+            _ => self.health.worked(0),
+        }
+        answer
     }
 }
+
+/// The file that has this name now: another one may have taken its place.
+async fn file(path: &PathBuf) -> std::io::Result<Mark> {
+    let found = tokio::fs::metadata(path).await?;
+    Ok((found.dev(), found.ino()))
+}
+
+/// All connections to a server are alike.
+const SERVER: Mark = (0, 0);
+
+#[cfg(test)]
+mod tests;
