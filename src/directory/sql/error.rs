@@ -1,5 +1,7 @@
 //! What keeps a database from answering, and what follows from it. None of it ever means that a recipient is absent.
 
+use std::{io, path::PathBuf};
+
 use sqlx::{error::DatabaseError, mysql::MySqlDatabaseError, sqlite::SqliteError};
 
 use super::server::PasswordError;
@@ -16,10 +18,13 @@ pub(super) enum Error {
     Password(#[from] PasswordError),
     /// The database's file is not there.
     #[error("{}: {error}", path.display())]
-    File { path: std::path::PathBuf, error: std::io::Error },
+    File { path: PathBuf, error: io::Error },
     /// A connection broke, or the database refused the query.
     #[error("{0}")]
     Query(sqlx::Error),
+    /// Rows came, or none, and then neither an end nor an error.
+    #[error("the answer ended before it was complete")]
+    Incomplete,
     /// Nothing would tell one address from another, or more is wanted than there is.
     #[error(
         "the query has {0} parameters; it needs from one to three: the address, its local part, its domain"
@@ -55,7 +60,8 @@ impl Error {
             Self::Busy => Why::Busy,
             Self::TimedOut => Why::TimedOut,
             Self::Spared(_) => Why::Down,
-            Self::Connect(sqlx::Error::Io(_)) => Why::Down,
+            // What TLS finds wrong comes as data that makes no sense.
+            Self::Connect(sqlx::Error::Io(error)) if error.kind() != io::ErrorKind::InvalidData => Why::Down,
             Self::Connect(error) | Self::Query(error) => match fault(error) {
                 Fault::Locked => Why::TimedOut,
                 Fault::Closing => Why::Down,
@@ -80,7 +86,7 @@ impl Error {
     pub(super) fn is_of_connection(&self) -> bool {
         match self {
             Self::Query(error) => matches!(fault(error), Fault::Connection | Fault::Closing | Fault::Stale),
-            Self::Rows => true,
+            Self::Incomplete | Self::Rows => true,
             _ => false,
         }
     }

@@ -110,9 +110,13 @@ where
         question = question.bind(parameter);
     }
     let mut found: Result<Option<Attributes>, Error> = Ok(None);
-    let mut count = 0;
-    let mut rows = question.fetch(connection);
-    while let Some(row) = rows.try_next().await.map_err(Error::Query)? {
+    let (mut count, mut complete) = (0, false);
+    let mut steps = connection.fetch_many(question);
+    while let Some(step) = steps.try_next().await.map_err(Error::Query)? {
+        let Either::Right(row) = step else {
+            complete = true;
+            continue;
+        };
         count += 1;
         if count > MOST_ROWS {
             return Err(Error::Rows);
@@ -124,5 +128,6 @@ where
             (Err(error), _) | (_, Err(error)) => Err(error),
         };
     }
-    found
+    // The driver for SQLite panics in a thread of its own where a table has changed, and what one sees of it is the end.
+    if complete { found } else { Err(Error::Incomplete) }
 }

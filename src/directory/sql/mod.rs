@@ -14,7 +14,7 @@ mod value;
 use std::{
     os::unix::fs::MetadataExt,
     path::PathBuf,
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -34,9 +34,16 @@ use crate::{address::Address, net::Failover, policy::Attributes};
 pub(super) struct Client {
     database: Connections,
     deadline: Duration,
-    health: Failover,
-    /// Why it was found down the last time.
-    down: Mutex<String>,
+    breaker: Failover,
+    last: Mutex<Last>,
+}
+
+/// What happened last.
+#[derive(Debug, Default)]
+struct Last {
+    answered: Option<Instant>,
+    /// Why it was found down.
+    down: String,
 }
 
 #[derive(Debug)]
@@ -65,7 +72,7 @@ impl Client {
                 Connections::Sqlite(Pool::new(options, password, query, most), path)
             }
         };
-        Ok(Self { database, deadline: config.deadline, health: Failover::new(1), down: Mutex::default() })
+        Ok(Self { database, deadline: config.deadline, breaker: Failover::new(1), last: Mutex::default() })
     }
 
     /// What the database knows of the address; `None`: nothing. Takes no longer than the deadline.
@@ -76,9 +83,9 @@ impl Client {
     }
 
     async fn ask(&self, address: &Address) -> Result<Option<Attributes>, Error> {
-        if self.health.candidates(Instant::now()).is_empty() {
-            let reason = self.down.lock().unwrap_or_else(PoisonError::into_inner).clone();
-            return Err(Error::Spared(reason));
+        let asked = Instant::now();
+        if self.breaker.candidates(asked).is_empty() {
+            return Err(Error::Spared(self.last().down.clone()));
         }
         let answer = match &self.database {
             Connections::Postgres(pool) => pool.ask(address, SERVER, self.deadline).await,
@@ -90,13 +97,22 @@ impl Client {
         };
         match &answer {
             Err(Error::Busy) => {}
+            // The database is well, but this address is hard to find. Anybody can invent one that is.
+            Err(Error::TimedOut) if self.last().answered.is_some_and(|answered| answered > asked) => {}
             Err(error) if error.is_down() => {
-                *self.down.lock().unwrap_or_else(PoisonError::into_inner) = error.to_string();
-                self.health.failed(0, Instant::now());
+                self.last().down = error.to_string();
+                self.breaker.failed(0, Instant::now());
             }
-            _ => self.health.worked(0),
+            _ => {
+                self.last().answered = Some(Instant::now());
+                self.breaker.worked(0);
+            }
         }
         answer
+    }
+
+    fn last(&self) -> MutexGuard<'_, Last> {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

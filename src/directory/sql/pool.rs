@@ -39,12 +39,7 @@ struct Kept<D: Kind> {
 
 impl<D: Kind> Pool<D> {
     /// No connections yet, and `most` at most.
-    pub(super) fn new(
-        options: D::Options,
-        password_file: Option<PathBuf>,
-        query: &str,
-        most: u32,
-    ) -> Self {
+    pub(super) fn new(options: D::Options, password_file: Option<PathBuf>, query: &str, most: u32) -> Self {
         let permits = Semaphore::new(most.try_into().unwrap_or(Semaphore::MAX_PERMITS));
         Self { options, password_file, query: query.into(), permits, idle: Mutex::default() }
     }

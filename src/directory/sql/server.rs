@@ -124,8 +124,8 @@ impl SettingError {
 
 /// The first line of a file.
 pub(super) fn password(path: &Path) -> Result<String, PasswordError> {
-    let text = fs::read_to_string(path)
-        .map_err(|error| PasswordError::Read { path: path.to_owned(), error })?;
+    let text =
+        fs::read_to_string(path).map_err(|error| PasswordError::Read { path: path.to_owned(), error })?;
     match text.lines().next() {
         None | Some("") => Err(PasswordError::Empty(path.to_owned())),
         Some(line) => Ok(line.to_owned()),
@@ -308,7 +308,9 @@ mod tests {
             ("b@db/m?socket=/run/mysqld.sock", "", "Preferred"),
         ] {
             if !postgres.is_empty() {
-                let Server::Postgres(options) = server(&format!("postgres://{rest}")) else { panic!("{rest}") };
+                let Server::Postgres(options) = server(&format!("postgres://{rest}")) else {
+                    panic!("{rest}")
+                };
                 assert_eq!(format!("{:?}", options.get_ssl_mode()), postgres, "{rest}");
             }
             if !mysql.is_empty() {

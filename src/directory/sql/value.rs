@@ -54,10 +54,9 @@ fn truth<D: Values>(row: &D::Row, at: usize, column: &D::Column) -> Result<bool,
             column: column.name().to_owned(),
             value: text.chars().take(40).collect(),
         }),
-        Value::Other => Err(Error::Type {
-            column: column.name().to_owned(),
-            kind: column.type_info().name().to_owned(),
-        }),
+        Value::Other => {
+            Err(Error::Type { column: column.name().to_owned(), kind: column.type_info().name().to_owned() })
+        }
     }
 }
 
@@ -115,8 +114,8 @@ impl Values for MySql {
                 bytes.reverse();
                 float(&bytes)
             }
-            "DECIMAL" | "CHAR" | "VARCHAR" | "TINYTEXT" | "TEXT" | "MEDIUMTEXT" | "LONGTEXT" | "ENUM" | "SET"
-            | "BINARY" | "VARBINARY" | "TINYBLOB" | "BLOB" | "MEDIUMBLOB" | "LONGBLOB" => text(bytes),
+            "DECIMAL" | "CHAR" | "VARCHAR" | "TINYTEXT" | "TEXT" | "MEDIUMTEXT" | "LONGTEXT" | "ENUM"
+            | "SET" | "BINARY" | "VARBINARY" | "TINYBLOB" | "BLOB" | "MEDIUMBLOB" | "LONGBLOB" => text(bytes),
             "NULL" => Value::Null,
             _ => Value::Other,
         })

@@ -34,7 +34,12 @@ impl MariaDb {
         let dir = TempDir::new("mariadb");
         run(Command::new("chown").arg("mysql:").arg(dir.path()));
         run(Command::new("mariadb-install-db")
-            .args(["--no-defaults", "--user=mysql", "--skip-test-db", "--auth-root-authentication-method=normal"])
+            .args([
+                "--no-defaults",
+                "--user=mysql",
+                "--skip-test-db",
+                "--auth-root-authentication-method=normal",
+            ])
             .arg(format!("--datadir={}", dir.join("data").display())));
         dir.write("password", format!("{}\n", Self::PASSWORD));
         write_certificate(&dir, "mysql:");
@@ -118,13 +123,18 @@ impl MariaDb {
         command.args(["--innodb-flush-log-at-trx-commit=0", "--innodb-buffer-pool-size=16M"]);
         command.arg(format!("--datadir={}", path("data"))).arg(format!("--port={}", self.port));
         command.arg(format!("--socket={}", path("socket"))).arg(format!("--pid-file={}", path("pid")));
-        command.arg(format!("--ssl-cert={}", path("server.pem"))).arg(format!("--ssl-key={}", path("server.key")));
+        command
+            .arg(format!("--ssl-cert={}", path("server.pem")))
+            .arg(format!("--ssl-key={}", path("server.key")));
         let log = self.dir.join("log");
         let mut server = Process::spawn("MariaDB", &mut command, &log, Signal::KILL);
         wait_until(Duration::from_secs(30), "MariaDB to start", || {
             assert!(server.exited().is_none(), "MariaDB ended:\n{}", tail(&log));
             let mut ping = Command::new("mariadb-admin");
-            let ping = ping.args(["--no-defaults", "--user=root", "ping"]).arg("--socket").arg(self.dir.join("socket"));
+            let ping = ping
+                .args(["--no-defaults", "--user=root", "ping"])
+                .arg("--socket")
+                .arg(self.dir.join("socket"));
             ping.output().expect("MariaDB's programs are installed").status.success()
         });
         self.server = Some(server);

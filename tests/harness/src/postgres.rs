@@ -1,6 +1,7 @@
 //! A private PostgreSQL: its own data, port and log.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -48,7 +49,9 @@ impl Postgres {
         ]));
         dir.write("password", format!("{}\n", Self::PASSWORD));
         write_certificate(&dir, "postgres:");
-        let mut postgres = Self { server: None, programs, port: free_port(), dir };
+        let port = free_port();
+        write_settings(&dir, port);
+        let mut postgres = Self { server: None, programs, port, dir };
         postgres.resume();
         let role = format!("create role backstop login password '{}'", Self::PASSWORD);
         postgres.sql_as("postgres", "postgres", &[&role, "create database mail owner backstop"]);
@@ -120,20 +123,7 @@ impl Postgres {
     #[track_caller]
     pub fn resume(&mut self) {
         let mut command = as_postgres(&self.programs.join("postgres"));
-        command.arg("-D").arg(self.dir.join("data")).arg("-k").arg(self.dir.path());
-        let settings = [
-            "listen_addresses=127.0.0.1,::1".to_owned(),
-            format!("port={}", self.port),
-            "fsync=off".to_owned(),
-            "full_page_writes=off".to_owned(),
-            "max_connections=30".to_owned(),
-            "ssl=on".to_owned(),
-            format!("ssl_cert_file={}", self.dir.join("server.pem").display()),
-            format!("ssl_key_file={}", self.dir.join("server.key").display()),
-        ];
-        for setting in settings {
-            command.args(["-c", &setting]);
-        }
+        command.arg("-D").arg(self.dir.join("data"));
         let log = self.dir.join("log");
         let ready = |log: &Path| read_log(log).matches("ready to accept connections").count();
         let before = ready(&log);
@@ -186,6 +176,22 @@ impl Drop for Postgres {
     }
 }
 
+/// Adds what differs from the defaults; `alter system` wins over it.
+fn write_settings(dir: &TempDir, port: u16) {
+    let path = |name: &str| dir.join(name).display().to_string();
+    let settings = format!(
+        "\nlisten_addresses = '127.0.0.1, ::1'\nport = {port}\nunix_socket_directories = '{}'\n\
+         fsync = off\nfull_page_writes = off\nmax_connections = 30\n\
+         ssl = on\nssl_cert_file = '{}'\nssl_key_file = '{}'\n",
+        dir.path().display(),
+        path("server.pem"),
+        path("server.key")
+    );
+    let mut file =
+        File::options().append(true).open(dir.join("data/postgresql.conf")).expect("initdb wrote it");
+    file.write_all(settings.as_bytes()).expect("write PostgreSQL's settings");
+}
+
 /// Where the newest version that is installed has its programs; Debian puts only some of them on the path.
 fn programs() -> PathBuf {
     let versions = fs::read_dir("/usr/lib/postgresql").expect("PostgreSQL is installed").flatten();
@@ -197,7 +203,10 @@ fn programs() -> PathBuf {
 /// PostgreSQL does not run as root.
 fn as_postgres(program: &Path) -> Command {
     let mut command = Command::new("setpriv");
-    command.args(["--reuid=postgres", "--regid=postgres", "--clear-groups", "--"]).arg(program).current_dir("/");
+    command
+        .args(["--reuid=postgres", "--regid=postgres", "--clear-groups", "--"])
+        .arg(program)
+        .current_dir("/");
     command
 }
 
