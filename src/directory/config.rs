@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::{file, ldap, remote, smtp, sql};
+use super::{file, ldap, remote, replica, smtp, sql};
 use crate::policy::Unavailable;
 
 /// All `[directory.NAME]`, by name.
@@ -35,6 +35,9 @@ pub struct Config {
     /// `[directory.NAME.cache]`: how long answers of a server are remembered.
     #[serde(default)]
     pub cache: remote::Times,
+    /// `[directory.NAME.replica]`: how the whole list is kept.
+    #[serde(default)]
+    pub replica: replica::Config,
 }
 
 /// `[domains]`
@@ -95,6 +98,7 @@ impl Config {
         if let Some(smtp) = &self.smtp {
             smtp.check(&mut |key, message| say(&["smtp", key], message));
         }
+        self.replica.check(&mut |key, message| say(&["replica", key], message));
     }
 }
 
@@ -108,6 +112,7 @@ impl Default for Config {
             sql: None,
             smtp: None,
             cache: remote::Times::default(),
+            replica: replica::Config::default(),
         }
     }
 }

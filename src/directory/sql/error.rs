@@ -30,6 +30,9 @@ pub(super) enum Error {
         "the query has {0} parameters; it needs from one to three: the address, its local part, its domain"
     )]
     Parameters(usize),
+    /// Nobody gives them.
+    #[error("the listing has {0} parameters, and takes none")]
+    ListingParameters(usize),
     /// Not a recipient's rows: a condition is missing.
     #[error("the query gives more than {MOST_ROWS} rows for one address")]
     Rows,

@@ -6,7 +6,7 @@ use std::future::Future;
 
 use futures_util::TryStreamExt;
 use sqlx::{
-    ColumnIndex, ConnectOptions, Either, Encode, Executor, IntoArguments, MySql, Postgres, SqlStr, Sqlite,
+    ColumnIndex, ConnectOptions, Either, Encode, Executor, IntoArguments, MySql, Postgres, Row, SqlStr, Sqlite,
     Statement, Type, mysql::MySqlConnectOptions, postgres::PgConnectOptions, sqlite::SqliteConnectOptions,
 };
 
@@ -31,6 +31,11 @@ pub(super) trait Kind: Values {
         query: SqlStr,
         address: &Address,
     ) -> impl Future<Output = Result<Option<Attributes>, Error>> + Send;
+
+    /// A number that is another one when anybody else has written; `None` where there is none to be had.
+    fn version(_: &mut Self::Connection) -> impl Future<Output = Result<Option<i64>, Error>> + Send {
+        std::future::ready(Ok(None))
+    }
 }
 
 impl Kind for Postgres {
@@ -78,6 +83,12 @@ impl Kind for Sqlite {
         address: &Address,
     ) -> Result<Option<Attributes>, Error> {
         ask::<Self>(connection, query, address).await
+    }
+
+    /// <https://www.sqlite.org/pragma.html#pragma_data_version>
+    async fn version(connection: &mut Self::Connection) -> Result<Option<i64>, Error> {
+        let row = sqlx::query("pragma data_version").fetch_one(connection).await.map_err(Error::Query)?;
+        row.try_get_unchecked(0).map(Some).map_err(Error::Query)
     }
 }
 

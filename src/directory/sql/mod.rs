@@ -6,6 +6,7 @@
 
 mod config;
 mod error;
+mod follower;
 mod kind;
 mod pool;
 mod server;
@@ -13,7 +14,7 @@ mod value;
 
 use std::{
     os::unix::fs::MetadataExt,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
@@ -23,6 +24,7 @@ use sqlx::{MySql, Postgres, Sqlite};
 
 pub(super) use config::{Config, Mode};
 use error::Error;
+pub(super) use follower::Follower;
 use pool::{Mark, Pool};
 use server::Server;
 
@@ -53,25 +55,31 @@ enum Connections {
     Sqlite(Pool<Sqlite>, PathBuf),
 }
 
+impl Connections {
+    fn new(key: &str, config: &Config) -> Result<Self, BuildError> {
+        let server = Server::new(config).map_err(|error| BuildError::Setting {
+            key: format!("{key}.sql.{}", error.key()),
+            error: error.into(),
+        })?;
+        let (password, query, most) = (config.password_file.clone(), &*config.query, config.connections);
+        Ok(match server {
+            Server::Postgres(options) => Self::Postgres(Pool::new(options, password, query, most)),
+            Server::MySql(options) => Self::MySql(Pool::new(options, password, query, most)),
+            Server::Sqlite(options) => {
+                let path = options.get_filename().to_owned();
+                Self::Sqlite(Pool::new(options, password, query, most), path)
+            }
+        })
+    }
+}
+
 impl Client {
     /// Connects nowhere yet. `key` is `directory.NAME`.
     ///
     /// # Errors
     /// What can't be used, with its place in the configuration.
     pub(super) fn build(key: &str, config: &Config) -> Result<Self, BuildError> {
-        let server = Server::new(config).map_err(|error| BuildError::Setting {
-            key: format!("{key}.sql.{}", error.key()),
-            error: error.into(),
-        })?;
-        let (password, query, most) = (config.password_file.clone(), &*config.query, config.connections);
-        let database = match server {
-            Server::Postgres(options) => Connections::Postgres(Pool::new(options, password, query, most)),
-            Server::MySql(options) => Connections::MySql(Pool::new(options, password, query, most)),
-            Server::Sqlite(options) => {
-                let path = options.get_filename().to_owned();
-                Connections::Sqlite(Pool::new(options, password, query, most), path)
-            }
-        };
+        let database = Connections::new(key, config)?;
         Ok(Self { database, deadline: config.deadline, breaker: Failover::new(1), last: Mutex::default() })
     }
 
@@ -117,7 +125,7 @@ impl Client {
 }
 
 /// The file that has this name now: another one may have taken its place.
-async fn file(path: &PathBuf) -> std::io::Result<Mark> {
+async fn file(path: &Path) -> std::io::Result<Mark> {
     let found = tokio::fs::metadata(path).await?;
     Ok((found.dev(), found.ino()))
 }

@@ -318,7 +318,7 @@ impl InSqlite {
         made
     }
 
-    fn path(&self) -> std::path::PathBuf {
+    fn path(&self) -> PathBuf {
         self.0.path().join("mail.db")
     }
 }

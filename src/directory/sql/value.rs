@@ -46,7 +46,10 @@ where
     Ok(attributes)
 }
 
-fn truth<D: Values>(row: &D::Row, at: usize, column: &D::Column) -> Result<bool, Error> {
+fn truth<D: Values>(row: &D::Row, at: usize, column: &D::Column) -> Result<bool, Error>
+where
+    usize: ColumnIndex<D::Row>,
+{
     match D::value(row, at).map_err(Error::Query)? {
         Value::Null => Ok(false),
         Value::Truth(truth) => Ok(truth),
@@ -54,10 +57,16 @@ fn truth<D: Values>(row: &D::Row, at: usize, column: &D::Column) -> Result<bool,
             column: column.name().to_owned(),
             value: text.chars().take(40).collect(),
         }),
-        Value::Other => {
-            Err(Error::Type { column: column.name().to_owned(), kind: column.type_info().name().to_owned() })
-        }
+        Value::Other => Err(Error::Type { column: column.name().to_owned(), kind: kind::<D>(row, at) }),
     }
+}
+
+/// The type of a value, for the admin.
+pub(super) fn kind<D: Values>(row: &D::Row, at: usize) -> String
+where
+    usize: ColumnIndex<D::Row>,
+{
+    row.try_get_raw(at).map_or_else(|_| String::new(), |value| value.type_info().name().to_owned())
 }
 
 /// Whether a text means yes or no, as PostgreSQL's own booleans are written, or a number.
