@@ -45,7 +45,11 @@ impl Follower {
     ///
     /// # Errors
     /// What can't be used, with its place in the configuration.
-    pub(in crate::directory) fn build(key: &str, config: &Config, refresh: Duration) -> Result<Self, BuildError> {
+    pub(in crate::directory) fn build(
+        key: &str,
+        config: &Config,
+        refresh: Duration,
+    ) -> Result<Self, BuildError> {
         Ok(Self {
             name: key.trim_start_matches("directory.").to_owned(),
             database: Connections::new(key, config)?,
@@ -57,18 +61,27 @@ impl Follower {
 
     /// Returns only when it fails.
     pub(in crate::directory) async fn run(&mut self, writer: &mut Writer) -> Failure {
+        loop {
+            if let Err(failure) = self.once(writer).await {
+                return failure;
+            }
+        }
+    }
+
+    /// One listing, and the wait for the next.
+    pub(super) async fn once(&mut self, writer: &mut Writer) -> Result<(), Failure> {
         let Self { name, database, listing, refresh, unreadable } = self;
         let mut work = Work { name, listing, refresh: *refresh, unreadable, writer };
         // Boxed as in `Client::look_up`.
-        let stop = match database {
-            Connections::Postgres(pool) => work.follow(pool, None).boxed().await,
-            Connections::MySql(pool) => work.follow(pool, None).boxed().await,
-            Connections::Sqlite(pool, path) => work.follow(pool, Some(path)).boxed().await,
+        let done = match database {
+            Connections::Postgres(pool) => work.round(pool, None).boxed().await,
+            Connections::MySql(pool) => work.round(pool, None).boxed().await,
+            Connections::Sqlite(pool, path) => work.round(pool, Some(path)).boxed().await,
         };
-        match stop {
+        done.map_err(|stop| match stop {
             Stop::Failed(error) => Failure::new(error.why(), error),
             Stop::Lost(lost) => lost.into(),
-        }
+        })
     }
 }
 
@@ -100,18 +113,6 @@ struct Work<'f> {
 }
 
 impl Work<'_> {
-    async fn follow<D: Kind>(&mut self, pool: &Pool<D>, path: Option<&Path>) -> Stop
-    where
-        for<'c> &'c mut D::Connection: Executor<'c, Database = D>,
-        D::Arguments: IntoArguments<D>,
-        usize: ColumnIndex<D::Row>,
-    {
-        loop {
-            let Err(stop) = self.round(pool, path).await else { continue };
-            return stop;
-        }
-    }
-
     /// One listing, and the wait for the next.
     async fn round<D: Kind>(&mut self, pool: &Pool<D>, path: Option<&Path>) -> Result<(), Stop>
     where

@@ -6,8 +6,9 @@ use std::future::Future;
 
 use futures_util::TryStreamExt;
 use sqlx::{
-    ColumnIndex, ConnectOptions, Either, Encode, Executor, IntoArguments, MySql, Postgres, Row, SqlStr, Sqlite,
-    Statement, Type, mysql::MySqlConnectOptions, postgres::PgConnectOptions, sqlite::SqliteConnectOptions,
+    ColumnIndex, ConnectOptions, Either, Encode, Executor, IntoArguments, MySql, Postgres, Row, SqlStr,
+    Sqlite, Statement, Type, mysql::MySqlConnectOptions, postgres::PgConnectOptions,
+    sqlite::SqliteConnectOptions,
 };
 
 use super::{

@@ -40,7 +40,9 @@ impl MariaDb {
                 "--skip-test-db",
                 "--auth-root-authentication-method=normal",
             ])
-            .arg(format!("--datadir={}", dir.join("data").display())));
+            .arg(format!("--datadir={}", dir.join("data").display()))
+            // a server that starts removes the temporary tables of all that share their directory
+            .arg(format!("--tmpdir={}", dir.path().display())));
         dir.write("password", format!("{}\n", Self::PASSWORD));
         write_certificate(&dir, "mysql:");
         let mut mariadb = Self { server: None, port: free_port(), dir };
@@ -122,6 +124,7 @@ impl MariaDb {
         command.args(["--no-defaults", "--user=mysql", "--bind-address=127.0.0.1", "--skip-name-resolve"]);
         command.args(["--innodb-flush-log-at-trx-commit=0", "--innodb-buffer-pool-size=16M"]);
         command.arg(format!("--datadir={}", path("data"))).arg(format!("--port={}", self.port));
+        command.arg(format!("--tmpdir={}", self.dir.path().display()));
         command.arg(format!("--socket={}", path("socket"))).arg(format!("--pid-file={}", path("pid")));
         command
             .arg(format!("--ssl-cert={}", path("server.pem")))
