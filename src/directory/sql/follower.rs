@@ -128,16 +128,16 @@ impl Work<'_> {
         self.list::<D>(&mut connection).await?;
         self.writer.current(begun, false);
 
-        let rest = begun.elapsed() * REST;
         if version.is_none() {
             drop(connection);
-            tokio::time::sleep(self.refresh.max(rest)).await;
+            tokio::time::sleep(self.refresh).await;
             return Ok(());
         }
-        while begun.elapsed() < self.refresh.max(rest) {
+        let (listed, rest) = (Instant::now(), begun.elapsed() * REST);
+        while listed.elapsed() < self.refresh {
             tokio::time::sleep(LOOK.min(self.refresh)).await;
             let changed = mark(path).await? != file || D::version(&mut connection).await? != version;
-            if changed && begun.elapsed() >= rest {
+            if changed && listed.elapsed() >= rest {
                 break;
             }
         }
@@ -256,5 +256,5 @@ const PAGE: usize = 1000;
 const LONGEST_SILENCE: Duration = Duration::from_secs(60);
 /// How often to look whether anything was written.
 const LOOK: Duration = Duration::from_secs(1);
-/// Listings take no more than this part of the time.
+/// However often somebody writes, listings take no more than this part of the time.
 const REST: u32 = 10;
