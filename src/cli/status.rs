@@ -53,12 +53,13 @@ fn show(status: &Status) {
     }
     for directory in &status.directories {
         let count = directory.addresses.map_or(String::new(), |count| format!(", {count} addresses"));
+        let age = directory.age_seconds.map_or(String::new(), |age| format!(", as of {age} s ago"));
         let up = match (directory.up, directory.stale) {
             (true, false) => "up",
             (true, true) => "answers from what it knew before",
             (false, _) => "can't answer",
         };
-        print(format_args!("directory {} ({}): {up}{count}", safe(&directory.name), directory.kind));
+        print(format_args!("directory {} ({}): {up}{count}{age}", safe(&directory.name), directory.kind));
     }
     for notice in &status.notices {
         print(format_args!("note: {}", safe(notice)));

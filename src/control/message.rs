@@ -131,6 +131,9 @@ pub struct Directory {
     pub stale: bool,
     /// Known addresses, where it can be counted.
     pub addresses: Option<u64>,
+    /// How long ago its content was what the directory says, where that is known.
+    #[serde(default)]
+    pub age_seconds: Option<u64>,
 }
 
 /// What became of a reload.

@@ -76,7 +76,8 @@ impl Parts {
         let options =
             if config.domains.detect { detect::Options::default() } else { detect::Options::nothing() };
         let live = Arc::new(Live::start(options, Arc::clone(&keeper)).await);
-        let remotes = Arc::new(Remotes::new(metrics.directory.clone()));
+        let remotes = Remotes::new(metrics.directory.clone()).with_store(config.store.clone());
+        let remotes = Arc::new(remotes);
         let snapshot = snapshot(config, &keeper, &remotes, &metrics.directory, &live)?;
         let limits = Limits { sessions, ..config.limits.clone() };
         let server = Server::new(snapshot, &limits, metrics.server);

@@ -92,6 +92,16 @@ async fn serve(path: Option<PathBuf>, loaded: Loaded) -> Result<(), Error> {
             ("files", Ok(()))
         }
     });
+    parts.remotes.follow(&parts.server.snapshot().directories);
+    core.spawn({
+        let (remotes, stopping) = (Arc::clone(&parts.remotes), stopping.clone());
+        async move {
+            remotes.run(stopping).await;
+            ("replicas", Ok(()))
+        }
+    });
+    // The sockets are open: who connects meanwhile waits, and is answered from the disk's copy.
+    parts.remotes.loaded(LOAD).await;
     for listener in listeners {
         info!(address = %listener.address(), "listening");
         let server = Arc::clone(&parts.server);
@@ -240,5 +250,7 @@ async fn bind_control(config: &control::Config) -> Result<Option<Control>, Error
     Ok(None)
 }
 
+/// How long the start waits for replicas to be read from disk: ten million addresses take less, and Postfix waits 30 s.
+const LOAD: Duration = Duration::from_secs(20);
 /// How long messages under way may take to finish after SIGTERM; systemd waits 90 s.
 const DRAIN: Duration = Duration::from_secs(30);

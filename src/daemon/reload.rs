@@ -58,11 +58,18 @@ impl Reloader {
         // Whatever can be refused is refused here, before the files that are followed change.
         let trial = self.snapshot(&loaded.config).await.map_err(|error| error.to_string())?;
         let keeper = Arc::clone(&self.parts.keeper);
-        let read = tokio::task::spawn_blocking(move || keeper.reload(accept)).await;
+        let remotes = Arc::clone(&self.parts.remotes);
+        let read = tokio::task::spawn_blocking(move || {
+            let mut read = keeper.reload(accept);
+            read.extend(remotes.reload(accept));
+            read
+        });
+        let read = read.await;
         let read = read.map_err(|error| error.to_string())?;
         self.parts.live.redetect().await;
         let snapshot = self.snapshot(&loaded.config).await.map_err(|error| error.to_string())?;
         drop(trial);
+        self.parts.remotes.follow(&snapshot.directories);
         self.parts.server.replace(snapshot);
         self.parts.show(&loaded.config);
         let needs_restart = needs_restart(current, &loaded.config);
@@ -74,6 +81,7 @@ impl Reloader {
         current.log = kept.log;
         current.limits.sessions = kept.limits.sessions;
         current.domains.detect = kept.domains.detect;
+        current.store = kept.store;
         let held_back = read.into_iter().filter_map(|(name, outcome)| match outcome {
             Outcome::Taken(_) => None,
             Outcome::Held(held) => Some(format!("{name}: {held}")),
@@ -101,7 +109,10 @@ impl Reloader {
             }
             let current = self.current.lock().await;
             match self.snapshot(&current).await {
-                Ok(snapshot) => self.parts.server.replace(snapshot),
+                Ok(snapshot) => {
+                    self.parts.remotes.follow(&snapshot.directories);
+                    self.parts.server.replace(snapshot);
+                }
                 Err(error) => {
                     error!(%error, "the MTA's settings changed, but sessions go on by what was known before");
                 }
@@ -132,6 +143,7 @@ fn needs_restart(old: &Config, new: &Config) -> Vec<String> {
         ("control.socket", old.control != new.control),
         ("log", old.log != new.log),
         ("limits.sessions", old.limits.sessions != new.limits.sessions),
+        ("store", old.store != new.store),
         ("domains.detect", old.domains.detect != new.domains.detect),
     ];
     changed.into_iter().filter(|(_, changed)| *changed).map(|(key, _)| key.to_owned()).collect()

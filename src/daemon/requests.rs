@@ -30,6 +30,7 @@ impl Requests {
             up: health.up,
             stale: health.stale,
             addresses: health.addresses,
+            age_seconds: health.age.map(|age| age.as_secs()),
         });
         Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),

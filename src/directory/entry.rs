@@ -1,5 +1,7 @@
 //! One line's worth of a list of recipients.
 
+use std::borrow::Cow;
+
 use crate::address::{
     Address, AddressError, AddressErrorKind, Domain, DomainError, LocalPart, Path, parse_rcpt,
 };
@@ -30,6 +32,15 @@ pub enum EntryError {
 }
 
 impl Entry {
+    /// What stands for it in an index: `local@domain`, `local@` (in any domain), `@domain` (catch-all).
+    pub(super) fn key(&self) -> Cow<'_, [u8]> {
+        match self {
+            Self::Address(address) => Cow::Borrowed(address.key()),
+            Self::Local(local) => Cow::Owned([local.as_str().as_bytes(), b"@"].concat()),
+            Self::CatchAll(domain) => Cow::Owned([b"@", domain.as_str().as_bytes()].concat()),
+        }
+    }
+
     /// Reads an entry as an administrator writes it: quotes only where the address needs them.
     ///
     /// # Errors

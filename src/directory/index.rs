@@ -3,7 +3,7 @@
 //! A look-up walks bytes that are shared between millions of keys; it never allocates, locks or fails.
 //! Building takes memory for one chunk of keys as they come, and for all of them front-coded.
 
-use fst::{Map, MapBuilder, raw};
+use fst::{Map, MapBuilder, Streamer, raw};
 
 use super::{
     Entry,
@@ -40,9 +40,8 @@ impl Index {
         let anywhere = local.value();
         let exact = walk(fst, local, &key[at..]).and_then(|end| end.value());
         match (exact, anywhere) {
-            (Some(a), Some(b)) => Some(attributes(a | b)),
-            (Some(bits), None) | (None, Some(bits)) => Some(attributes(bits)),
             (None, None) => None,
+            (exact, anywhere) => Some(attributes(exact.unwrap_or(0) | anywhere.unwrap_or(0))),
         }
     }
 
@@ -52,6 +51,21 @@ impl Index {
         walk(fst, At::root(fst), b"@")
             .and_then(|at| walk(fst, at, domain.as_str().as_bytes()))
             .is_some_and(|end| end.value().is_some())
+    }
+
+    /// The bits of exactly this key.
+    pub(super) fn get(&self, key: &[u8]) -> Option<u8> {
+        let fst = self.map.as_fst();
+        walk(fst, At::root(fst), key)?.value()
+    }
+
+    /// All keys with their bits, in order.
+    pub(super) fn for_each<E>(&self, mut each: impl FnMut(&[u8], u8) -> Result<(), E>) -> Result<(), E> {
+        let mut stream = self.map.stream();
+        while let Some((key, bits)) = stream.next() {
+            each(key, u8::try_from(bits).unwrap_or_default())?;
+        }
+        Ok(())
     }
 
     /// Number of entries.
@@ -70,6 +84,12 @@ impl Index {
     }
 }
 
+impl Default for Index {
+    fn default() -> Self {
+        Builder::default().finish()
+    }
+}
+
 impl std::fmt::Debug for Index {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Index({} entries, {} bytes)", self.len(), self.size())
@@ -79,11 +99,7 @@ impl std::fmt::Debug for Index {
 impl Builder {
     /// Adds an entry; attributes of the same entry add up. An entry longer than any address can be is ignored.
     pub fn add(&mut self, entry: &Entry, attributes: Attributes) {
-        match entry {
-            Entry::Address(address) => self.key(&[address.key()], attributes),
-            Entry::Local(local) => self.key(&[local.as_str().as_bytes(), b"@"], attributes),
-            Entry::CatchAll(domain) => self.key(&[b"@", domain.as_str().as_bytes()], attributes),
-        }
+        self.key(&entry.key(), attributes);
     }
 
     /// The index of what was added.
@@ -98,18 +114,15 @@ impl Builder {
         while let Some((key, bits)) = merge.next() {
             builder.insert(key, u64::from(bits)).expect("keys are sorted, and each is there once");
         }
-        let map = builder.into_map();
-        Index { map: map.map_data(shrunk).expect("a built map is valid") }
+        index(builder)
     }
 
-    fn key(&mut self, parts: &[&[u8]], attributes: Attributes) {
-        let Ok(length) = u16::try_from(parts.iter().map(|part| part.len()).sum::<usize>()) else { return };
+    fn key(&mut self, key: &[u8], attributes: Attributes) {
+        let Ok(length) = u16::try_from(key.len()) else { return };
         self.starts.push(u32::try_from(self.arena.len()).expect("a chunk is smaller than 4 GiB"));
         self.arena.extend_from_slice(&length.to_ne_bytes());
         self.arena.push(bits(attributes));
-        for part in parts {
-            self.arena.extend_from_slice(part);
-        }
+        self.arena.extend_from_slice(key);
         if self.arena.len() >= CHUNK {
             self.flush();
         }
@@ -128,6 +141,37 @@ impl Builder {
     }
 }
 
+/// Builds an index of keys that come in order.
+pub(super) struct Sorted {
+    builder: MapBuilder<Vec<u8>>,
+}
+
+impl Default for Sorted {
+    fn default() -> Self {
+        Self { builder: MapBuilder::memory() }
+    }
+}
+
+impl Sorted {
+    /// Adds a key with its bits.
+    ///
+    /// # Errors
+    /// If it is not behind the one before.
+    pub(super) fn add(&mut self, key: &[u8], bits: u8) -> Result<(), fst::Error> {
+        self.builder.insert(key, bits.into())
+    }
+
+    /// The index of what was added.
+    pub(super) fn finish(self) -> Index {
+        index(self.builder)
+    }
+}
+
+fn index(builder: MapBuilder<Vec<u8>>) -> Index {
+    let map = builder.into_map();
+    Index { map: map.map_data(shrunk).expect("a built map is valid") }
+}
+
 /// A place in the map on the way to a key.
 #[derive(Clone, Copy)]
 struct At<'f> {
@@ -141,8 +185,9 @@ impl<'f> At<'f> {
     }
 
     /// The value, if a key ends here.
-    fn value(&self) -> Option<u64> {
-        self.node.is_final().then(|| self.output.cat(self.node.final_output()).value())
+    fn value(&self) -> Option<u8> {
+        let value = || self.output.cat(self.node.final_output()).value();
+        self.node.is_final().then(|| u8::try_from(value()).expect("values are made of bits of one byte"))
     }
 }
 
@@ -166,16 +211,14 @@ fn entry(arena: &[u8], start: u32) -> (&[u8], u8) {
     (&arena[start + HEAD..start + HEAD + length], arena[start + 2])
 }
 
-fn bits(attributes: Attributes) -> u8 {
+/// The attributes as they stand in an index.
+pub(super) fn bits(attributes: Attributes) -> u8 {
     (u8::from(attributes.suspended) * SUSPENDED) | (u8::from(attributes.restricted) * RESTRICTED)
 }
 
-fn attributes(bits: u64) -> Attributes {
-    Attributes {
-        suspended: bits & u64::from(SUSPENDED) != 0,
-        restricted: bits & u64::from(RESTRICTED) != 0,
-        catch_all: false,
-    }
+/// The attributes that these bits say.
+pub(super) fn attributes(bits: u8) -> Attributes {
+    Attributes { suspended: bits & SUSPENDED != 0, restricted: bits & RESTRICTED != 0, catch_all: false }
 }
 
 const HEAD: usize = 3;

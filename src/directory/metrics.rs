@@ -15,6 +15,9 @@ pub struct Metrics {
     age: GaugeVec,
     lookup: HistogramVec,
     cache: IntCounterVec,
+    held_back: IntGaugeVec,
+    unsaved: IntGaugeVec,
+    unverified: IntCounterVec,
 }
 
 impl Metrics {
@@ -30,7 +33,22 @@ impl Metrics {
             addresses: registry.gauges("directory_addresses", "Recipients or rules in use.", label),
             age: registry.float_gauges(
                 "directory_age_seconds",
-                "For how long the content in use has been known to be out of date.",
+                "How old the truth is. Files: for how long the content in use has been known to be out of date; replicas: since when they were what the directory says.",
+                label,
+            ),
+            held_back: registry.gauges(
+                "directory_held_back",
+                "1 while a replica's directory lists so much less that the old content stays.",
+                label,
+            ),
+            unsaved: registry.gauges(
+                "directory_unsaved",
+                "1 while a replica's file can't be written.",
+                label,
+            ),
+            unverified: registry.counters(
+                "directory_unverified_total",
+                "Recipients whom a replica did not know and did not ask its directory about, because it had asked too much.",
                 label,
             ),
             cache: registry.counters(
@@ -53,6 +71,27 @@ impl Metrics {
         let addresses = status.entries.unwrap_or(0).try_into().unwrap_or(i64::MAX);
         self.addresses.with_label_values(&[name]).set(addresses);
         self.age.with_label_values(&[name]).set(status.stale.as_secs_f64());
+    }
+
+    pub(super) fn replica(
+        &self,
+        name: &str,
+        up: bool,
+        addresses: u64,
+        age: Duration,
+        held_back: bool,
+        unsaved: bool,
+    ) {
+        let label = &[name];
+        self.up.with_label_values(label).set(up.into());
+        self.addresses.with_label_values(label).set(addresses.try_into().unwrap_or(i64::MAX));
+        self.age.with_label_values(label).set(age.as_secs_f64());
+        self.held_back.with_label_values(label).set(held_back.into());
+        self.unsaved.with_label_values(label).set(unsaved.into());
+    }
+
+    pub(super) fn not_verified(&self, name: &str) {
+        self.unverified.with_label_values(&[name]).inc();
     }
 
     pub(super) fn up(&self, name: &str, up: bool) {

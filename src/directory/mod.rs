@@ -35,6 +35,7 @@ pub use index::{Builder, Index};
 pub use metrics::Metrics;
 pub use remote::Remote;
 pub use remotes::Remotes;
+pub use replica::Replica;
 pub use search::{Found, Step};
 pub use source::{Answer, Directory, Source, Why};
 pub use status::Health;

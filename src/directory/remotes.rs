@@ -1,34 +1,85 @@
 //! The directories on other servers that are in use: they outlive a reload of the configuration.
 
-use std::sync::{Arc, Mutex, PoisonError, Weak};
-
-use super::{
-    BuildError, Config, Metrics, Source, ldap,
-    remote::{Backend, Remote},
-    smtp, sql,
+use std::{
+    path::PathBuf,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    time::Duration,
 };
 
+use tokio::{
+    sync::{Notify, watch},
+    task::JoinHandle,
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use super::{
+    BuildError, Config, Directories, Metrics, Source, ldap,
+    remote::{Backend, Remote},
+    replica::{self, Replica},
+    smtp, sql,
+};
+use crate::{files, store};
+
 /// Opens directories on other servers. One that is asked for again with an unchanged configuration is handed out again,
-/// with its connections and all that it remembers.
+/// with its connections and all that it remembers. Replicas are kept current while [`Remotes::run`] runs, those that are
+/// in force; until then, and where it never does, they are asked live.
 #[derive(Debug)]
 pub struct Remotes {
     metrics: Metrics,
-    open: Mutex<Vec<(String, Config, Weak<Remote>)>>,
+    store: Option<store::Config>,
+    open: Mutex<Open>,
+    /// Those that are followed.
+    in_force: watch::Sender<Vec<Arc<Replica>>>,
+    loaded: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Open {
+    remotes: Vec<(String, Config, Handle)>,
+    contents: Vec<replica::Kept>,
+}
+
+#[derive(Debug)]
+enum Handle {
+    Remote(Weak<Remote>),
+    Replica(Weak<Replica>),
+}
+
+impl Handle {
+    fn source(&self) -> Option<Source> {
+        match self {
+            Self::Remote(remote) => remote.upgrade().map(Source::Remote),
+            Self::Replica(replica) => replica.upgrade().map(Source::Replica),
+        }
+    }
 }
 
 impl Remotes {
-    /// None yet.
+    /// None yet. Replicas live in memory.
     pub fn new(metrics: Metrics) -> Self {
-        Self { metrics, open: Mutex::default() }
+        Self {
+            metrics,
+            store: None,
+            open: Mutex::default(),
+            in_force: watch::Sender::default(),
+            loaded: Notify::new(),
+        }
+    }
+
+    /// Replicas have their files in the store.
+    #[must_use]
+    pub fn with_store(self, store: store::Config) -> Self {
+        Self { store: Some(store), ..self }
     }
 
     /// The source that `[directory.NAME]` describes. Connects nowhere, but reads files.
     pub(super) fn open(&self, name: &str, config: &Config) -> Result<Source, BuildError> {
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        open.retain(|(.., remote)| remote.strong_count() > 0);
-        let same = open.iter().find(|(kept, as_was, _)| kept == name && as_was == config);
-        if let Some(remote) = same.and_then(|(.., remote)| remote.upgrade()) {
-            return Ok(Source::Remote(remote));
+        let mut open = lock(&self.open);
+        let Open { remotes, contents } = &mut *open;
+        remotes.retain(|(.., handle)| handle.source().is_some());
+        let same = remotes.iter().find(|(kept, as_was, _)| kept == name && as_was == config);
+        if let Some(source) = same.and_then(|(.., handle)| handle.source()) {
+            return Ok(source);
         }
         let key = format!("directory.{name}");
         let (backend, deadline) = match config {
@@ -42,7 +93,122 @@ impl Remotes {
             _ => return Err(BuildError::Kind { key }),
         };
         let remote = Arc::new(Remote::new(name, backend, deadline, &config.cache, &self.metrics));
-        open.push((name.to_owned(), config.clone(), Arc::downgrade(&remote)));
-        Ok(Source::Remote(remote))
+        let (handle, source) = if replica::is_wanted(config) {
+            let shared = replica::Shared::open(name, config, contents);
+            let replica = Arc::new(Replica::new(name, config, remote, shared, &self.metrics)?);
+            (Handle::Replica(Arc::downgrade(&replica)), Source::Replica(replica))
+        } else {
+            (Handle::Remote(Arc::downgrade(&remote)), Source::Remote(remote))
+        };
+        remotes.push((name.to_owned(), config.clone(), handle));
+        Ok(source)
     }
+
+    /// From now on the replicas of these directories are followed, and no others.
+    pub fn follow(&self, directories: &Directories) {
+        let replicas = directories.configured().filter_map(|directory| match &directory.source {
+            Source::Replica(replica) => Some(Arc::clone(replica)),
+            _ => None,
+        });
+        let replicas: Vec<_> = replicas.collect();
+        self.in_force.send_replace(replicas);
+    }
+
+    /// Waits until the content on disk of all that are followed is in memory, `patience` at most.
+    pub async fn loaded(&self, patience: Duration) {
+        let loaded = async {
+            loop {
+                let next = self.loaded.notified();
+                if self.in_force.borrow().iter().all(|replica| replica.is_loaded()) {
+                    return;
+                }
+                next.await;
+            }
+        };
+        let _ = tokio::time::timeout(patience, loaded).await;
+    }
+
+    /// Takes what listings of replicas hold back, if `accept` says so. Blocks. Gives what still is held back.
+    pub fn reload(&self, accept: bool) -> Vec<(String, files::Outcome)> {
+        let replicas = self.in_force.borrow().clone();
+        replicas
+            .iter()
+            .map(|replica| (format!("directory {}", replica.name()), replica.reload(accept)))
+            .collect()
+    }
+
+    /// Keeps the replicas that are in force current, until `stop`.
+    pub async fn run(&self, stop: CancellationToken) {
+        // Made when it is needed.
+        let mut store = None;
+        let tasks = TaskTracker::new();
+        let mut in_force = self.in_force.subscribe();
+        in_force.mark_changed();
+        let mut running: Vec<Running> = Vec::new();
+        let mut second = tokio::time::interval(Duration::from_secs(1));
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => break,
+                _ = in_force.changed() => {}
+                _ = second.tick() => {
+                    for replica in in_force.borrow().iter() {
+                        replica.report();
+                    }
+                    self.loaded.notify_waiters();
+                }
+            }
+            let wanted = in_force.borrow_and_update().clone();
+            for ended in running.extract_if(.., |one| !wanted.iter().any(|wanted| one.is_of(wanted))) {
+                ended.end().await;
+            }
+            for replica in &wanted {
+                if !running.iter().any(|one| one.is_of(replica)) {
+                    let stop = stop.child_token();
+                    let store = store.get_or_insert_with(|| self.store()).clone();
+                    let task = tasks.spawn(Arc::clone(replica).follow(store, stop.clone()));
+                    running.push(Running { replica: Arc::clone(replica), stop, task });
+                }
+            }
+        }
+        for ended in running {
+            let replica = Arc::clone(&ended.replica);
+            ended.end().await;
+            let _ = tasks.spawn_blocking(move || replica.close()).await;
+        }
+    }
+
+    /// The directory for files, or one warning.
+    fn store(&self) -> Option<PathBuf> {
+        let store = self.store.as_ref()?;
+        let directory = store.directory().inspect_err(|error| {
+            tracing::warn!(store = %store.url, %error, "nothing can be stored, replicas live in memory");
+        });
+        directory.ok()
+    }
+}
+
+/// A replica that is followed.
+#[derive(Debug)]
+struct Running {
+    replica: Arc<Replica>,
+    stop: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+impl Running {
+    /// It is this one, and its task has not come to an end of its own.
+    fn is_of(&self, replica: &Arc<Replica>) -> bool {
+        Arc::ptr_eq(&self.replica, replica) && !self.task.is_finished()
+    }
+
+    async fn end(self) {
+        self.stop.cancel();
+        if self.task.await.is_err() {
+            tracing::error!(directory = %self.replica.name(), "the task of a replica panicked");
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

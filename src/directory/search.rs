@@ -109,8 +109,8 @@ impl Directories {
         forms.retain(|form| form.address.domain() == domain);
 
         let mut merged = Merged { steps, exists: None, unavailable: None };
-        merged.ask_memory(&directories, &forms);
-        self.ask_others(&directories, &forms, &mut merged).await;
+        let others = merged.ask_memory(&directories, &forms);
+        self.ask_others(&others, &forms, &mut merged).await;
         if partial {
             merged.add(
                 &"detected".into(),
@@ -163,10 +163,7 @@ impl Directories {
     /// Asks those that are not in memory, all at the same time.
     async fn ask_others(&self, directories: &[Asked<'_>], forms: &Forms<'_>, merged: &mut Merged<'_>) {
         let found = merged.exists.is_some();
-        let slow = directories.iter().filter(|asked| {
-            let source = &asked.directory.source;
-            source.recall(forms).is_none() && (!found || source.has_attributes())
-        });
+        let slow = directories.iter().filter(|asked| !found || asked.directory.source.has_attributes());
         let mut waiting: SmallVec<[_; 2]> = slow
             .map(|asked| {
                 let answer = async move {
@@ -208,21 +205,27 @@ struct Merged<'a> {
 }
 
 impl Merged<'_> {
-    fn ask_memory(&mut self, directories: &[Asked<'_>], forms: &Forms<'_>) {
+    /// Asks those that answer from memory; gives the others.
+    fn ask_memory<'a>(&mut self, directories: &[Asked<'a>], forms: &Forms<'_>) -> SmallVec<[Asked<'a>; 2]> {
+        let mut others = SmallVec::new();
         for asked in directories {
             let source = &asked.directory.source;
-            if self.steps.is_none() {
-                if let Some(answer) = source.recall(forms) {
-                    self.add_answer(asked, &forms[0], answer);
-                }
+            let Some(answer) = source.recall(forms) else {
+                others.push(*asked);
+                continue;
+            };
+            if self.steps.is_none() || forms.len() == 1 {
+                self.add_answer(asked, &forms[0], answer);
                 continue;
             }
             for form in forms {
+                // One form alone may have to be asked for where another one was enough.
                 if let Some(answer) = source.recall(std::slice::from_ref(form)) {
                     self.add_answer(asked, form, answer);
                 }
             }
         }
+        others
     }
 
     fn add_answer(&mut self, asked: &Asked<'_>, form: &Candidate<'_>, answer: Answer) {

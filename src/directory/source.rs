@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use super::{Index, Matched, Remote, Table, Users};
+use super::{Index, Matched, Remote, Table, Users, replica::Replica};
 use crate::{
     address::{Candidate, Domain},
     files::{Status, Watched},
@@ -36,6 +36,8 @@ pub enum Source {
     Users(Users),
     /// A server that is asked.
     Remote(Arc<Remote>),
+    /// A server whose list is kept here.
+    Replica(Arc<Replica>),
 }
 
 /// What one source says of one recipient.
@@ -111,14 +113,15 @@ impl Why {
 }
 
 impl Source {
-    /// The answer of a source in memory for all forms of one address; their attributes add up. `None` if the
-    /// source is not in memory.
+    /// The answer of a source in memory for all forms of one address; their attributes add up. `None` if it has to be
+    /// asked.
     pub fn recall(&self, candidates: &[Candidate<'_>]) -> Option<Answer> {
         match self {
             Self::List(list) => Some(of_files(list, |index| look_up(index, candidates))),
             Self::Listed(index) => Some(look_up(index, candidates)),
             Self::Table(table) => Some(of_files(table, |table| try_rules(table, candidates))),
             Self::Remote(remote) => remote.recall(candidates),
+            Self::Replica(replica) => replica.recall(candidates),
             Self::Users(_) => None,
         }
     }
@@ -131,16 +134,18 @@ impl Source {
         match self {
             Self::Users(users) => users.ask(candidates).await,
             Self::Remote(remote) => remote.ask(candidates).await,
+            Self::Replica(replica) => replica.ask(candidates).await,
             Self::List(_) | Self::Table(_) | Self::Listed(_) => unreachable!("they were recalled"),
         }
     }
 
-    /// Whether it may know more of a recipient than that he exists.
+    /// Whether it may know more of a recipient whom it did not recall than that he exists.
     pub(super) fn has_attributes(&self) -> bool {
         match self {
             Self::List(_) | Self::Table(_) | Self::Listed(_) => true,
             Self::Users(_) => false,
             Self::Remote(remote) => remote.has_attributes(),
+            Self::Replica(replica) => replica.has_attributes(),
         }
     }
 
@@ -152,6 +157,7 @@ impl Source {
                 contents.iter().any(|content| content.as_ref().is_some_and(|index| index.catches_all(domain)))
             }
             Self::Listed(index) => index.catches_all(domain),
+            Self::Replica(replica) => replica.catches_all(domain),
             Self::Table(_) | Self::Users(_) | Self::Remote(_) => false,
         }
     }
@@ -161,7 +167,7 @@ impl Source {
         match self {
             Self::List(list) => Some(list.status()),
             Self::Table(table) => Some(table.status()),
-            Self::Listed(_) | Self::Users(_) | Self::Remote(_) => None,
+            Self::Listed(_) | Self::Users(_) | Self::Remote(_) | Self::Replica(_) => None,
         }
     }
 }

@@ -1,6 +1,6 @@
 //! What can be told of the directories: to an admin, and to a health check.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use super::{Directories, Source};
 use crate::{
@@ -22,6 +22,8 @@ pub struct Health {
     pub stale: bool,
     /// Known addresses or rules, where they can be counted.
     pub addresses: Option<u64>,
+    /// How long ago the content was what the directory says, where that is known.
+    pub age: Option<Duration>,
 }
 
 impl Directories {
@@ -30,40 +32,59 @@ impl Directories {
         self.configured()
             .map(|directory| {
                 let status = directory.source.status();
-                if let Source::Remote(remote) = &directory.source {
-                    let up = remote.trouble().is_none();
-                    let (name, kind) = (Arc::clone(&directory.name), remote.kind());
-                    return Health { name, kind, up, stale: false, addresses: None };
-                }
-                Health {
+                let mut health = Health {
                     name: Arc::clone(&directory.name),
-                    kind: match &directory.source {
-                        Source::List(_) | Source::Table(_) => "file",
-                        Source::Listed(_) => "list",
-                        Source::Users(_) => "system users",
-                        Source::Remote(remote) => remote.kind(),
-                    },
+                    kind: "file",
                     up: status.as_ref().is_none_or(|status| status.entries.is_some()),
                     stale: status.as_ref().is_some_and(|status| status.held.is_some()),
                     addresses: status.and_then(|status| status.entries),
+                    age: None,
+                };
+                match &directory.source {
+                    Source::List(_) | Source::Table(_) => {}
+                    Source::Listed(_) => health.kind = "list",
+                    Source::Users(_) => health.kind = "system users",
+                    Source::Remote(remote) => {
+                        health.kind = remote.kind();
+                        health.up = remote.trouble().is_none();
+                    }
+                    Source::Replica(replica) => {
+                        health.kind = replica.kind();
+                        health.up = replica.is_up();
+                        health.stale = replica.is_stale();
+                        health.addresses = Some(replica.addresses());
+                        health.age = Some(replica.age());
+                    }
                 }
+                health
             })
             .collect()
     }
 
-    /// Lists without content yet, by name: what depends on them can't be told.
+    /// Lists and replicas without content yet, by name: what depends on them can't be told.
     pub fn waiting_for(&self) -> Vec<String> {
-        self.files().filter(|status| status.entries.is_none()).map(|status| status.name).collect()
+        let files = self.files().filter(|status| status.entries.is_none()).map(|status| status.name);
+        let replicas = self.configured().filter_map(|directory| match &directory.source {
+            Source::Replica(replica) if !replica.is_complete() => {
+                Some(format!("directory {}", directory.name))
+            }
+            _ => None,
+        });
+        files.chain(replicas).collect()
     }
 
     /// Files whose present content is not in use, or has lines that were skipped; servers that don't answer.
     pub fn notices(&self) -> Vec<String> {
-        let remote = self.configured().filter_map(|directory| match &directory.source {
-            Source::Remote(remote) => remote.trouble().map(|trouble| {
-                let seconds = trouble.since.elapsed().as_secs();
-                format!("directory {}: no answer for {seconds} s: {}", directory.name, trouble.text)
-            }),
-            _ => None,
+        let remote = self.configured().flat_map(|directory| match &directory.source {
+            Source::Remote(remote) => {
+                let trouble = remote.trouble().map(|trouble| {
+                    let seconds = trouble.since.elapsed().as_secs();
+                    format!("directory {}: no answer for {seconds} s: {}", directory.name, trouble.text)
+                });
+                trouble.into_iter().collect()
+            }
+            Source::Replica(replica) => replica.notices(),
+            _ => Vec::new(),
         });
         self.files().filter_map(|status| status.notice()).chain(remote).collect()
     }

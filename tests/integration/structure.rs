@@ -14,7 +14,7 @@ const ORDER: [(&str, &[&str]); 16] = [
     ("files", &["telemetry"]),
     ("store", &[]),
     ("detect", &["address", "net", "telemetry", "files"]),
-    ("directory", &["address", "policy", "net", "telemetry", "files", "detect"]),
+    ("directory", &["address", "policy", "net", "telemetry", "files", "store", "detect"]),
     ("client", &["address", "policy", "net", "telemetry"]),
     ("suspension", &["address", "policy", "telemetry", "files"]),
     (

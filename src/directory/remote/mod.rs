@@ -13,6 +13,7 @@ use std::{
 };
 
 use futures_util::future::join_all;
+use tokio::sync::Notify;
 
 pub use cache::Times;
 use cache::{Cache, Recalled};
@@ -33,6 +34,7 @@ pub struct Remote {
     cache: Cache,
     flights: Flights,
     trouble: Mutex<Option<Trouble>>,
+    answered: Notify,
     metrics: Metrics,
 }
 
@@ -112,6 +114,7 @@ impl Remote {
             cache: Cache::new(times),
             flights: Flights::default(),
             trouble: Mutex::default(),
+            answered: Notify::new(),
             metrics: metrics.clone(),
         }
     }
@@ -145,6 +148,11 @@ impl Remote {
     /// What is wrong; `None` while it answers.
     pub(super) fn trouble(&self) -> Option<Trouble> {
         self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Waits until a server answers the next time.
+    pub(super) async fn answers(&self) {
+        self.answered.notified().await;
     }
 
     /// Whether it may know more of a recipient than that he exists.
@@ -197,6 +205,9 @@ impl Remote {
 
     /// Keeps what is wrong for `status`; the log has a line when that begins and when it ends.
     fn note(&self, failure: Option<&Failure>) {
+        if failure.is_none() {
+            self.answered.notify_waiters();
+        }
         if failure.is_some_and(|failure| !failure.why.is_trouble()) {
             return;
         }

@@ -3,15 +3,58 @@
 //! Whoever is in it exists, without a question. Who is not is asked for live before anybody calls him absent, unless the
 //! feed is known to be current. While neither is possible the answer is Unknown.
 
+mod budget;
 mod change;
 mod config;
+mod content;
+mod disk;
+mod follow;
+mod held;
+mod ledger;
+mod memory;
+mod place;
+mod store;
 mod writer;
+
+use std::{
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
+
+use futures_util::future::join_all;
 
 pub(super) use change::{Change, ObjectId, Recipient};
 pub use config::Config;
 pub(super) use writer::{Lost, Writer};
 
-use super::{ldap, remote::Failure, sql};
+use super::{
+    Answer, BuildError, Metrics, Remote, Why, ldap,
+    remote::{Failure, Trouble},
+    sql,
+};
+use crate::{
+    address::{Address, Candidate, Domain},
+    directory, files,
+};
+use budget::Budget;
+use content::Content;
+use held::{Held, Limits};
+
+/// A directory whose list is kept here.
+#[derive(Debug)]
+pub struct Replica {
+    name: Arc<str>,
+    remote: Arc<Remote>,
+    content: Arc<Content>,
+    /// The name of its file.
+    stem: String,
+    config: directory::Config,
+    feed: Mutex<Option<Feed>>,
+    limits: Limits,
+    budget: Budget,
+    opened: Instant,
+    metrics: Metrics,
+}
 
 /// What keeps a replica current.
 #[derive(Debug)]
@@ -21,12 +64,27 @@ pub(super) enum Feed {
 }
 
 impl Feed {
+    /// The feed of a directory that can have one.
+    fn build(name: &str, config: &directory::Config) -> Result<Self, BuildError> {
+        let key = format!("directory.{name}");
+        let refresh = config.replica.refresh;
+        match config {
+            directory::Config { ldap: Some(ldap), .. } => {
+                Ok(Self::Ldap(ldap::Follower::build(&key, ldap, refresh)?))
+            }
+            directory::Config { sql: Some(sql), .. } => {
+                Ok(Self::Sql(sql::Follower::build(&key, sql, refresh)?))
+            }
+            _ => Err(BuildError::Kind { key }),
+        }
+    }
+
     /// Follows the directory and tells the writer, from where the writer's cookie says. Returns only when that fails: it
-    /// is run again after a pause, with the same writer. It may be dropped at any await, and it may panic.
+    /// is run again after a pause, with a new writer. It may be dropped at any await, and it may panic.
     ///
     /// A feed that only lists waits `refresh` between two listings, but looks at whatever it can tell changes by in
     /// between.
-    pub(super) async fn run(&mut self, writer: &mut Writer) -> Failure {
+    async fn run(&mut self, writer: &mut Writer) -> Failure {
         match self {
             Self::Ldap(follower) => follower.run(writer).await,
             Self::Sql(follower) => follower.run(writer).await,
@@ -36,6 +94,206 @@ impl Feed {
 
 impl From<Lost> for Failure {
     fn from(lost: Lost) -> Self {
-        Self::new(super::Why::NoContent, lost)
+        Self::new(Why::NoContent, lost)
     }
 }
+
+/// Whether the configuration asks for a replica.
+pub(super) fn is_wanted(config: &directory::Config) -> bool {
+    config.ldap.as_ref().is_some_and(|ldap| ldap.source == ldap::Mode::Replica)
+        || config.sql.as_ref().is_some_and(|sql| sql.source == sql::Mode::Replica)
+}
+
+/// What a directory with this configuration knows, to be shared by all with the same.
+#[derive(Debug, Clone)]
+pub(super) struct Shared {
+    pub(super) stem: String,
+    content: Arc<Content>,
+}
+
+/// The same, for whoever does not keep it.
+#[derive(Debug)]
+pub(super) struct Kept {
+    stem: String,
+    content: std::sync::Weak<Content>,
+}
+
+impl Shared {
+    /// The content of the directory: among what is `kept`, or new and empty.
+    pub(super) fn open(name: &str, config: &directory::Config, kept: &mut Vec<Kept>) -> Self {
+        let stem = place::stem(name, config);
+        kept.retain(|kept| kept.content.strong_count() > 0);
+        let same = kept.iter().find(|kept| kept.stem == stem);
+        if let Some(content) = same.and_then(|kept| kept.content.upgrade()) {
+            return Self { stem, content };
+        }
+        let content = Content::new(name);
+        kept.push(Kept { stem: stem.clone(), content: Arc::downgrade(&content) });
+        Self { stem, content }
+    }
+}
+
+impl Replica {
+    /// Knows nobody, and asks live, until it is followed.
+    pub(super) fn new(
+        name: &str,
+        config: &directory::Config,
+        remote: Arc<Remote>,
+        shared: Shared,
+        metrics: &Metrics,
+    ) -> Result<Self, BuildError> {
+        let feed = Feed::build(name, config)?;
+        Ok(Self {
+            name: name.into(),
+            remote,
+            content: shared.content,
+            stem: shared.stem,
+            config: config.clone(),
+            feed: Mutex::new(Some(feed)),
+            limits: Limits {
+                max_shrink: config.replica.max_shrink,
+                confirmed_after: config.replica.refresh.min(CONFIRMED_AFTER),
+            },
+            budget: Budget::new(Instant::now()),
+            opened: Instant::now(),
+            metrics: metrics.clone(),
+        })
+    }
+
+    /// The answer for all forms of one address, if that needs no question: one of them is known, or the list is known to
+    /// be current.
+    pub(super) fn recall(&self, candidates: &[Candidate<'_>]) -> Option<Answer> {
+        // Looked at first: what came in since only makes it know more.
+        let is_current = self.content.is_current(Instant::now());
+        let found = candidates
+            .iter()
+            .fold(Answer::Absent, |answer, candidate| answer.or(self.find(&candidate.address)));
+        (is_current || found != Answer::Absent).then_some(found)
+    }
+
+    /// The answer for all forms of one address. Asks the directory itself about whom the list does not have.
+    pub(super) async fn ask(&self, candidates: &[Candidate<'_>]) -> Answer {
+        if let Some(answer) = self.recall(candidates) {
+            return answer;
+        }
+        if !self.budget.take(candidates.len(), Instant::now()) {
+            self.metrics.not_verified(&self.name);
+            return Answer::Unknown(Why::Busy);
+        }
+        let answers =
+            join_all(candidates.iter().map(|candidate| self.remote.verify(&candidate.address))).await;
+        let answer = answers.into_iter().fold(Answer::Absent, Answer::or);
+        if answer != Answer::Absent {
+            return answer;
+        }
+        match self.recall(candidates) {
+            Some(Answer::Exists(attributes)) => Answer::Exists(attributes),
+            // The list may have an entry for the whole domain, which no question about one address finds.
+            _ if !self.content.is_complete() && self.lists_domains() => Answer::Unknown(Why::NoContent),
+            _ => Answer::Absent,
+        }
+    }
+
+    /// Whether everything that is sent to the domain exists.
+    pub(super) fn catches_all(&self, domain: &Domain) -> bool {
+        self.content.memory.catches_all(domain)
+    }
+
+    /// Whether it may know more of somebody whom it did not recall.
+    pub(super) fn has_attributes(&self) -> bool {
+        !self.content.is_complete()
+    }
+
+    /// The directory's name.
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The word for it in `status`.
+    pub(super) fn kind(&self) -> &'static str {
+        match self.config.ldap {
+            Some(_) => "ldap replica",
+            None => "sql replica",
+        }
+    }
+
+    /// A listing was complete once, now or before the last start.
+    pub(super) fn is_complete(&self) -> bool {
+        self.content.is_complete()
+    }
+
+    /// It can answer: from the list, or by asking.
+    pub(super) fn is_up(&self) -> bool {
+        self.content.is_complete() || self.remote.trouble().is_none()
+    }
+
+    /// It answers from what it knew before.
+    pub(super) fn is_stale(&self) -> bool {
+        self.content.trouble().is_some() || self.content.held().is_some()
+    }
+
+    /// Known addresses.
+    pub(super) fn addresses(&self) -> u64 {
+        self.content.memory.len()
+    }
+
+    /// How long ago the list was what the directory says; as long as it has been open, if it never was.
+    pub(super) fn age(&self) -> Duration {
+        self.content.age().unwrap_or_else(|| self.opened.elapsed())
+    }
+
+    /// What is held back, and why.
+    pub(super) fn held(&self) -> Option<files::Held> {
+        self.content.held().map(Held::reason)
+    }
+
+    /// What an admin should look at.
+    pub(super) fn notices(&self) -> Vec<String> {
+        let name = &self.name;
+        let trouble = |what: &str, trouble: Trouble| {
+            format!("directory {name}: {what} for {} s: {}", trouble.since.elapsed().as_secs(), trouble.text)
+        };
+        let held = self.held().map(|held| {
+            format!("directory {name}: {held}; the old content stays until it is listed again, or `backstop reload --accept`")
+        });
+        let disk = self.content.disk.error();
+        [
+            held,
+            self.content.trouble().map(|why| trouble("not kept current", why)),
+            self.remote.trouble().map(|why| trouble("no answer", why)),
+            disk.map(|error| format!("directory {name}: the replica's file can't be written: {error}")),
+        ]
+        .into_iter()
+        .flatten()
+        .collect()
+    }
+
+    /// Brings the metrics up to date.
+    pub(super) fn report(&self) {
+        let up = self.content.trouble().is_none() && self.remote.trouble().is_none();
+        let unsaved = self.content.disk.error().is_some();
+        self.metrics.replica(&self.name, up, self.addresses(), self.age(), self.held().is_some(), unsaved);
+    }
+
+    /// Takes what is held back, if `accept` says so. Blocks. Gives what still is.
+    pub(super) fn reload(&self, accept: bool) -> files::Outcome {
+        if accept && self.content.held().is_some() {
+            let accepted = self.content.work(None, |ledger| ledger.accept(&self.content));
+            if let Err(error) = accepted {
+                tracing::error!(directory = %self.name, %error, "what is held back could not be accepted");
+            }
+        }
+        self.held().map_or_else(|| files::Outcome::Taken(self.addresses()), files::Outcome::Held)
+    }
+
+    fn find(&self, address: &Address) -> Answer {
+        self.content.memory.find(address).map_or(Answer::Absent, Answer::Exists)
+    }
+
+    fn lists_domains(&self) -> bool {
+        self.config.sql.is_some()
+    }
+}
+
+/// A listing that says the same as one that was held back is believed so long after that one.
+const CONFIRMED_AFTER: Duration = Duration::from_secs(5 * 60);

@@ -1,19 +1,20 @@
 //! The one hand that changes a replica: its feed's.
 
-use std::{
-    collections::{HashMap, HashSet},
-    time::Instant,
-};
+use std::{sync::Arc, time::Instant};
 
-use super::{Change, ObjectId, Recipient};
-use crate::{address::Address, policy::Attributes};
+use super::{Change, ObjectId, Recipient, content::Content, held::Limits, ledger::Ledger, place, store};
 
 /// Tells a replica what the directory says. There is one for each replica, and its feed has it.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(in crate::directory) struct Writer {
-    objects: HashMap<ObjectId, Vec<Recipient>>,
+    content: Arc<Content>,
+    term: u64,
     cookie: Option<Vec<u8>>,
-    seen: Option<HashSet<ObjectId>>,
+    limits: Limits,
+    /// A listing begins with what comes next.
+    begins: bool,
+    /// The feed has worked.
+    pub(super) worked: bool,
 }
 
 /// The content was lost (the file on disk could not be read any more) and begins anew: whom it knew still exists until
@@ -23,10 +24,12 @@ pub(in crate::directory) struct Writer {
 pub(in crate::directory) struct Lost;
 
 impl Writer {
-    /// A replica of its own, with nothing on disk. For tests of feeds.
-    #[cfg(test)]
-    pub(in crate::directory) fn in_memory() -> Self {
-        Self::default()
+    /// The writer of loaded content; the one before may not write any more.
+    pub(super) async fn open(content: Arc<Content>, limits: Limits) -> Result<Self, Lost> {
+        let opened = Arc::clone(&content);
+        let opened = tokio::task::spawn_blocking(move || opened.begin_term()).await;
+        let (term, cookie) = opened.unwrap_or(Err(Lost))?;
+        Ok(Self { content, term, cookie, limits, begins: false, worked: false })
     }
 
     /// What the feed stored with its last change, byte for byte; `None` at the start, and whenever everything has to be
@@ -46,24 +49,21 @@ impl Writer {
         changes: Vec<Change>,
         cookie: Option<Vec<u8>>,
     ) -> Result<(), Lost> {
-        for change in changes {
-            match change {
-                Change::Put(id, recipients) => {
-                    if let Some(seen) = &mut self.seen {
-                        seen.insert(id.clone());
-                    }
-                    self.objects.insert(id, recipients);
-                }
-                Change::Remove(id) => drop(self.objects.remove(&id)),
-            }
+        if changes.is_empty() && (cookie.is_none() || cookie == self.cookie) {
+            return Ok(());
         }
-        self.cookie = cookie.or(self.cookie.take());
+        let told = cookie.clone();
+        self.work(move |ledger, content| ledger.apply(content, changes, told)).await?;
+        if cookie.is_some() {
+            self.cookie = cookie;
+        }
         Ok(())
     }
 
     /// A listing of everything begins; one that was not ended is forgotten.
     pub(in crate::directory) fn begin_listing(&mut self) {
-        self.seen = Some(HashSet::new());
+        self.content.not_live();
+        self.begins = true;
     }
 
     /// A part of the listing: these objects are there, with these recipients. New ones are in force at once; what an
@@ -75,11 +75,7 @@ impl Writer {
         &mut self,
         page: Vec<(ObjectId, Vec<Recipient>)>,
     ) -> Result<(), Lost> {
-        for (id, recipients) in page {
-            self.seen.get_or_insert_default().insert(id.clone());
-            self.objects.insert(id, recipients);
-        }
-        Ok(())
+        self.work(move |ledger, content| ledger.list(content, &page)).await
     }
 
     /// A part of the listing: these are there, unchanged (RFC 4533 §3.3.2, present phase).
@@ -87,8 +83,11 @@ impl Writer {
     /// # Errors
     /// [`Lost`].
     pub(in crate::directory) async fn keep(&mut self, ids: Vec<ObjectId>) -> Result<(), Lost> {
-        self.seen.get_or_insert_default().extend(ids);
-        Ok(())
+        self.work(move |ledger, _| {
+            ledger.keep(&ids);
+            Ok(())
+        })
+        .await
     }
 
     /// The listing is complete: what was not in it is gone, unless that is so much that it is held back. The cookie takes
@@ -98,9 +97,30 @@ impl Writer {
     /// # Errors
     /// [`Lost`].
     pub(in crate::directory) async fn end_listing(&mut self, cookie: Option<Vec<u8>>) -> Result<(), Lost> {
-        let seen = self.seen.take().unwrap_or_default();
-        self.objects.retain(|id, _| seen.contains(id));
+        let (told, limits, before) = (cookie.clone(), self.limits, self.content.held());
+        let held = self
+            .work(move |ledger, content| {
+                let held = ledger.end_listing(content, told, limits)?;
+                if held.is_none()
+                    && let Some(path) = content.path()
+                {
+                    place::clear_others(&path);
+                }
+                Ok(held)
+            })
+            .await?;
         self.cookie = cookie;
+        let name = &self.content.name;
+        match (held, before) {
+            (Some(held), None) => tracing::error!(
+                directory = %name, reason = %held.reason(),
+                "what the directory lists is held back, the old content stays; `backstop reload --accept` takes it"
+            ),
+            (None, Some(_)) => {
+                tracing::info!(directory = %name, "what the directory lists is in force again")
+            }
+            _ => {}
+        }
         Ok(())
     }
 
@@ -108,21 +128,68 @@ impl Writer {
     /// changes arrive by themselves, within a second or two. A live feed says so every second or two, after it heard from
     /// the server: where that was five seconds ago, whom the replica does not know is asked for once more.
     pub(in crate::directory) fn current(&mut self, as_of: Instant, live: bool) {
-        let _ = (as_of, live);
+        self.worked = true;
+        self.content.confirm(as_of, live);
+    }
+
+    async fn work<T: Send + 'static>(
+        &mut self,
+        work: impl FnOnce(&mut Ledger, &Content) -> store::Result<T> + Send + 'static,
+    ) -> Result<T, Lost> {
+        let (content, term) = (Arc::clone(&self.content), self.term);
+        let begins = std::mem::take(&mut self.begins);
+        let done = tokio::task::spawn_blocking(move || {
+            content.work(Some(term), |ledger| {
+                if begins {
+                    ledger.begin_listing();
+                }
+                work(ledger, &content)
+            })
+        });
+        let done = done.await.unwrap_or(Err(Lost));
+        if done.is_err() {
+            self.cookie = None;
+        }
+        done
+    }
+}
+
+#[cfg(test)]
+impl Writer {
+    /// A replica of its own, with nothing on disk. For tests of feeds.
+    pub(in crate::directory) fn in_memory() -> Self {
+        let content = Content::new("test");
+        content.load(None).unwrap();
+        let (term, cookie) = content.begin_term().unwrap();
+        let limits = Limits { max_shrink: 0.1, confirmed_after: std::time::Duration::from_secs(300) };
+        Self { content, term, cookie, limits, begins: false, worked: false }
     }
 
     /// What the replica knows of the address, for tests of feeds.
-    #[cfg(test)]
-    pub(in crate::directory) fn find(&self, address: &Address) -> Option<Attributes> {
-        use crate::directory::Entry;
-        let all = self.objects.values().flatten();
-        let own = all.filter(|recipient| matches!(&recipient.entry, Entry::Address(own) if own == address));
-        own.map(|recipient| recipient.attributes).reduce(Attributes::merge)
+    pub(in crate::directory) fn find(
+        &self,
+        address: &crate::address::Address,
+    ) -> Option<crate::policy::Attributes> {
+        self.content.memory.find(address)
     }
 
-    /// How many recipients the replica knows, for tests of feeds.
-    #[cfg(test)]
+    /// How many addresses the replica knows, for tests of feeds.
     pub(in crate::directory) fn addresses(&self) -> u64 {
-        self.objects.values().flatten().count() as u64
+        self.content.memory.len()
+    }
+
+    /// Whether whom it does not know is absent at once, for tests of feeds.
+    pub(in crate::directory) fn is_current(&self) -> bool {
+        self.content.is_current(Instant::now())
+    }
+
+    /// Whether a listing is held back, for tests of feeds.
+    pub(in crate::directory) fn holds_back(&self) -> bool {
+        self.content.held().is_some()
+    }
+
+    /// Whether a listing was complete and believed, for tests of feeds.
+    pub(in crate::directory) fn is_complete(&self) -> bool {
+        self.content.is_complete()
     }
 }

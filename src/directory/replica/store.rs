@@ -1,0 +1,293 @@
+//! What a replica has on disk: the objects with their recipients, and each address with its objects.
+//!
+//! Several objects may share an address: it goes when the last of them does, and their attributes add up. A recipient
+//! that a listing no longer had is marked until the listing is complete and believed; see `held`.
+
+use std::{collections::HashSet, ops::Bound};
+
+use redb::{
+    Database, Durability, ReadableDatabase, ReadableTable, ReadableTableMetadata, Table, TableDefinition,
+};
+
+use super::{ObjectId, disk::Disk};
+use crate::directory::index::{Index, Sorted};
+
+/// The tables of one replica.
+#[derive(Debug)]
+pub(super) struct Store {
+    database: Database,
+}
+
+/// Content that can't be used.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum StoreError {
+    #[error(transparent)]
+    Database(Box<redb::Error>),
+    /// Not what this version writes.
+    #[error("its content makes no sense")]
+    Garbled,
+}
+
+impl<E: Into<redb::Error>> From<E> for StoreError {
+    fn from(error: E) -> Self {
+        Self::Database(Box::new(error.into()))
+    }
+}
+
+pub(super) type Result<T> = std::result::Result<T, StoreError>;
+
+/// One recipient of an object: its key in the index, and bits.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Row {
+    pub(super) key: Box<[u8]>,
+    pub(super) bits: u8,
+}
+
+/// The latest that the object itself was listed with does not have it any more.
+pub(super) const LEAVING: u8 = 0x40;
+/// The last complete listing did not have it, and was not believed.
+pub(super) const HELD: u8 = 0x80;
+/// The attributes.
+const ATTRIBUTES: u8 = 0x3f;
+
+/// An address that was touched: what it is now, `None` if it is gone.
+pub(super) type Touched = (Box<[u8]>, Option<u8>);
+
+impl Store {
+    /// Opens it, and makes it of an empty file.
+    pub(super) fn open(disk: Disk) -> Result<Self> {
+        let mut builder = Database::builder();
+        builder.set_cache_size(CACHE);
+        // Everything is read now anyway, and a damaged file must not be believed.
+        builder.set_check_integrity_on_open(true);
+        let store = Self { database: builder.create_with_backend(disk)? };
+        store.write(Durability::Immediate, |tables| match tables.get(VERSION)? {
+            None => tables.set(VERSION, Some(&[FORMAT])),
+            Some(version) if version == [FORMAT] => Ok(()),
+            Some(_) => Err(StoreError::Garbled),
+        })?;
+        Ok(store)
+    }
+
+    /// One transaction; gives also what became of every address that was touched.
+    pub(super) fn write<T>(
+        &self,
+        durability: Durability,
+        work: impl FnOnce(&mut Tables<'_>) -> Result<T>,
+    ) -> Result<(T, Vec<Touched>)> {
+        let mut transaction = self.database.begin_write()?;
+        transaction.set_durability(durability)?;
+        let done = {
+            let mut tables = Tables {
+                objects: transaction.open_table(OBJECTS)?,
+                addresses: transaction.open_table(ADDRESSES)?,
+                meta: transaction.open_table(META)?,
+                touched: HashSet::new(),
+                is_told: true,
+            };
+            let done = work(&mut tables)?;
+            (done, tables.told()?)
+        };
+        transaction.commit()?;
+        Ok(done)
+    }
+
+    /// The index of all addresses as of now, built when it is called for.
+    pub(super) fn index(&self) -> Result<impl FnOnce() -> Result<Index> + Send + 'static> {
+        let transaction = self.database.begin_read()?;
+        Ok(move || {
+            let addresses = transaction.open_table(ADDRESSES)?;
+            let mut sorted = Sorted::default();
+            let mut key = Vec::new();
+            let mut all = None;
+            for row in addresses.iter()? {
+                let (row, bits) = row?;
+                if row.value().0 != key || all.is_none() {
+                    if let Some(bits) = all {
+                        sorted.add(&key, bits).map_err(|_| StoreError::Garbled)?;
+                    }
+                    key.clear();
+                    key.extend_from_slice(row.value().0);
+                    all = Some(0);
+                }
+                all = all.map(|all| all | bits.value());
+            }
+            if let Some(bits) = all {
+                sorted.add(&key, bits).map_err(|_| StoreError::Garbled)?;
+            }
+            Ok(sorted.finish())
+        })
+    }
+}
+
+/// The tables within a transaction.
+pub(super) struct Tables<'t> {
+    /// Object to its rows.
+    objects: Table<'t, &'static [u8], &'static [u8]>,
+    /// Address and object to attributes.
+    addresses: Table<'t, (&'static [u8], &'static [u8]), u8>,
+    meta: Table<'t, &'static str, &'static [u8]>,
+    touched: HashSet<Box<[u8]>>,
+    /// Whether what is touched is remembered.
+    is_told: bool,
+}
+
+impl Tables<'_> {
+    /// The object stands for these and no others, from now on.
+    pub(super) fn put(&mut self, id: &ObjectId, rows: &[Row]) -> Result<()> {
+        let old = self.rows(id)?;
+        for gone in old.iter().filter(|old| !has(rows, &old.key)) {
+            self.addresses.remove((&*gone.key, &**id))?;
+            self.touch(&gone.key);
+        }
+        self.replace(id, &old, rows)
+    }
+
+    /// The object stands for these; the others that it had are marked.
+    pub(super) fn list(&mut self, id: &ObjectId, rows: &[Row]) -> Result<()> {
+        let old = match self.objects.get(&**id)? {
+            Some(old) if old.value() == encode(rows) => return Ok(()),
+            Some(old) => decode(old.value())?,
+            None => Vec::new(),
+        };
+        let leaving = old.iter().filter(|old| !has(rows, &old.key));
+        let leaving = leaving.map(|old| Row { key: old.key.clone(), bits: old.bits | LEAVING });
+        let mut all: Vec<Row> = rows.iter().cloned().chain(leaving).collect();
+        all.sort();
+        if all == old { Ok(()) } else { self.replace(id, &old, &all) }
+    }
+
+    /// The object is gone.
+    pub(super) fn remove(&mut self, id: &ObjectId) -> Result<()> {
+        self.put(id, &[])
+    }
+
+    /// The rows of an object, sorted.
+    pub(super) fn rows(&self, id: &[u8]) -> Result<Vec<Row>> {
+        self.objects.get(id)?.map_or(Ok(Vec::new()), |rows| decode(rows.value()))
+    }
+
+    /// The next objects, in order, from this one on, or behind it.
+    pub(super) fn objects(
+        &self,
+        from: Bound<&[u8]>,
+    ) -> Result<impl Iterator<Item = Result<(ObjectId, Vec<Row>)>> + '_> {
+        let objects = self.objects.range::<&[u8]>((from, Bound::Unbounded))?;
+        Ok(objects.map(|object| {
+            let (id, rows) = object?;
+            Ok((id.value().into(), decode(rows.value())?))
+        }))
+    }
+
+    /// How many objects have the address.
+    pub(super) fn count(&self, key: &[u8]) -> Result<usize> {
+        let mut count = 0;
+        self.each(key, |_| count += 1)?;
+        Ok(count)
+    }
+
+    /// How many recipients there are, those of several objects as often.
+    pub(super) fn len(&self) -> Result<u64> {
+        Ok(self.addresses.len()?)
+    }
+
+    /// From here on it is not told what became of each address.
+    pub(super) fn untold(&mut self) {
+        self.is_told = false;
+        self.touched = HashSet::new();
+    }
+
+    /// What is remembered under this name.
+    pub(super) fn get(&self, name: &str) -> Result<Option<Vec<u8>>> {
+        Ok(self.meta.get(name)?.map(|value| value.value().to_vec()))
+    }
+
+    /// Remembers or forgets it.
+    pub(super) fn set(&mut self, name: &str, value: Option<&[u8]>) -> Result<()> {
+        match value {
+            Some(value) => drop(self.meta.insert(name, value)?),
+            None => drop(self.meta.remove(name)?),
+        }
+        Ok(())
+    }
+
+    /// Writes the rows of an object in the place of the old ones. Those that are gone have been removed.
+    pub(super) fn replace(&mut self, id: &[u8], old: &[Row], rows: &[Row]) -> Result<()> {
+        for row in rows {
+            let attributes = row.bits & ATTRIBUTES;
+            let before = old.iter().find(|old| old.key == row.key).map(|old| old.bits & ATTRIBUTES);
+            if before != Some(attributes) {
+                self.addresses.insert((&*row.key, id), attributes)?;
+                self.touch(&row.key);
+            }
+        }
+        if rows.is_empty() {
+            self.objects.remove(id)?;
+        } else {
+            self.objects.insert(id, encode(rows).as_slice())?;
+        }
+        Ok(())
+    }
+
+    fn touch(&mut self, key: &[u8]) {
+        if self.is_told {
+            self.touched.insert(key.into());
+        }
+    }
+
+    fn each(&self, key: &[u8], mut each: impl FnMut(u8)) -> Result<()> {
+        for row in self.addresses.range((key, &[][..])..)? {
+            let (row, bits) = row?;
+            if row.value().0 != key {
+                break;
+            }
+            each(bits.value());
+        }
+        Ok(())
+    }
+
+    fn told(&mut self) -> Result<Vec<Touched>> {
+        let touched = std::mem::take(&mut self.touched);
+        let told = touched.into_iter().map(|key| {
+            let mut all = None;
+            self.each(&key, |bits| all = Some(all.unwrap_or(0) | bits))?;
+            Ok((key, all))
+        });
+        told.collect()
+    }
+}
+
+fn has(rows: &[Row], key: &[u8]) -> bool {
+    rows.binary_search_by(|row| (*row.key).cmp(key)).is_ok()
+}
+
+/// For each row: bits, length of the key (2 bytes), key.
+fn encode(rows: &[Row]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(rows.iter().map(|row| row.key.len() + 3).sum());
+    for row in rows {
+        let length = u16::try_from(row.key.len()).expect("longer keys were left out");
+        bytes.push(row.bits);
+        bytes.extend_from_slice(&length.to_le_bytes());
+        bytes.extend_from_slice(&row.key);
+    }
+    bytes
+}
+
+fn decode(mut bytes: &[u8]) -> Result<Vec<Row>> {
+    let mut rows = Vec::new();
+    while let [bits, a, b, rest @ ..] = bytes {
+        let length = usize::from(u16::from_le_bytes([*a, *b]));
+        let (key, rest) = rest.split_at_checked(length).ok_or(StoreError::Garbled)?;
+        rows.push(Row { key: key.into(), bits: *bits });
+        bytes = rest;
+    }
+    if bytes.is_empty() { Ok(rows) } else { Err(StoreError::Garbled) }
+}
+
+const OBJECTS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("objects");
+const ADDRESSES: TableDefinition<'_, (&[u8], &[u8]), u8> = TableDefinition::new("addresses");
+const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
+const VERSION: &str = "version";
+const FORMAT: u8 = 1;
+/// Memory for pages of the file.
+const CACHE: usize = 32 << 20;
