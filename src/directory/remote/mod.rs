@@ -15,7 +15,7 @@ use std::{
 use futures_util::future::join_all;
 use tokio::sync::Notify;
 
-pub use cache::Times;
+pub(super) use cache::Times;
 use cache::{Cache, Recalled};
 use flight::Flights;
 
@@ -114,6 +114,8 @@ impl Backend {
         match self {
             Self::Smtp(client) => client.notices(),
             Self::Ldap(_) | Self::Sql(_) => Vec::new(),
+            #[cfg(test)]
+            Self::Told(_) => Vec::new(),
         }
     }
 

@@ -24,7 +24,7 @@ use std::{
 use futures_util::future::join_all;
 
 pub(super) use change::{Change, ObjectId, Recipient};
-pub use config::Config;
+pub(super) use config::Config;
 pub(super) use writer::{Lost, Writer};
 
 use super::{

@@ -144,6 +144,7 @@ mod tests {
     fn sql(url: &str, listing: &str, deadline: u64) -> Config {
         let sql = sql::Config {
             url: url.to_owned(),
+            ca_file: None,
             password_file: None,
             query: "select 1".to_owned(),
             listing: Some(listing.to_owned()),

@@ -54,6 +54,7 @@ struct Server {
 
 fn config() -> directory::Config {
     let sql = sql::Config {
+        ca_file: None,
         url: "sqlite:/nowhere".to_owned(),
         password_file: None,
         query: "select 1".to_owned(),

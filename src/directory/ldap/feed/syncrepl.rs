@@ -144,11 +144,7 @@ impl Consumer<'_> {
         link: &mut Link,
         cookie: Option<&[u8]>,
         writer: &mut Writer,
-<<<<<<< HEAD
-    ) -> Result<(), End> {
-=======
     ) -> Result<bool, End> {
->>>>>>> feeds
         let mut refresh = Refresh { listing: cookie.is_none(), ..Refresh::default() };
         if refresh.listing {
             writer.begin_listing();
