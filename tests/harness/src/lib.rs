@@ -9,6 +9,7 @@
 mod backstop;
 mod descriptors;
 mod dir;
+mod dovecot;
 mod ports;
 mod postfix;
 mod process;
@@ -21,6 +22,7 @@ mod wait;
 pub use backstop::{Backstop, BackstopBuilder, CommandOutput};
 pub use descriptors::{allow_open_files, let_children_have};
 pub use dir::TempDir;
+pub use dovecot::Dovecot;
 pub use ports::{free_port, is_listening};
 pub use postfix::{Postfix, PostfixBuilder, Queued};
 pub use process::{Process, Signal};
