@@ -69,6 +69,25 @@ fn a_second_server_takes_over() {
     assert!(begun.elapsed() < Duration::from_secs(3), "the dead ones are spared: {:?}", begun.elapsed());
 }
 
+/// The second may be a backup that knows nobody: it is asked only while the first is away.
+#[test]
+fn the_first_server_is_asked_again_when_it_is_back() {
+    let mut first = Dovecot::start(&["anna@example.test", "postmaster@example.test"]);
+    let second = Dovecot::start(&["bob@example.test", "postmaster@example.test"]);
+    let map =
+        format!("example.test lmtp:unix:{}, unix:{}\n", first.lmtp().display(), second.lmtp().display());
+    let cache = "positive = \"1ms\"\nnegative = \"1ms\"\nstale = \"1ms\"";
+    let settings = format!("transport_map = \"{{dir}}/transport\"\n[directory.inside.cache]\n{cache}");
+    let backstop = asking(&settings).file("transport", &map).start();
+    let ask = |recipient: &str| check(&backstop, recipient);
+    assert_eq!((ask("anna@example.test"), ask("bob@example.test")), (0, 1));
+    first.stop();
+    assert_eq!((ask("anna@example.test"), ask("bob@example.test")), (1, 0));
+    first.start_again();
+    wait_until(Duration::from_secs(20), "the first one's turn", || ask("anna@example.test") == 0);
+    assert_eq!(ask("bob@example.test"), 1);
+}
+
 #[test]
 fn connections_that_the_server_cuts_are_noticed_by_nobody() {
     let inside = knowing().main("smtpd_timeout = 1s").start();
