@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use backstop_harness::{Backstop, BackstopBuilder, Postfix, PostfixBuilder, Reply, Smtp};
+use backstop_harness::{Backstop, BackstopBuilder, Postfix, PostfixBuilder, Reply, Sendmail, Smtp};
 
 use crate::BACKSTOP;
 
@@ -36,6 +36,25 @@ fn who_the_next_hop_knows_is_taken_and_who_not_is_refused() {
     assert_eq!(backstop.metric("backstop_directory_up", &[("directory", "inside")]), 1.0);
     let status = backstop.command(&["status"]);
     assert!(status.stdout.contains("directory inside (smtp): up"), "{}", status.stdout);
+}
+
+#[test]
+fn sendmail_tells_who_exists() {
+    let local = "FEATURE(`use_cw_file')dnl\ndefine(`ALIAS_FILE', `{dir}/aliases')dnl\n\
+                 define(`confDONT_BLAME_SENDMAIL', `GroupWritableDirPathSafe, ClassFileInUnsafeDirPath, MapInUnsafeDirPath, WorldWritableAliasFile')dnl";
+    let inside = Sendmail::builder().file("aliases", "postmaster: root\n").mc(local).start();
+    let settings = format!("host = \"{}\"", inside.ipv4());
+    let text = config(&settings).replace("other.test", "mx2.example.test");
+    let backstop = Backstop::builder(BACKSTOP).config(&text).start();
+    for number in 0..20 {
+        let check = backstop.command(&["check", &format!("nobody{number}@mx2.example.test")]);
+        assert_eq!(check.status, 1, "{}{}", check.stdout, inside.maillog());
+    }
+    assert_eq!(backstop.command(&["check", "root@mx2.example.test"]).status, 0);
+    // It takes everybody in the domain that it relays for.
+    let args = ["check", "nobody@example.test", "--client", "192.0.2.1"];
+    let check = backstop.command(&args);
+    assert!(check.status == 0 && check.stdout.contains("takes any recipient"), "{}", check.stdout);
 }
 
 /// Reuse and retirement: Postfix slows down after ten refused recipients on one connection, and hangs up after twenty.
