@@ -139,6 +139,7 @@ impl Remote {
         times: &Times,
         metrics: &Metrics,
     ) -> Self {
+        metrics.up(name, true);
         Self {
             name: name.into(),
             backend,

@@ -63,7 +63,7 @@ impl Host {
     ) -> Result<bool, Trouble> {
         let permit = timeout_at(deadline, self.permits.acquire()).await;
         // The semaphore is never closed.
-        let Ok(Ok(_permit)) = permit else { return Err(Trouble::Busy(self.route[0].clone())) };
+        let Ok(Ok(_permit)) = permit else { return Err(Trouble::Busy(self.name())) };
         let answer = self.ask_servers(shared, recipient, deadline).await;
         match &answer {
             Err(trouble @ (Trouble::Resolve(_) | Trouble::Down { .. })) => self.note(Some(trouble)),
@@ -80,7 +80,10 @@ impl Host {
         deadline: Deadline,
     ) -> Result<bool, Trouble> {
         let servers = self.servers(shared, deadline).await?;
-        let candidates = servers.health.candidates(Instant::now());
+        let mut candidates = servers.health.candidates(Instant::now());
+        // One that may be back is tried in its own place: a backup server would be asked for ever otherwise, and that one
+        // may take everybody.
+        candidates.sort_unstable();
         let mut trouble = None;
         for (at, &index) in candidates.iter().enumerate() {
             let Some(server) = servers.list.get(index) else { continue };
@@ -117,7 +120,7 @@ impl Host {
             trouble = Some(error);
         }
         Err(trouble.unwrap_or_else(|| Trouble::Down {
-            destination: self.route[0].clone(),
+            destination: self.name(),
             last: self.state().trouble.clone().unwrap_or_else(|| "it did not answer".to_owned()),
         }))
     }
@@ -139,7 +142,7 @@ impl Host {
         let left = deadline.saturating_duration_since(Deadline::now());
         let share = if known.is_some() { left / 4 } else { left };
         let found = timeout(share, Servers::find(&self.route, &shared.dns)).await;
-        let found = found.unwrap_or_else(|_| Err(Trouble::TimedOut(format!("looking up {}", self.route[0]))));
+        let found = found.unwrap_or_else(|_| Err(Trouble::TimedOut(format!("looking up {}", self.name()))));
         let mut state = self.state();
         let servers = match (found, known) {
             (Ok(found), Some(known)) if found.same(&known) => known,
@@ -150,6 +153,11 @@ impl Host {
         state.looked_up = Some(Instant::now());
         state.servers = Some(Arc::clone(&servers));
         Ok(servers)
+    }
+
+    /// For logs.
+    fn name(&self) -> String {
+        self.route.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
     }
 
     fn note(&self, trouble: Option<&Trouble>) {
@@ -244,7 +252,7 @@ impl Session<'_> {
         if self.shared.vouch.takes_control(key) {
             return Ok(());
         }
-        let control = self.shared.settings.control(&key.1);
+        let control = Box::new(self.shared.settings.control(&key.1));
         let reply = self.rcpt(&control).await?;
         let server = self.server.to_string();
         match self.judge(&reply) {

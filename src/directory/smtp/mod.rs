@@ -21,7 +21,7 @@ mod wire;
 use std::{sync::Arc, time::Duration};
 
 use moka::sync::Cache;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 use tokio_util::task::TaskTracker;
 
 pub(super) use config::Config;
@@ -42,7 +42,7 @@ use crate::{
 /// Asks the servers that mail is relayed to.
 #[derive(Debug)]
 pub(super) struct Client {
-    shared: Shared,
+    shared: Box<Shared>,
     hosts: Cache<Route, Arc<Host>>,
     /// Domains that no server is named for.
     unnamed: Cache<Domain, Arc<str>>,
@@ -73,12 +73,12 @@ impl Client {
         }
         let name = key.strip_prefix("directory.").unwrap_or(key);
         Ok(Self {
-            shared: Shared {
+            shared: Box::new(Shared {
                 settings,
                 dns: Resolver::default(),
                 vouch: Vouch::new(name),
                 tasks: TaskTracker::new(),
-            },
+            }),
             hosts: Cache::builder().max_capacity(HOSTS).time_to_idle(FORGOTTEN).build(),
             unnamed: Cache::builder().max_capacity(UNNAMED).time_to_live(FORGOTTEN).build(),
         })
@@ -87,9 +87,11 @@ impl Client {
     /// Whether the next hop takes mail for the address; `None`: it does not know it. Takes no longer than the deadline.
     pub(super) async fn look_up(&self, address: &Address) -> Result<Option<Attributes>, Failure> {
         let deadline = Instant::now() + self.shared.settings.deadline;
-        let route = match self.shared.settings.routes.find(address).await {
-            Ok(route) => route,
-            Err(trouble) => {
+        let route = timeout_at(deadline, self.shared.settings.routes.find(address)).await;
+        let route = match route {
+            Ok(Ok(route)) => route,
+            Err(_) => return Err(Trouble::TimedOut("reading the transport map".to_owned()).into()),
+            Ok(Err(trouble)) => {
                 self.unnamed.insert(address.domain().clone(), trouble.to_string().into());
                 return Err(trouble.into());
             }

@@ -165,7 +165,7 @@ impl Hop {
         let words = nexthop.split([',', ' ', '\t']).filter(|word| !word.is_empty());
         let servers: Option<Vec<_>> =
             words.take(MAX_SERVERS).map(|word| Destination::nexthop(protocol, word)).collect();
-        Some(servers.map_or(Self::Elsewhere, Self::Servers))
+        Some(servers.filter(|servers| !servers.is_empty()).map_or(Self::Elsewhere, Self::Servers))
     }
 }
 
@@ -212,6 +212,7 @@ mod tests {
             ("slow:[gw.x.test]", "Hop(Elsewhere)"),
             ("dovecot:", "Hop(Elsewhere)"),
             ("smtp:[gw.x.test]:strange", "Hop(Elsewhere)"),
+            ("smtp: , ", "Hop(Elsewhere)"),
         ] {
             assert_eq!(hop(&read(&format!("x.test  {value}\n")), "joe@x.test"), hops, "{value}");
         }

@@ -4,7 +4,6 @@ use std::io;
 
 use super::{
     conversation::{Stage, TalkError},
-    destination::Destination,
     reply::Reply,
 };
 use crate::{
@@ -35,9 +34,9 @@ pub(super) enum Trouble {
     #[error("{0}: no answer in time")]
     TimedOut(String),
     #[error("{destination} is down: {last}")]
-    Down { destination: Destination, last: String },
+    Down { destination: String, last: String },
     #[error("too many questions for {0} at once")]
-    Busy(Destination),
+    Busy(String),
     #[error("{server} puts the recipient off: {reply}")]
     PutOff { server: String, reply: Reply },
     #[error("{server} refuses the recipient, but not as unknown: {reply}")]
@@ -49,9 +48,9 @@ pub(super) enum Trouble {
     #[error(
         "{server} refuses the control recipient {control}, so that its refusals say nothing (`control` has to be a recipient that it takes): {reply}"
     )]
-    Control { server: String, control: Address, reply: Reply },
+    Control { server: String, control: Box<Address>, reply: Reply },
     #[error("{server} puts the control recipient {control} off: {reply}")]
-    ControlPutOff { server: String, control: Address, reply: Reply },
+    ControlPutOff { server: String, control: Box<Address>, reply: Reply },
 }
 
 impl Trouble {
