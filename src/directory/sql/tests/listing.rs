@@ -48,6 +48,7 @@ fn lists(database: &impl Database) {
 
     // The first column holds the addresses where none is named so.
     database.run("update person set suspended = 1 where id = 2");
+    let mut writer = Writer::in_memory();
     list(database, "select Address as email, suspended from person where id = 2", &mut writer).unwrap();
     assert_eq!((writer.addresses(), find(&writer, "unpaid@x")), (1, Some(SUSPENDED)));
 
@@ -77,22 +78,22 @@ fn lists_many(database: &impl Database, numbers: &str) {
     };
     let listing = [rows("odd", "0"), rows("0", "0"), rows("0", "odd")].join(" union all ");
     list(database, &listing, &mut writer).unwrap();
-    assert_eq!(writer.addresses(), 20_000);
+    assert_eq!(writer.addresses(), 3000);
     assert_eq!(find(&writer, "u1@x"), Some(BOTH));
-    assert_eq!(find(&writer, "u20000@x"), Some(NEITHER));
+    assert_eq!(find(&writer, "u3000@x"), Some(NEITHER));
 }
 
 #[test]
 fn in_postgresql() {
     let mut database = InPostgres(Postgres::start(), Runtime::new().unwrap(), Way::Socket);
     lists(&database);
-    let numbers = "select 'u' || i || '@x' as address, i % 2 as odd from generate_series(1, 20000) as i";
+    let numbers = "select 'u' || i || '@x' as address, i % 2 as odd from generate_series(1, 3000) as i";
     lists_many(&database, numbers);
 
     // One that breaks in the middle is none.
     let mut writer = Writer::in_memory();
     list(&database, "select 'joe@x'", &mut writer).unwrap();
-    let broken = "select 'u' || i || '@x' as address, 1 / (5000 - i) from generate_series(1, 9000) as i";
+    let broken = "select 'u' || i || '@x' as address, 1 / (1500 - i) from generate_series(1, 2900) as i";
     assert!(list(&database, broken, &mut writer).unwrap_err().to_string().contains("division by zero"));
     assert_eq!(find(&writer, "joe@x"), Some(NEITHER));
     assert_eq!(find(&writer, "u1@x"), Some(NEITHER), "who was listed is there at once");
@@ -100,15 +101,16 @@ fn in_postgresql() {
     assert_eq!(list(&database, "select 'joe@x'", &mut writer).unwrap_err().why, Why::Down);
     assert_eq!(find(&writer, "joe@x"), Some(NEITHER));
     database.0.resume();
-    list(&database, "select 'joe@x'", &mut writer).unwrap();
-    assert_eq!(writer.addresses(), 1);
+    let whole = broken.replace("1500", "9500");
+    list(&database, &whole, &mut writer).unwrap();
+    assert_eq!((writer.addresses(), find(&writer, "joe@x")), (2900, None));
 }
 
 #[test]
 fn in_mariadb() {
     let database = InMariaDb(MariaDb::start(), Runtime::new().unwrap());
     lists(&database);
-    let numbers = "select concat('u', seq, '@x') as address, seq % 2 as odd from seq_1_to_20000";
+    let numbers = "select concat('u', seq, '@x') as address, seq % 2 as odd from seq_1_to_3000";
     lists_many(&database, numbers);
 }
 
@@ -116,7 +118,7 @@ fn in_mariadb() {
 fn in_sqlite() {
     let database = InSqlite::start();
     lists(&database);
-    let numbers = "with recursive n(i) as (select 1 union all select i + 1 from n where i < 20000) \
+    let numbers = "with recursive n(i) as (select 1 union all select i + 1 from n where i < 3000) \
                    select 'u' || i || '@x' as address, i % 2 as odd from n";
     lists_many(&database, numbers);
 }
