@@ -134,7 +134,7 @@ fn sqlite_tells_that_something_was_written() {
     let mut writer = Writer::in_memory();
     let changes: [&(dyn Fn() + Sync); 2] =
         [&|| database.run("insert into mailbox values ('new@x', 0, 0)"), &|| {
-            std::fs::rename(other.path(), database.path()).unwrap()
+            std::fs::rename(other.path(), database.path()).unwrap();
         }];
     for change in changes {
         let runtime = Runtime::new().unwrap();
