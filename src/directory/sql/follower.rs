@@ -33,7 +33,7 @@ use crate::{
 pub(in crate::directory) struct Follower {
     /// For the log.
     name: String,
-    database: Connections,
+    database: Box<Connections>,
     listing: Arc<str>,
     refresh: Duration,
     /// Rows that name no recipient, the last time: the log has a line when that changes.
@@ -52,7 +52,7 @@ impl Follower {
     ) -> Result<Self, BuildError> {
         Ok(Self {
             name: key.trim_start_matches("directory.").to_owned(),
-            database: Connections::new(key, config)?,
+            database: Box::new(Connections::new(key, config)?),
             listing: config.listing.as_deref().unwrap_or_default().into(),
             refresh,
             unreadable: 0,
@@ -73,7 +73,7 @@ impl Follower {
         let Self { name, database, listing, refresh, unreadable } = self;
         let mut work = Work { name, listing, refresh: *refresh, unreadable, writer };
         // Boxed as in `Client::look_up`.
-        let done = match database {
+        let done = match &**database {
             Connections::Postgres(pool) => work.round(pool, None).boxed().await,
             Connections::MySql(pool) => work.round(pool, None).boxed().await,
             Connections::Sqlite(pool, path) => work.round(pool, Some(path)).boxed().await,

@@ -34,7 +34,7 @@ use crate::{address::Address, net::Failover, policy::Attributes};
 /// Asks one database.
 #[derive(Debug)]
 pub(super) struct Client {
-    database: Connections,
+    database: Box<Connections>,
     deadline: Duration,
     breaker: Failover,
     last: Mutex<Last>,
@@ -79,7 +79,7 @@ impl Client {
     /// # Errors
     /// What can't be used, with its place in the configuration.
     pub(super) fn build(key: &str, config: &Config) -> Result<Self, BuildError> {
-        let database = Connections::new(key, config)?;
+        let database = Box::new(Connections::new(key, config)?);
         Ok(Self { database, deadline: config.deadline, breaker: Failover::new(1), last: Mutex::default() })
     }
 
@@ -95,7 +95,7 @@ impl Client {
         if self.breaker.candidates(asked).is_empty() {
             return Err(Error::Spared(self.last().down.clone()));
         }
-        let answer = match &self.database {
+        let answer = match &*self.database {
             Connections::Postgres(pool) => pool.ask(address, SERVER, self.deadline).await,
             Connections::MySql(pool) => pool.ask(address, SERVER, self.deadline).await,
             Connections::Sqlite(pool, path) => match file(path).await {

@@ -36,7 +36,6 @@ fn goes_and_comes(mut database: impl Database) {
         ("\"' or '1'='1\"", UNKNOWN),
         ("\"'; drop table mailbox; --\"", UNKNOWN),
         ("\"\\\\' or 1=1 -- \"", UNKNOWN),
-        ("%", UNKNOWN),
         ("postmaster", OK),
     ];
     decides(&mut smtp, "the database is there", &well);
