@@ -99,11 +99,19 @@ impl Link {
     }
 
     /// Finds out whether a part of the directory is on another server: a search tells, whatever it looks for.
-    pub(super) async fn look_elsewhere(&mut self, subject: &Subject, active_directory: bool) -> Result<(), End> {
+    pub(super) async fn look_elsewhere(
+        &mut self,
+        subject: &Subject,
+        active_directory: bool,
+    ) -> Result<(), End> {
         // Both have an index there, and find nothing.
-        let filter =
-            if active_directory { filter_of_guids(ANYTHING, &[[0; 16]]) } else { "(objectClass=referral)".into() };
-        let query = Query { base: &subject.base, scope: Scope::Subtree, filter: &filter, attributes: &["1.1"] };
+        let filter = if active_directory {
+            filter_of_guids(ANYTHING, &[[0; 16]])
+        } else {
+            "(objectClass=referral)".into()
+        };
+        let query =
+            Query { base: &subject.base, scope: Scope::Subtree, filter: &filter, attributes: &["1.1"] };
         let page = self.search(&query, Vec::new(), BULK).await?;
         self.elsewhere = page.references.iter().any(|reference| subject.may_be_at(reference));
         Ok(())

@@ -142,8 +142,7 @@ impl Consumer<'_> {
         cookie: Option<&[u8]>,
         writer: &mut Writer,
     ) -> Result<(), End> {
-        let mut refresh =
-            Refresh { listing: cookie.is_none(), ..Refresh::default() };
+        let mut refresh = Refresh { listing: cookie.is_none(), ..Refresh::default() };
         if refresh.listing {
             writer.begin_listing();
         }
