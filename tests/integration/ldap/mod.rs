@@ -10,8 +10,12 @@ mod hang;
 mod idle;
 mod inet_org_person;
 mod injection;
+mod many;
+mod merging;
 mod outage;
+mod referrals;
 mod restart;
+mod shrink;
 
 use std::time::Duration;
 
