@@ -34,8 +34,8 @@ use crate::directory::{
 /// Keeps a replica current.
 #[derive(Debug)]
 pub(in crate::directory) struct Follower {
-    /// `directory.NAME`
-    key: String,
+    /// The directory's, for the log.
+    name: String,
     servers: Servers,
     subject: Subject,
     feed: Feed,
@@ -76,7 +76,7 @@ impl Follower {
     ) -> Result<Self, BuildError> {
         let (access, shape) = super::open(key, config)?;
         Ok(Self {
-            key: key.to_owned(),
+            name: key.trim_start_matches("directory.").to_owned(),
             servers: Servers::new(access),
             subject: Subject::new(config, shape),
             feed: config.feed,
@@ -112,7 +112,7 @@ impl Follower {
             match self.go(way, &mut link, &server, writer).await {
                 Err(End::Refused(code)) => {
                     if self.told == Some(way) {
-                        tracing::warn!(directory = self.key, feed = way.as_str(), %code, "the server refuses this feed");
+                        tracing::warn!(directory = self.name, feed = way.as_str(), %code, "the server refuses this feed");
                     }
                 }
                 ended => return ended,
@@ -131,7 +131,7 @@ impl Follower {
         if self.told != Some(way) {
             let chosen = if self.feed == Feed::Auto { "what the server offers" } else { "the configuration" };
             tracing::info!(
-                directory = self.key,
+                directory = self.name,
                 feed = way.as_str(),
                 chosen,
                 "following the directory's changes"
@@ -220,3 +220,6 @@ const CONNECT: Duration = Duration::from_secs(10);
 
 /// How often a server is asked whether there is something new, or whether it is still there.
 const POLL: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests;

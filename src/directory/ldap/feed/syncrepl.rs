@@ -109,7 +109,10 @@ impl Consumer<'_> {
         began: Instant,
         writer: &mut Writer,
     ) -> Result<Ended, End> {
-        self.refresh(stream, link, cookie, writer).await.map_err(|end| end.or_refused(cookie.is_some()))?;
+        let refreshed = self.refresh(stream, link, cookie, writer).await;
+        if refreshed.map_err(|end| end.or_refused(cookie.is_some()))? {
+            return Ok(Ended::Anew);
+        }
         if mode == SyncMode::RefreshOnly {
             return Ok(Ended::Refreshed);
         }
@@ -134,18 +137,20 @@ impl Consumer<'_> {
         Ok(within(QUICK, search).await??)
     }
 
-    /// The refresh stage (RFC 4533 §3.3.1, §3.4.1).
+    /// The refresh stage (RFC 4533 §3.3.1, §3.4.1). `true`: everything must be listed.
     async fn refresh(
         &self,
         stream: &mut Stream,
         link: &mut Link,
         cookie: Option<&[u8]>,
         writer: &mut Writer,
-    ) -> Result<(), End> {
+    ) -> Result<bool, End> {
         let mut refresh = Refresh { listing: cookie.is_none(), ..Refresh::default() };
         if refresh.listing {
             writer.begin_listing();
         }
+        // What is in something that moved is told of by nobody; what else is known is not even that something moved.
+        let mut moved = false;
         let (told, present) = loop {
             let Some(message) = within(BULK, stream.next()).await?? else {
                 let result = succeeded(stream.finish().await, &self.subject.base)?;
@@ -154,14 +159,25 @@ impl Consumer<'_> {
                 break (done.cookie, !done.refresh_deletes);
             };
             match self.understand(message, link).await? {
-                Told::Put(id, recipients, _) => refresh.put(id, recipients),
-                Told::Remove(id) => refresh.batch.changes.push(Change::Remove(id)),
+                Told::Put(id, recipients, container) => {
+                    if let (Some(name), Some(_)) = (container, cookie) {
+                        moved |= link.has_children(&name).await?;
+                    }
+                    refresh.put(id, recipients);
+                }
+                Told::Remove(id, container) => {
+                    moved |= container;
+                    refresh.batch.changes.push(Change::Remove(id));
+                }
                 Told::Present(ids) => {
                     refresh.begin_listing(writer).await?;
                     refresh.anybody |= !ids.is_empty();
                     writer.keep(ids).await?;
                 }
-                Told::Gone(ids) => refresh.batch.changes.extend(ids.into_iter().map(Change::Remove)),
+                Told::Gone(ids) => {
+                    moved |= self.moves && !ids.is_empty();
+                    refresh.batch.changes.extend(ids.into_iter().map(Change::Remove));
+                }
                 Told::Refreshed { cookie, present, done } => {
                     if present {
                         refresh.begin_listing(writer).await?;
@@ -190,7 +206,7 @@ impl Consumer<'_> {
         } else {
             refresh.batch.write(writer, cookie, false).await?;
         }
-        Ok(())
+        Ok(moved)
     }
 
     /// The persist stage (RFC 4533 §3.4.2). Ends only when it fails, or when everything has to be listed.
@@ -290,7 +306,10 @@ impl Consumer<'_> {
                 }
                 batch.changes.push(Change::Put(id, recipients));
             }
-            Told::Remove(id) => batch.changes.push(Change::Remove(id)),
+            Told::Remove(id, container) => {
+                anew = container;
+                batch.changes.push(Change::Remove(id));
+            }
             Told::Gone(ids) => batch.changes.extend(ids.into_iter().map(Change::Remove)),
             Told::Cookie(cookie) => newer = Some(cookie),
             // RFC 4533 §3.4.2 has none of these here.
@@ -326,7 +345,10 @@ impl Consumer<'_> {
         let id = ObjectId::from(state.uuid);
         Ok(match state.state {
             EntryState::Present => Told::Present(vec![id]),
-            EntryState::Delete => Told::Remove(id),
+            EntryState::Delete => {
+                let object = Object::read(message).ok_or(Fault::Malformed)?;
+                Told::Remove(id, self.moves && is_named_as_container(&object.dn))
+            }
             EntryState::Add | EntryState::Modify => {
                 let mut object = Object::read(message).ok_or(Fault::Malformed)?;
                 within(BULK, super::super::object::complete(&mut link.ldap, &mut object)).await??;
@@ -341,7 +363,8 @@ impl Consumer<'_> {
 enum Told {
     /// With its name, if it is something that others are in.
     Put(ObjectId, Vec<Recipient>, Option<String>),
-    Remove(ObjectId),
+    /// Whether it may be something that others are in.
+    Remove(ObjectId, bool),
     Present(Vec<ObjectId>),
     Gone(Vec<ObjectId>),
     Refreshed {
@@ -419,6 +442,12 @@ impl Batch {
 
 fn is_container(object: &Object) -> bool {
     object.values("objectClass").any(|class| CLASSES.iter().any(|own| class.eq_ignore_ascii_case(own)))
+}
+
+/// Of an object that is gone only the name is told.
+fn is_named_as_container(name: &str) -> bool {
+    let kind = name.split('=').next().unwrap_or_default().trim();
+    ["ou", "o", "dc", "l", "c", "st"].iter().any(|own| kind.eq_ignore_ascii_case(own))
 }
 
 /// What moves with all that is below it.
