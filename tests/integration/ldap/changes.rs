@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use backstop_harness::{Backstop, SambaAd, Slapd, Smtp, wait_until};
 
-use super::{OK, SUSPENDED, UNKNOWN, addresses, decides, decision, person, wait_for_addresses};
+use super::{OK, SUSPENDED, UNAVAILABLE, UNKNOWN, addresses, decides, decision, person, wait_for_addresses};
 
 #[test]
 fn openldap_syncrepl() {
@@ -59,6 +59,43 @@ mod full {
         follows(&samba, SambaAd::SERVICE, "dirsync");
         follows(&samba, SambaAd::ADMINISTRATOR, "usn");
         follows(&samba, SambaAd::SERVICE, "auto");
+    }
+
+    /// The feed goes on where it was when the domain controller is back, with what was changed meanwhile.
+    #[test]
+    fn active_directory_that_dies_and_hangs() {
+        let mut samba = domain();
+        let dn = |name: &str| format!("CN={name},{}", SambaAd::STAFF);
+        for (index, feed) in ["dirsync", "usn"].into_iter().enumerate() {
+            let more = format!("feed = {feed:?}\ndeadline = \"1s\"");
+            let ldap = super::super::active_directory(&samba, SambaAd::ADMINISTRATOR, &more);
+            let backstop = super::super::backstop(&ldap).start();
+            let postfix = super::super::postfix(&backstop);
+            let mut smtp = super::super::session(&postfix);
+            let count = 20 - u32::try_from(index).expect("a few");
+            wait_for_addresses(&backstop, count);
+            samba.kill();
+            wait_until(Duration::from_secs(15), "the outage to be noticed", || {
+                decision(&mut smtp, "<nobody@example.test>") == UNAVAILABLE
+            });
+            decides(&mut smtp, "it is down", &[("user7", OK), ("user19", OK), ("nobody", UNAVAILABLE)]);
+            samba.restart();
+            samba.delete(&dn(&format!("user{index}")));
+            wait_until(Duration::from_secs(45), "the deletion to be seen", || {
+                decision(&mut smtp, &format!("<user{index}@example.test>")) == UNKNOWN
+            });
+            samba.pause();
+            let begun = Instant::now();
+            wait_until(Duration::from_secs(15), "the standstill to be noticed", || {
+                decision(&mut smtp, "<stranger@example.test>") == UNAVAILABLE
+            });
+            println!("{feed}: noticed after {:?}", begun.elapsed());
+            decides(&mut smtp, "it hangs", &[("user7", OK), ("user19", OK)]);
+            samba.resume();
+            wait_until(Duration::from_secs(45), "answers again", || {
+                decision(&mut smtp, "<stranger@example.test>") == UNKNOWN
+            });
+        }
     }
 }
 

@@ -38,6 +38,33 @@ fn the_disk_copy_answers_while_the_directory_is_down() {
     decides(&mut smtp, "the directory is back", &[("anna", OK), ("new", OK), ("late", SUSPENDED)]);
 }
 
+/// Another question to the directory has other answers: what is on disk for the one before does not count, not even to
+/// hold a shrunken list back.
+#[test]
+fn a_changed_configuration_is_another_list() {
+    let slapd = Slapd::start();
+    for index in 0..10 {
+        let status = if index % 2 == 0 { "active" } else { "disabled" };
+        let lines = [format!("mail: user{index}@example.test"), format!("accountStatus: {status}")];
+        slapd.add(&person(&format!("user{index}"), &lines.each_ref().map(String::as_str)));
+    }
+    let dir = TempDir::new("store");
+    let store = format!("embedded:{}", dir.join("store").display());
+    for (more, count, second) in [
+        ("", 10, OK),
+        ("suspended_filter = \"(accountStatus=disabled)\"", 10, SUSPENDED),
+        ("filter = \"(accountStatus=active)\"", 5, UNKNOWN),
+        ("", 10, OK),
+    ] {
+        let ldap = super::reader(&[slapd.url()], &slapd, more);
+        let backstop = super::backstop(&ldap).env("BACKSTOP__STORE__URL", &store).start();
+        let postfix = super::postfix(&backstop);
+        wait_until(Duration::from_secs(15), more, || super::addresses(&backstop) == f64::from(count));
+        let table = [("user0", OK), ("user1", second), ("nobody", UNKNOWN)];
+        decides(&mut super::session(&postfix), more, &table);
+    }
+}
+
 /// Whatever changed while Backstop was away is seen when it is back: by what the server remembers of its changes, and
 /// without it, for slapd's memory of them does not survive a restart of its own.
 #[test]
