@@ -20,7 +20,7 @@ fn a_copy_of_an_active_directory() {
         let backstop = super::backstop(&super::reader(&[slapd.url()], &slapd, &more)).start();
         let postfix = super::postfix(&backstop);
         if source == "replica" {
-            wait_for_addresses(&backstop, 7);
+            wait_for_addresses(&backstop, 8);
         }
         let table = [
             ("anna", OK),
@@ -33,11 +33,21 @@ fn a_copy_of_an_active_directory() {
             ("everyone", OK),
             ("ideas", OK),
         ];
-        decides(&mut super::session(&postfix), &format!("{source} [{suspended_when}]"), &table);
+        let mut smtp = super::session(&postfix);
+        decides(&mut smtp, &format!("{source} [{suspended_when}]"), &table);
+        // Beyond ASCII (RFC 6531); the copy that the directory has is in another normal form and case.
+        for (local, code) in
+            [("j\u{f6}rg", 250), ("J\u{d6}RG", 250), ("jo\u{308}rg", 250), ("j\u{f6}rn", 550)]
+        {
+            smtp.mail("<sender@elsewhere.test> SMTPUTF8");
+            assert_eq!(smtp.rcpt(&format!("<{local}@example.test>")).code, code, "{}", smtp.transcript());
+            smtp.rset();
+        }
     }
 }
 
-const ENTRIES: [(&str, &str, &[&str]); 6] = [
+const ENTRIES: [(&str, &str, &[&str]); 7] = [
+    ("contact", "joerg", &["proxyAddresses: smtp:Jo\u{308}rg@example.test"]),
     (
         "user",
         "anna",
