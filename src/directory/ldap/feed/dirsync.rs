@@ -59,7 +59,7 @@ pub(super) async fn follow(
     let mut again = Again::new(refresh, view.as_reader || subject.ages, writer);
     loop {
         let began = Instant::now();
-        let relist = again.is_due() || !view.poll(link, &mut cookie, writer).await?;
+        let relist = again.is_due() || !view.poll(link, SOON, &mut cookie, writer).await?;
         if relist {
             everything(link, subject, Some(view.mark.put_on(&cookie)), writer).await?;
             again.listed(writer);
@@ -83,7 +83,7 @@ impl View<'_> {
     /// everything was listed.
     async fn begin(&self, link: &mut Link, writer: &mut Writer) -> Result<Box<[u8]>, End> {
         if let Some(mut cookie) = writer.cookie().and_then(|cookie| self.mark.take_off(&cookie)) {
-            match self.poll(link, &mut cookie, writer).await.map_err(|end| end.or_refused(true)) {
+            match self.poll(link, BULK, &mut cookie, writer).await.map_err(|end| end.or_refused(true)) {
                 Ok(true) => return Ok(cookie),
                 // It does not know the cookie any more, or a part of the tree moved.
                 Ok(false) => {}
@@ -93,19 +93,25 @@ impl View<'_> {
         }
         let mut cookie = Box::default();
         // What is shown here is listed below, by the filter; only where that begins is wanted.
-        while self.ask(link, &mut cookie, None).await.map_err(|end| end.or_refused(false))? {}
+        while self.ask(link, BULK, &mut cookie, None).await.map_err(|end| end.or_refused(false))? {}
         everything(link, self.subject, Some(self.mark.put_on(&cookie)), writer).await?;
         Ok(cookie)
     }
 
     /// Tells the writer what changed; `false`: everything must be listed.
-    async fn poll(&self, link: &mut Link, cookie: &mut Box<[u8]>, writer: &mut Writer) -> Result<bool, End> {
+    async fn poll(
+        &self,
+        link: &mut Link,
+        limit: Duration,
+        cookie: &mut Box<[u8]>,
+        writer: &mut Writer,
+    ) -> Result<bool, End> {
         loop {
             let mut changes = Changes::default();
-            let more = self.ask(link, cookie, Some(&mut changes)).await?;
+            let more = self.ask(link, limit, cookie, Some(&mut changes)).await?;
             if !changes.is_empty() {
                 let Some(changes) = changes.read(link, self.subject, self.context).await? else {
-                    while self.ask(link, cookie, None).await? {}
+                    while self.ask(link, BULK, cookie, None).await? {}
                     return Ok(false);
                 };
                 writer.apply(changes, Some(self.mark.put_on(cookie))).await?;
@@ -120,6 +126,7 @@ impl View<'_> {
     async fn ask(
         &self,
         link: &mut Link,
+        limit: Duration,
         cookie: &mut Box<[u8]>,
         changes: Option<&mut Changes>,
     ) -> Result<bool, End> {
@@ -127,7 +134,7 @@ impl View<'_> {
         let attributes: Vec<_> = attributes.iter().map(String::as_str).collect();
         let query =
             Query { base: self.context, scope: Scope::Subtree, filter: ANYTHING, attributes: &attributes };
-        let page = link.search(&query, vec![dirsync_request(self.as_reader, cookie)], BULK).await?;
+        let page = link.search(&query, vec![dirsync_request(self.as_reader, cookie)], limit).await?;
         let state = dirsync(&page.controls)?.ok_or(Fault::Malformed)?;
         *cookie = state.cookie;
         if let Some(changes) = changes {
@@ -140,6 +147,9 @@ impl View<'_> {
         Ok(state.more)
     }
 }
+
+/// A second's changes are there soon, or the server hangs. Where there are more, the next try has more time.
+const SOON: Duration = Duration::from_secs(10);
 
 /// RFC 4511 §4.1.9
 const UNAVAILABLE: u32 = 12;
