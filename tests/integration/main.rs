@@ -20,6 +20,7 @@ mod seed;
 mod sessions;
 mod signals;
 mod site;
+mod sql;
 mod structure;
 mod submission;
 mod unavailable;

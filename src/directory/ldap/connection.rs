@@ -85,8 +85,7 @@ impl Servers {
     /// A connection to this one.
     pub(super) async fn connect_to(&self, server: usize, until: Instant) -> Result<Ldap, Fault> {
         let server = self.0.access.servers.get(server).expect("an index into the same list");
-        let ldap = self.open(server, until).await?;
-        Ok(ldap)
+        self.open(server, until).await
     }
 
     /// A connection, with the same bind, to a server that is none of the configured ones.
@@ -99,7 +98,7 @@ impl Servers {
             shared.bind(&mut ldap, server).await?;
             Ok(ldap)
         };
-        timeout_at(until, opened).await.unwrap_or(Err(Fault::TimedOut))
+        timeout_at(until, fault::caught(opened)).await.unwrap_or(Err(Fault::TimedOut))
     }
 
     /// The servers worth trying now, in order. One that was down and is due for a trial gets it in the background, unless

@@ -2,8 +2,9 @@
 //!
 //! No fault ever means that a recipient does not exist. Text that a server sent is made safe to print here.
 
-use std::{fmt, io, time::Duration};
+use std::{fmt, future::Future, io, panic::AssertUnwindSafe, time::Duration};
 
+use futures_util::FutureExt;
 use ldap3::{LdapError, LdapResult};
 
 use crate::directory::{Why, remote::Failure};
@@ -38,9 +39,6 @@ pub(in crate::directory) enum Fault {
     /// The password was refused a short while ago; to insist would lock the account.
     #[error("the password was refused; it is tried again when its file changes, or {} s later", .0.as_secs())]
     Refused(Duration),
-    /// The password can't be read now, and never could.
-    #[error("the password file: {0}")]
-    Password(super::settings::PasswordError),
     /// The result of a search is an error.
     #[error("{0}")]
     Search(Code),
@@ -180,6 +178,11 @@ pub(super) fn all_down(last: &str) -> Failure {
 /// The failure when it is not the servers' turn before the deadline.
 pub(super) fn crowded() -> Failure {
     Failure::new(Why::Busy, Crowded)
+}
+
+/// The library panics on some answers that are not as they should be. Whoever sends such is a server that fails.
+pub(super) async fn caught<T>(asked: impl Future<Output = Result<T, Fault>>) -> Result<T, Fault> {
+    AssertUnwindSafe(asked).catch_unwind().await.unwrap_or(Err(Fault::Malformed))
 }
 
 /// Text of a server: one line of printable characters, and not too long.

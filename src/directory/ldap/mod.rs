@@ -18,9 +18,8 @@ mod search;
 mod settings;
 mod transport;
 
+pub(super) use config::{Config, Feed, Mechanism, Mode, Schema, SuspendedWhen};
 pub(super) use feed::Follower;
-
-pub use config::{Config, Feed, Mechanism, Mode, Schema, SuspendedWhen};
 
 use std::time::{Duration, SystemTime};
 
@@ -135,3 +134,6 @@ fn read(config: &Config, say: &mut dyn FnMut(&'static str, SettingError)) -> Opt
     let (access, shape) = (Access::read(config, say), Shape::read(config, say));
     Some((access?, shape?))
 }
+
+#[cfg(test)]
+mod tests;

@@ -198,7 +198,7 @@ impl Pool {
         let line = self.line(server);
         let pending = Pending { link, began: self.clock.now() };
         let mut ldap = link.ldap.clone();
-        let mut found = question.ask(&mut ldap).await;
+        let mut found = fault::caught(question.ask(&mut ldap)).await;
         if let Ok(Found { objects, references, .. }) = &mut found {
             references
                 .retain(|url| !Referral::parse(url).is_some_and(|referral| shape.is_aside(&referral.base)));
@@ -206,7 +206,7 @@ impl Pool {
             if !objects.is_empty() {
                 line.sighted.set(&self.clock);
             } else if references.is_empty() && !sighted {
-                question.sight(&mut ldap, &shape.all()).await?;
+                fault::caught(question.sight(&mut ldap, &shape.all())).await?;
                 line.sighted.set(&self.clock);
             }
         }

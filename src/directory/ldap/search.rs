@@ -64,7 +64,7 @@ impl Question {
                 return Err(Fault::TooMany);
             }
             if item.is_ref() {
-                found.references.extend(reference(item));
+                found.references.push(reference(item).ok_or(Fault::Malformed)?);
             } else if !item.is_intermediate() {
                 found.objects.push(Object::read(item).ok_or(Fault::Malformed)?);
             }

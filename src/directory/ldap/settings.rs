@@ -466,3 +466,211 @@ const LONGEST_DEADLINE: Duration = Duration::from_secs(8);
 const MOST_CONNECTIONS: u32 = 256;
 /// Active Directory gives 1000 at most, OpenLDAP 500 unless told otherwise.
 const LARGEST_PAGE: u32 = 100_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said(text: &str) -> Vec<(String, String)> {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name).display().to_string();
+        fs::write(at("password"), "secret\n").unwrap();
+        fs::write(at("empty"), "\r\n").unwrap();
+        fs::write(at("lines"), "one\ntwo\n").unwrap();
+        fs::write(at("junk"), "no certificate").unwrap();
+        let text = text.replace("DIR", &dir.path().display().to_string());
+        let mut all = String::new();
+        if !text.contains("urls") {
+            all.push_str("urls = [\"ldapi://%2Frun%2Fldapi\"]\n");
+        }
+        if !text.contains("base") {
+            all.push_str("base = \"dc=example,dc=com\"\n");
+        }
+        all.push_str(&text);
+        let config: Config =
+            figment::Figment::from(<figment::providers::Toml as figment::providers::Format>::string(&all))
+                .extract()
+                .unwrap();
+        let mut said = Vec::new();
+        config.check(&mut |key, message| said.push((key.to_owned(), message)));
+        said
+    }
+
+    #[test]
+    fn urls() {
+        let tcp = |host: &str, port, security| Server {
+            place: Place::Tcp { host: host.to_owned(), port },
+            security,
+        };
+        for (url, start_tls, server) in [
+            ("ldap://dc1.example.com", false, tcp("dc1.example.com", 389, Security::Plain)),
+            ("LDAP://dc1/", true, tcp("dc1", 389, Security::StartTls)),
+            ("ldap://192.0.2.1:3268", false, tcp("192.0.2.1", 3268, Security::Plain)),
+            ("ldaps://[2001:db8::1]", false, tcp("2001:db8::1", 636, Security::Tls)),
+            ("ldaps://[2001:db8::1]:3269/", false, tcp("2001:db8::1", 3269, Security::Tls)),
+            (
+                "ldapi://%2Frun%2Fslapd%2fldapi",
+                false,
+                Server { place: Place::Unix("/run/slapd/ldapi".into()), security: Security::Plain },
+            ),
+        ] {
+            assert_eq!(Server::parse(url, start_tls), Ok(server), "{url}");
+        }
+        for (url, error) in [
+            ("dc1.example.com", UrlError::Scheme),
+            ("http://dc1", UrlError::Scheme),
+            ("ldap://", UrlError::Host),
+            ("ldap:///", UrlError::Host),
+            ("ldap://a b", UrlError::Host),
+            ("ldap://[::1", UrlError::Host),
+            ("ldap://[dc1]", UrlError::Host),
+            ("ldap://[::1]x", UrlError::Host),
+            ("ldap://dc1:", UrlError::Port),
+            ("ldap://dc1:0", UrlError::Port),
+            ("ldap://dc1:65536", UrlError::Port),
+            ("ldap://dc1:+1", UrlError::Port),
+            ("ldap://::1", UrlError::Host),
+            ("ldap://1::1", UrlError::Port),
+            ("ldap://dc1/dc=x", UrlError::More),
+            ("ldap://dc1??sub", UrlError::More),
+            ("ldap://joe@dc1", UrlError::More),
+            ("ldapi:///", UrlError::Socket),
+            ("ldapi://run", UrlError::Socket),
+            ("ldapi://%2", UrlError::Socket),
+            ("ldapi://%2Fa%00", UrlError::Socket),
+        ] {
+            assert_eq!(Server::parse(url, false), Err(error), "{url}");
+        }
+    }
+
+    #[test]
+    fn what_is_shown_of_a_server_can_be_read_back() {
+        for url in ["ldap://dc1:389", "ldaps://[2001:db8::1]:636"] {
+            assert_eq!(Server::parse(url, false).unwrap().to_string(), url);
+        }
+    }
+
+    #[test]
+    fn settings_that_fit() {
+        let bind = "bind_dn = \"cn=b\"\npassword_file = \"DIR/password\"";
+        for text in [
+            String::new(),
+            "base = \"\"".to_owned(),
+            r#"base = "cn=a\\,b, o=x""#.to_owned(),
+            bind.to_owned(),
+            format!("urls = [\"ldap://x\"]\nstart_tls = true\nverify_certificate = false\n{bind}"),
+            format!("urls = [\"ldap://x\"]\nallow_plain = true\n{bind}"),
+            format!("urls = [\"ldaps://x\", \"ldapi://%2Fx\"]\nverify_certificate = false\n{bind}"),
+            "sasl = \"external\"".to_owned(),
+            "schema = \"active-directory\"\nsuspended_when = [\"disabled\"]".to_owned(),
+            "deadline = \"8s\"\nconnections = 256\npage_size = 1".to_owned(),
+            "attributes = [\"mail\", \"1.2.3\", \"x-y\"]".to_owned(),
+        ] {
+            assert_eq!(said(&text), [], "{text}");
+        }
+    }
+
+    #[test]
+    fn settings_that_contradict_each_other() {
+        for (text, keys, told) in [
+            ("urls = []", &["urls"][..], "names no server"),
+            ("urls = [\"dc1\", \"ldap://x/y\"]", &["urls", "urls"], "begins with ldap://"),
+            (
+                "urls = [\"ldaps://x\"]\nstart_tls = true\nverify_certificate = false",
+                &["start_tls"],
+                "needs ldap://",
+            ),
+            ("start_tls = true", &["start_tls"], "needs ldap://"),
+            (
+                "urls = [\"ldap://x\"]\nbind_dn = \"cn=b\"\npassword_file = \"DIR/password\"",
+                &["urls"],
+                "others can read",
+            ),
+            ("bind_dn = \"cn=b\"", &["bind_dn"], "needs a password_file"),
+            ("password_file = \"DIR/password\"", &["password_file"], "needs a bind_dn"),
+            (
+                "bind_dn = \"cn=b\"\npassword_file = \"DIR/none\"",
+                &["password_file"],
+                "DIR/none: No such file",
+            ),
+            ("bind_dn = \"cn=b\"\npassword_file = \"DIR/empty\"", &["password_file"], "is empty"),
+            ("bind_dn = \"cn=b\"\npassword_file = \"DIR/lines\"", &["password_file"], "more than one line"),
+            ("sasl = \"external\"\nbind_dn = \"cn=b\"", &["sasl"], "in another way"),
+            (
+                "urls = [\"ldaps://x\"]\nsasl = \"external\"\nverify_certificate = false",
+                &["sasl"],
+                "needs a certificate",
+            ),
+            ("urls = [\"ldap://x\"]\nsasl = \"external\"", &["sasl"], "needs a certificate"),
+            ("ca_file = \"DIR/none\"", &["ca_file"], "DIR/none"),
+            ("ca_file = \"DIR/junk\"", &["ca_file"], "no certificate"),
+            ("cert_file = \"DIR/junk\"", &["cert_file"], "the other one"),
+            ("key_file = \"DIR/junk\"", &["key_file"], "the other one"),
+            (
+                "verify_certificate = false\ncert_file = \"DIR/junk\"\nkey_file = \"DIR/none\"",
+                &["cert_file"],
+                "DIR/junk",
+            ),
+            ("base = \"example.com\"", &["base"], "distinguished name"),
+            ("base = \"dc=example,com\"", &["base"], "distinguished name"),
+            ("filter = \"(mail=*\"", &["filter"], "ends at character 8"),
+            ("filter = \"mail=*\"", &["filter"], "wrong at character 1"),
+            ("suspended_filter = \"(a=b)x\"", &["suspended_filter"], "wrong at character 6"),
+            ("restricted_filter = \"(a:1.2.3:=x)\"", &["restricted_filter"], "can't be judged here"),
+            ("attributes = []", &["attributes"], "would find nobody"),
+            (
+                "attributes = [\"mail\", \"e mail\", \"mail;x\", \"\"]",
+                &["attributes"; 3],
+                "\"e mail\" is no name",
+            ),
+            ("suspended_when = [\"expired\"]", &["suspended_when"], "suspended_filter"),
+            ("deadline = \"0s\"", &["deadline"], "at most 8s"),
+            ("deadline = \"9s\"", &["deadline"], "at most 8s"),
+            ("connections = 0", &["connections"], "1 to 256"),
+            ("page_size = 0", &["page_size"], "1 to 100000"),
+            ("deadline = \"9s\"\nconnections = 0\nurls = []", &["deadline", "connections", "urls"], ""),
+        ] {
+            let said = said(text);
+            assert_eq!(
+                said.iter().map(|(key, _)| key.as_str()).collect::<Vec<_>>(),
+                keys,
+                "{text}: {said:?}"
+            );
+            assert!(said[0].1.contains(told.trim_start_matches("DIR")), "{text}: {said:?}");
+        }
+    }
+
+    #[test]
+    #[cfg(not(feature = "gssapi"))]
+    fn kerberos_needs_the_feature() {
+        let said = said("urls = [\"ldap://dc1.example.com\"]\nsasl = \"gssapi\"");
+        assert!(said[0].0 == "sasl" && said[0].1.contains("built without GSSAPI"), "{said:?}");
+    }
+
+    #[test]
+    #[cfg(feature = "gssapi")]
+    fn kerberos_seals_plain_connections() {
+        assert_eq!(said("urls = [\"ldap://dc1.example.com\"]\nsasl = \"gssapi\""), []);
+        let said =
+            said("urls = [\"ldaps://dc1.example.com\"]\nsasl = \"gssapi\"\nverify_certificate = false");
+        assert!(said[0].0 == "sasl" && said[0].1.contains("seals the connection"), "{said:?}");
+    }
+
+    #[test]
+    fn a_password_is_read_again_and_never_shown() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("password");
+        fs::write(&file, "one two \r\n").unwrap();
+        let password = Password::open(&file).unwrap();
+        assert_eq!(&*password.current(), "one two ");
+        fs::write(&file, "two").unwrap();
+        assert_eq!(&*password.current(), "two");
+        for unusable in ["", "\n"] {
+            fs::write(&file, unusable).unwrap();
+            assert_eq!(&*password.current(), "two");
+        }
+        fs::remove_file(&file).unwrap();
+        assert_eq!(&*password.current(), "two");
+        assert!(!format!("{password:?}").contains("two"));
+    }
+}

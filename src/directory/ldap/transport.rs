@@ -81,6 +81,8 @@ fn keep_alive(stream: &TcpStream) -> io::Result<()> {
     let socket = SockRef::from(stream);
     let often = TcpKeepalive::new().with_time(IDLE).with_interval(PROBE).with_retries(PROBES);
     socket.set_tcp_keepalive(&often)?;
+    // What was sent and is not acknowledged, too.
+    socket.set_tcp_user_timeout(Some(IDLE + PROBE * PROBES))?;
     stream.set_nodelay(true)
 }
 
@@ -116,6 +118,9 @@ async fn relay<S: AsyncRead + AsyncWrite>(server: S, library: UnixStream, sealed
         loop {
             let count = from_library.read(&mut buffer).await?;
             if count == 0 {
+                if !sealed {
+                    to_server.write_all(UNBIND).await?;
+                }
                 return to_server.shutdown().await;
             }
             to_server.write_all(buffer.get(..count).unwrap_or_default()).await?;
@@ -148,6 +153,8 @@ async fn relay<S: AsyncRead + AsyncWrite>(server: S, library: UnixStream, sealed
 /// `LDAPMessage { 1, [APPLICATION 23] { [0] "1.3.6.1.4.1.1466.20037" } }`
 const START_TLS: &[u8] = b"\x30\x1d\x02\x01\x01\x77\x18\x80\x161.3.6.1.4.1.1466.20037";
 const EXTENDED_RESPONSE: u64 = 24;
+/// `LDAPMessage { 2^31-1, [APPLICATION 2] NULL }` (RFC 4511 §4.3): what a client says when it goes.
+const UNBIND: &[u8] = b"\x30\x08\x02\x04\x7f\xff\xff\xff\x42\x00";
 
 /// Until the first keep-alive probe.
 const IDLE: Duration = Duration::from_secs(15);

@@ -15,7 +15,7 @@ use std::{
 use futures_util::future::join_all;
 use tokio::sync::Notify;
 
-pub use cache::Times;
+pub(super) use cache::Times;
 use cache::{Cache, Recalled};
 use flight::Flights;
 
@@ -44,6 +44,19 @@ pub(super) enum Backend {
     Ldap(ldap::Client),
     Sql(sql::Client),
     Smtp(smtp::Client),
+    #[cfg(test)]
+    Told(Told),
+}
+
+/// Answers as a test says.
+#[cfg(test)]
+pub(super) struct Told(pub(super) Box<dyn Fn(&Address) -> Result<Option<Attributes>, Failure> + Send + Sync>);
+
+#[cfg(test)]
+impl std::fmt::Debug for Told {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Told")
+    }
 }
 
 /// A question without an answer.
@@ -75,6 +88,8 @@ impl Backend {
             Self::Ldap(client) => client.look_up(address).await,
             Self::Sql(client) => client.look_up(address).await,
             Self::Smtp(client) => client.look_up(address).await,
+            #[cfg(test)]
+            Self::Told(told) => told.0(address),
         }
     }
 
@@ -89,12 +104,29 @@ impl Backend {
         !matches!(self, Self::Smtp(_))
     }
 
+    /// Whether every server that was asked lately answers. A directory with several of them may fail for one domain only.
+    fn is_well(&self) -> bool {
+        !matches!(self, Self::Smtp(client) if !client.is_well())
+    }
+
+    /// What an admin should know besides.
+    fn notices(&self) -> Vec<String> {
+        match self {
+            Self::Smtp(client) => client.notices(),
+            Self::Ldap(_) | Self::Sql(_) => Vec::new(),
+            #[cfg(test)]
+            Self::Told(_) => Vec::new(),
+        }
+    }
+
     /// The word for it in `status`.
     pub(super) fn kind(&self) -> &'static str {
         match self {
             Self::Ldap(_) => "ldap",
             Self::Sql(_) => "sql",
             Self::Smtp(_) => "smtp",
+            #[cfg(test)]
+            Self::Told(_) => "told",
         }
     }
 }
@@ -153,6 +185,11 @@ impl Remote {
     /// Waits until a server answers the next time.
     pub(super) async fn answers(&self) {
         self.answered.notified().await;
+    }
+
+    /// What an admin should know besides.
+    pub(super) fn notices(&self) -> Vec<String> {
+        self.backend.notices()
     }
 
     /// Whether it may know more of a recipient than that he exists.
@@ -220,6 +257,7 @@ impl Remote {
                 self.metrics.up(&self.name, false);
             }
             (Some(trouble), Some(failure)) => trouble.text = failure.to_string(),
+            (Some(_), None) if !self.backend.is_well() => {}
             (Some(over), None) => {
                 let seconds = over.since.elapsed().as_secs();
                 tracing::info!(directory = %self.name, seconds, "the directory answers again");

@@ -378,3 +378,81 @@ const BLOCK: u64 = 4096;
 const BLOCK_LEN: usize = 4096;
 /// Between two attempts to write.
 const PAUSE: Duration = Duration::from_secs(if cfg!(test) { 0 } else { 10 });
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::Ordering;
+
+    use proptest::prelude::*;
+    use redb::StorageBackend;
+
+    use super::*;
+
+    #[derive(Debug, Clone)]
+    enum Event {
+        Write(u64, Vec<u8>),
+        SetLen(u64),
+        Sync,
+        /// The disk gets larger or smaller.
+        Capacity(Option<u64>),
+    }
+
+    fn event() -> impl Strategy<Value = Event> {
+        let bytes = (any::<u8>(), 0_usize..9000).prop_map(|(byte, length)| vec![byte; length]);
+        prop_oneof![
+            4 => (0_u64..40_000, bytes).prop_map(|(at, bytes)| Event::Write(at, bytes)),
+            2 => (0_u64..50_000).prop_map(Event::SetLen),
+            2 => Just(Event::Sync),
+            1 => proptest::option::of(0_u64..50_000).prop_map(Event::Capacity),
+        ]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
+
+        /// redb writes within the length only.
+        #[test]
+        fn whatever_the_disk_does_it_holds_what_was_written(events in proptest::collection::vec(event(), 1..40)) {
+            let directory = tempfile::tempdir().unwrap();
+            let path = directory.path().join("file");
+            let health = Health::new("test".into());
+            let disk = Disk::open(Some(path.clone()), Arc::clone(&health));
+            let mut model: Vec<u8> = Vec::new();
+            for event in events {
+                match event {
+                    Event::Write(at, bytes) => {
+                        let at = usize::try_from(at).unwrap();
+                        if at + bytes.len() <= model.len() {
+                            disk.write(at as u64, &bytes).unwrap();
+                            model[at..at + bytes.len()].copy_from_slice(&bytes);
+                        }
+                    }
+                    Event::SetLen(length) => {
+                        disk.set_len(length).unwrap();
+                        model.resize(usize::try_from(length).unwrap(), 0);
+                    }
+                    Event::Sync => {
+                        disk.sync_data().unwrap();
+                        if health.error().is_none() {
+                            prop_assert!(std::fs::read(&path).unwrap() == model, "on disk");
+                        }
+                    }
+                    Event::Capacity(capacity) => disk.capacity.store(capacity.unwrap_or(u64::MAX), Ordering::Relaxed),
+                }
+                prop_assert_eq!(disk.len().unwrap(), model.len() as u64);
+                let mut read = vec![1; model.len()];
+                disk.read(0, &mut read).unwrap();
+                prop_assert!(read == model);
+                let middle = model.len() / 3..model.len() / 2;
+                let mut part = vec![1; middle.len()];
+                disk.read(middle.start as u64, &mut part).unwrap();
+                prop_assert!(part == model[middle]);
+                prop_assert!(disk.read(model.len() as u64, &mut [0]).is_err());
+            }
+            disk.capacity.store(u64::MAX, Ordering::Relaxed);
+            disk.sync_data().unwrap();
+            prop_assert_eq!(health.error(), None);
+            prop_assert!(std::fs::read(&path).unwrap() == model, "in the end");
+        }
+    }
+}

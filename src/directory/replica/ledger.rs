@@ -8,7 +8,11 @@ use std::{
     hash::{BuildHasher, RandomState},
     ops::Bound,
     path::{Path, PathBuf},
-    sync::{Arc, atomic::Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::JoinHandle,
     time::{Duration, Instant, SystemTime},
 };
 
@@ -27,6 +31,8 @@ use crate::directory::index::bits;
 /// The store of one replica, and the listing under way.
 #[derive(Debug)]
 pub(super) struct Ledger {
+    // Dropped before the store, in the order written here.
+    building: Option<Building>,
     store: Store,
     pub(super) cookie: Option<Vec<u8>>,
     /// Only who opened it last may write.
@@ -34,6 +40,21 @@ pub(super) struct Ledger {
     listing: Option<Listing>,
     /// When the last transaction reached the disk.
     durable: Instant,
+}
+
+/// The thread that builds an index. It reads the file, which is not closed while it does.
+#[derive(Debug)]
+struct Building {
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Drop for Building {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        // It tells of its panics itself.
+        let _ = self.thread.take().map(JoinHandle::join);
+    }
 }
 
 /// The objects that a listing named so far.
@@ -69,11 +90,11 @@ impl Ledger {
                 confirmed.map_or(0, u64::from_le_bytes),
             ))
         })?;
-        content.memory.reset(store.index()?()?);
+        content.memory.reset(store.index()?(&AtomicBool::new(false))?);
         content.confirmed.store(confirmed, Ordering::Relaxed);
         content.hold(held);
         content.complete.store(complete, Ordering::Release);
-        Ok(Self { store, cookie, term: 0, listing: None, durable: Instant::now() })
+        Ok(Self { store, cookie, term: 0, listing: None, durable: Instant::now(), building: None })
     }
 
     /// A new one in an empty file, of what is in memory. The feed has to list everything: which objects there are was
@@ -104,7 +125,7 @@ impl Ledger {
             tables.set(CONFIRMED, Some(&content.confirmed.load(Ordering::Relaxed).to_le_bytes()))
         })?;
         content.hold(None);
-        Ok(Self { store, cookie: None, term: 0, listing: None, durable: Instant::now() })
+        Ok(Self { store, cookie: None, term: 0, listing: None, durable: Instant::now(), building: None })
     }
 
     pub(super) fn apply(
@@ -229,7 +250,7 @@ impl Ledger {
 
     fn settle(&mut self, content: &Content, touched: Vec<super::store::Touched>, many: bool) -> Result<()> {
         if many {
-            content.memory.reset(self.store.index()?()?);
+            content.memory.reset(self.store.index()?(&AtomicBool::new(false))?);
             return Ok(());
         }
         content.memory.change(touched);
@@ -246,7 +267,7 @@ impl Ledger {
     }
 
     /// Builds a new index beside everything else when there are many changes.
-    fn build_if_due(&self, content: &Content) -> Result<()> {
+    fn build_if_due(&mut self, content: &Content) -> Result<()> {
         if !content.memory.is_due(if cfg!(test) { 8 } else { LEAST_CHANGES }) {
             return Ok(());
         }
@@ -254,11 +275,13 @@ impl Ledger {
         let before = content.memory.freeze();
         let memory = Arc::clone(&content.memory);
         let name = Arc::clone(&content.name);
+        let stop = Arc::new(AtomicBool::new(false));
         let thread = std::thread::Builder::new().name("replica-index".to_owned()).spawn({
             let before = Arc::clone(&before);
             let memory = Arc::clone(&memory);
+            let stop = Arc::clone(&stop);
             move || {
-                let built = std::panic::catch_unwind(std::panic::AssertUnwindSafe(build));
+                let built = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| build(&stop)));
                 let built = built.unwrap_or(Err(StoreError::Garbled));
                 if let Err(error) = &built {
                     tracing::debug!(directory = %name, %error, "the index could not be built anew");
@@ -266,8 +289,9 @@ impl Ledger {
                 memory.built(&before, built.ok());
             }
         });
-        if thread.is_err() {
-            memory.built(&before, None);
+        match thread {
+            Ok(thread) => self.building = Some(Building { stop, thread: Some(thread) }),
+            Err(_) => memory.built(&before, None),
         }
         Ok(())
     }

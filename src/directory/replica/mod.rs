@@ -24,7 +24,7 @@ use std::{
 use futures_util::future::join_all;
 
 pub(super) use change::{Change, ObjectId, Recipient};
-pub use config::Config;
+pub(super) use config::Config;
 pub(super) use writer::{Lost, Writer};
 
 use super::{
@@ -61,6 +61,8 @@ pub struct Replica {
 pub(super) enum Feed {
     Ldap(ldap::Follower),
     Sql(sql::Follower),
+    #[cfg(test)]
+    Scripted(tests::Script),
 }
 
 impl Feed {
@@ -88,6 +90,8 @@ impl Feed {
         match self {
             Self::Ldap(follower) => follower.run(writer).await,
             Self::Sql(follower) => follower.run(writer).await,
+            #[cfg(test)]
+            Self::Scripted(script) => script.run(writer).await,
         }
     }
 }
@@ -297,3 +301,8 @@ impl Replica {
 
 /// A listing that says the same as one that was held back is believed so long after that one.
 const CONFIRMED_AFTER: Duration = Duration::from_secs(5 * 60);
+
+#[cfg(test)]
+mod model;
+#[cfg(test)]
+mod tests;

@@ -139,11 +139,12 @@ const LONGEST_NAME: usize = 128;
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{stem as place_stem, *};
 
     fn sql(url: &str, listing: &str, deadline: u64) -> Config {
         let sql = sql::Config {
             url: url.to_owned(),
+            ca_file: None,
             password_file: None,
             query: "select 1".to_owned(),
             listing: Some(listing.to_owned()),
@@ -156,7 +157,7 @@ mod tests {
 
     #[test]
     fn the_file_is_the_same_while_the_content_is() {
-        let stem = |name, config| super::stem(name, &config);
+        let stem = |name, config: Config| place_stem(name, &config);
         let own = stem("corp", sql("mysql://u@h/d", "select a", 1));
         assert_eq!(own, stem("corp", sql("mysql://u@h/d", "select a", 2)));
         assert_eq!(own, stem("corp", sql("mysql://u:secret@h/d", "select a", 1)));

@@ -3,7 +3,11 @@
 //! Several objects may share an address: it goes when the last of them does, and their attributes add up. A recipient
 //! that a listing no longer had is marked until the listing is complete and believed; see `held`.
 
-use std::{collections::HashSet, ops::Bound};
+use std::{
+    collections::HashSet,
+    ops::Bound,
+    sync::atomic::{AtomicBool, Ordering},
+};
 
 use redb::{
     Database, Durability, ReadableDatabase, ReadableTable, ReadableTableMetadata, Table, TableDefinition,
@@ -26,6 +30,9 @@ pub(super) enum StoreError {
     /// Not what this version writes.
     #[error("its content makes no sense")]
     Garbled,
+    /// Nobody wants it any more.
+    #[error("it was told to stop")]
+    Stopped,
 }
 
 impl<E: Into<redb::Error>> From<E> for StoreError {
@@ -92,16 +99,19 @@ impl Store {
         Ok(done)
     }
 
-    /// The index of all addresses as of now, built when it is called for.
-    pub(super) fn index(&self) -> Result<impl FnOnce() -> Result<Index> + Send + 'static> {
+    /// The index of all addresses as of now, built when it is called for. It may be told to stop half-way.
+    pub(super) fn index(&self) -> Result<impl FnOnce(&AtomicBool) -> Result<Index> + Send + 'static> {
         let transaction = self.database.begin_read()?;
-        Ok(move || {
+        Ok(move |stop: &AtomicBool| {
             let addresses = transaction.open_table(ADDRESSES)?;
             let mut sorted = Sorted::default();
             let mut key = Vec::new();
             let mut all = None;
             for row in addresses.iter()? {
                 let (row, bits) = row?;
+                if stop.load(Ordering::Relaxed) {
+                    return Err(StoreError::Stopped);
+                }
                 if row.value().0 != key || all.is_none() {
                     if let Some(bits) = all {
                         sorted.add(&key, bits).map_err(|_| StoreError::Garbled)?;

@@ -120,24 +120,28 @@ fn an_active_directory_that_wants_tls() {
 #[test]
 fn a_configuration_that_cannot_be_meant_is_refused() {
     let dir = TempDir::new("config");
-    let password = dir.write("password", "secret");
+    let password = dir.write("password", PASSWORD);
     let simple = format!("bind_dn = \"cn=reader\"\npassword_file = {password:?}");
     for (url, settings, key) in [
-        ("ldap://127.0.0.1", simple.clone(), "directory.corp.ldap"),
-        ("http://127.0.0.1", simple.clone(), "directory.corp.ldap.urls"),
-        ("ldaps://127.0.0.1", "filter = \"(objectClass=\"".to_owned(), "directory.corp.ldap.filter"),
-        (
-            "ldaps://127.0.0.1",
-            "suspended_filter = \"mail\"".to_owned(),
-            "directory.corp.ldap.suspended_filter",
-        ),
+        ("ldap://127.0.0.1", simple.as_str(), "urls"),
+        ("http://127.0.0.1", "", "urls"),
+        ("ldaps://127.0.0.1", "filter = \"(objectClass=\"", "filter"),
+        ("ldaps://127.0.0.1", "suspended_filter = \"mail\"", "suspended_filter"),
+        ("ldaps://127.0.0.1", "suspended_when = [\"disabled\"]", "suspended_when"),
+        ("ldaps://127.0.0.1", "sasl = \"external\"", "sasl"),
+        ("ldaps://127.0.0.1", "ca_file = \"/nowhere/ca.pem\"", "ca_file"),
     ] {
-        let text = format!("[directory.corp.ldap]\nurls = [{url:?}]\nbase = \"dc=example\"\n{settings}\n");
+        let ldap = format!("urls = [{url:?}]\nbase = \"dc=example\"\n{settings}\n");
+        let text = format!("[directory.corp]\ndomains = [\"example.test\"]\n[directory.corp.ldap]\n{ldap}");
         let path = dir.write("backstop.toml", &text);
         let output =
             CommandOutput::of(Command::new(BACKSTOP).args(["config", "check", "--config"]).arg(&path));
+        let line = text.lines().position(|line| line.starts_with(key)).expect("the key is there") + 1;
+        let place = format!("{}:{line}:", path.display());
         assert_eq!(output.status, 78, "{text}{output:?}");
-        assert!(output.stderr.contains(key), "{text}{}", output.stderr);
-        assert!(output.stderr.contains(&format!("{}:", path.display())), "{}", output.stderr);
+        assert!(output.stderr.contains(&place), "{key}, not at {place}\n{}", output.stderr);
+        assert!(!output.stderr.contains(PASSWORD), "{}", output.stderr);
     }
 }
+
+const PASSWORD: &str = "Hush-hush";

@@ -12,19 +12,22 @@ use super::{OK, UNAVAILABLE, UNKNOWN, decides, decision, person};
 fn a_directory_that_hangs_costs_the_deadline_and_others_nothing() {
     let mut slapd = Slapd::start();
     slapd.add(&person("anna", &["mail: anna@example.test"]));
-    let more = "source = \"live\"\ndeadline = \"1s\"";
-    let backstop = super::backstop(&super::reader(&[slapd.url()], &slapd, more)).start();
+    let more = "source = \"live\"\ndeadline = \"1s\"\n\
+                [directory.other]\ndomains = [\"other.test\"]\n[directory.other.file]\npath = \"{dir}/others\"\n";
+    let ldap = super::reader(&[slapd.url()], &slapd, more);
+    let backstop = super::backstop(&ldap).file("others", "otto@other.test\n").start();
     let postfix = super::postfix(&backstop);
     let mut smtp = super::session(&postfix);
     decides(&mut smtp, "before", &[("anna", OK), ("nobody", UNKNOWN)]);
 
     slapd.pause();
-    let (postfix, timed) = (&postfix, |recipient: String| {
-        let mut smtp = super::session(postfix);
+    let timed = |recipient: String| {
+        let mut smtp = super::session(&postfix);
         let begun = Instant::now();
         let decision = decision(&mut smtp, &recipient);
         (recipient, decision, begun.elapsed())
-    });
+    };
+    let timed = &timed;
     let sessions: Vec<_> = thread::scope(|scope| {
         let asked = |index| {
             let domain = if index % 2 == 0 { "example.test" } else { "other.test" };

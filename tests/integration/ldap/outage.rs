@@ -66,23 +66,23 @@ fn run(more: &str, rounds: usize) -> Flow {
                 decision(&mut smtp, &stranger) == UNKNOWN
             });
         };
-        for _ in 0..rounds {
-            recovered("answers at first");
-            flow.goes_on();
+        recovered("answers at first");
+        flow.goes_on();
+        for round in 0..rounds {
             slapd.kill();
             flow.goes_on();
             slapd.restart();
             recovered("answers after it was killed");
             flow.goes_on();
-            slapd.pause();
-            flow.goes_on();
-            slapd.resume();
-            recovered("answers after it hung");
-            flow.goes_on();
-            slapd.restart();
-            flow.goes_on();
+            if round > 0 {
+                slapd.pause();
+                flow.goes_on();
+                slapd.resume();
+                recovered("answers after it hung");
+                slapd.restart();
+                flow.goes_on();
+            }
         }
-        recovered("answers at last");
         drop(stop);
     });
     flow
@@ -105,7 +105,7 @@ impl Flow {
             let mut smtp = super::session(postfix);
             for _ in 0..5 {
                 let user = index * 7 % USERS;
-                let form = if index % 2 == 0 { 'u' } else { 'a' };
+                let form = if index.is_multiple_of(2) { 'u' } else { 'a' };
                 self.note(&self.existing, decision(&mut smtp, &format!("<{form}{user:06}@example.test>")));
                 self.note(&self.invented, decision(&mut smtp, &format!("<invented{index}@example.test>")));
                 index += SESSIONS;
