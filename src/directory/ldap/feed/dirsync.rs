@@ -1,8 +1,8 @@
 //! Changes of Active Directory by the DirSync control (MS-ADTS §3.1.1.3.4.1.3), asked for every second.
 //!
-//! It sees a naming context as a whole, with its deleted objects, if the account has the right "Replicating Directory
-//! Changes" there. Without that right it sees what the account may read: not what was deleted, which a listing at an
-//! interval finds. Its cookies are good at any server of the domain.
+//! It sees a naming context as a whole if the account has the right "Replicating Directory Changes" there, else what the
+//! account may read. Where it does not see what was deleted, a listing at an interval finds that. Its cookies are good at
+//! any server of the domain.
 
 use std::{
     convert::Infallible,
@@ -13,7 +13,7 @@ use ldap3::Scope;
 
 use super::{
     End,
-    changes::Changes,
+    changes::{Changes, is_deleted, sees_deleted, tell_of_deletions},
     controls::{DIRSYNC, dirsync, dirsync_request},
     cookie::{Kind, Mark},
     link::{ANYTHING, BULK, Link, Query, RootDse},
@@ -42,21 +42,21 @@ pub(super) async fn follow(
             "the base is in no naming context of this server",
         )));
     };
-    let mut view =
-        View { subject, context: &context, as_reader: false, mark: subject.mark(Kind::DirSync, b"") };
+    let mark = subject.mark(Kind::DirSync, b"");
+    // With the right to replicate some servers show what is deleted, and some want another right for that.
+    let sees_deleted = sees_deleted(link, &context).await?;
+    let mut view = View { subject, context: &context, as_reader: false, sees_deleted, mark };
     let mut cookie = match view.begin(link, writer).await {
         Err(End::Refused(code)) if code.number() == INSUFFICIENT_ACCESS => {
             view = View { as_reader: true, mark: subject.mark(Kind::DirSyncAsReader, b""), ..view };
-            let cookie = view.begin(link, writer).await?;
-            tracing::info!(
-                base = context,
-                "the account may not replicate directory changes: whoever is deleted is known until the next full listing"
-            );
-            cookie
+            view.begin(link, writer).await?
         }
         begun => begun?,
     };
-    let mut again = Again::new(refresh, view.as_reader || subject.ages, writer);
+    if !view.sees_deleted {
+        tell_of_deletions(&context);
+    }
+    let mut again = Again::new(refresh, !view.sees_deleted || subject.ages, writer);
     loop {
         let began = Instant::now();
         let relist = again.is_due() || !view.poll(link, SOON, &mut cookie, writer).await?;
@@ -66,6 +66,7 @@ pub(super) async fn follow(
         } else {
             link.confirm(writer, began);
         }
+        again.misses(!view.sees_deleted || subject.ages);
         pause(began).await;
     }
 }
@@ -75,13 +76,15 @@ struct View<'a> {
     subject: &'a Subject,
     context: &'a str,
     as_reader: bool,
+    /// Deletions are told: the server has shown deleted objects.
+    sees_deleted: bool,
     mark: Mark,
 }
 
 impl View<'_> {
     /// The cookie to go on from: the writer's, if it is this view's and the server takes it; else a new one, and
     /// everything was listed.
-    async fn begin(&self, link: &mut Link, writer: &mut Writer) -> Result<Box<[u8]>, End> {
+    async fn begin(&mut self, link: &mut Link, writer: &mut Writer) -> Result<Box<[u8]>, End> {
         if let Some(mut cookie) = writer.cookie().and_then(|cookie| self.mark.take_off(&cookie)) {
             match self.poll(link, BULK, &mut cookie, writer).await.map_err(|end| end.or_refused(true)) {
                 Ok(true) => return Ok(cookie),
@@ -100,7 +103,7 @@ impl View<'_> {
 
     /// Tells the writer what changed; `false`: everything must be listed.
     async fn poll(
-        &self,
+        &mut self,
         link: &mut Link,
         limit: Duration,
         cookie: &mut Box<[u8]>,
@@ -124,7 +127,7 @@ impl View<'_> {
 
     /// One answer, and whether there is more.
     async fn ask(
-        &self,
+        &mut self,
         link: &mut Link,
         limit: Duration,
         cookie: &mut Box<[u8]>,
@@ -137,6 +140,7 @@ impl View<'_> {
         let page = link.search(&query, vec![dirsync_request(self.as_reader, cookie)], limit).await?;
         let state = dirsync(&page.controls)?.ok_or(Fault::Malformed)?;
         *cookie = state.cookie;
+        self.sees_deleted |= page.entries.iter().any(is_deleted);
         if let Some(changes) = changes {
             for entry in page.entries {
                 // Whatever moves gets its name anew; whatever is new has a class besides.
