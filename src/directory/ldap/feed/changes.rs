@@ -8,12 +8,13 @@ use ldap3::Scope;
 
 use super::{
     End,
-    link::{BULK, Link, Query, guid_of},
+    controls::show_deleted,
+    link::{ANYTHING, BULK, Link, QUICK, Query, guid_of},
     names::{Guid, filter_of_guids},
     subject::Subject,
 };
 use crate::directory::{
-    ldap::object::Object,
+    ldap::{fault::Fault, object::Object},
     replica::{Change, ObjectId, Recipient},
 };
 
@@ -94,8 +95,27 @@ async fn read(
     subject.read(link, page.entries).await
 }
 
+/// Whether the account may read what is left of deleted objects: it may if it may read what they are in.
+pub(super) async fn sees_deleted(link: &mut Link, context: &str) -> Result<bool, End> {
+    let name = format!("CN=Deleted Objects,{context}");
+    let query = Query { base: &name, scope: Scope::Base, filter: ANYTHING, attributes: &["objectGUID"] };
+    match link.search(&query, vec![show_deleted()], QUICK).await {
+        Ok(page) => Ok(page.entries.iter().any(|entry| guid_of(entry).is_some())),
+        Err(End::Fault(Fault::Search(_) | Fault::Base(..))) => Ok(false),
+        Err(end) => Err(end),
+    }
+}
+
+/// For the log, where it may not.
+pub(super) fn tell_of_deletions(context: &str) {
+    tracing::info!(
+        context,
+        "the account may not see deleted objects: whoever is deleted is known until the next full listing"
+    );
+}
+
 /// Whether it is the rest of a deleted object (MS-ADTS §3.1.1.5.5.1).
-fn is_deleted(entry: &Object) -> bool {
+pub(super) fn is_deleted(entry: &Object) -> bool {
     entry.text("isDeleted").is_some_and(|value| value.eq_ignore_ascii_case("TRUE"))
 }
 

@@ -1,8 +1,8 @@
 //! Changes of Active Directory by the DirSync control (MS-ADTS §3.1.1.3.4.1.3), asked for every second.
 //!
-//! It sees a naming context as a whole, with its deleted objects, if the account has the right "Replicating Directory
-//! Changes" there. Without that right it sees what the account may read: not what was deleted, which a listing at an
-//! interval finds. Its cookies are good at any server of the domain.
+//! It sees a naming context as a whole if the account has the right "Replicating Directory Changes" there, else what the
+//! account may read. Where it does not see what was deleted, a listing at an interval finds that. Its cookies are good at
+//! any server of the domain.
 
 use std::{
     convert::Infallible,
@@ -13,7 +13,7 @@ use ldap3::Scope;
 
 use super::{
     End,
-    changes::Changes,
+    changes::{Changes, is_deleted, sees_deleted, tell_of_deletions},
     controls::{DIRSYNC, dirsync, dirsync_request},
     cookie::{Kind, Mark},
     link::{ANYTHING, BULK, Link, Query, RootDse},
@@ -42,30 +42,31 @@ pub(super) async fn follow(
             "the base is in no naming context of this server",
         )));
     };
-    let mut view =
-        View { subject, context: &context, as_reader: false, mark: subject.mark(Kind::DirSync, b"") };
+    let mark = subject.mark(Kind::DirSync, b"");
+    // With the right to replicate some servers show what is deleted, and some want another right for that.
+    let sees_deleted = sees_deleted(link, &context).await?;
+    let mut view = View { subject, context: &context, as_reader: false, sees_deleted, mark };
     let mut cookie = match view.begin(link, writer).await {
         Err(End::Refused(code)) if code.number() == INSUFFICIENT_ACCESS => {
             view = View { as_reader: true, mark: subject.mark(Kind::DirSyncAsReader, b""), ..view };
-            let cookie = view.begin(link, writer).await?;
-            tracing::info!(
-                base = context,
-                "the account may not replicate directory changes: whoever is deleted is known until the next full listing"
-            );
-            cookie
+            view.begin(link, writer).await?
         }
         begun => begun?,
     };
-    let mut again = Again::new(refresh, view.as_reader || subject.ages, writer);
+    if !view.sees_deleted {
+        tell_of_deletions(&context);
+    }
+    let mut again = Again::new(refresh, !view.sees_deleted || subject.ages, writer);
     loop {
         let began = Instant::now();
-        let relist = again.is_due() || !view.poll(link, &mut cookie, writer).await?;
+        let relist = again.is_due() || !view.poll(link, SOON, &mut cookie, writer).await?;
         if relist {
             everything(link, subject, Some(view.mark.put_on(&cookie)), writer).await?;
             again.listed(writer);
         } else {
             link.confirm(writer, began);
         }
+        again.misses(!view.sees_deleted || subject.ages);
         pause(began).await;
     }
 }
@@ -75,15 +76,17 @@ struct View<'a> {
     subject: &'a Subject,
     context: &'a str,
     as_reader: bool,
+    /// Deletions are told: the server has shown deleted objects.
+    sees_deleted: bool,
     mark: Mark,
 }
 
 impl View<'_> {
     /// The cookie to go on from: the writer's, if it is this view's and the server takes it; else a new one, and
     /// everything was listed.
-    async fn begin(&self, link: &mut Link, writer: &mut Writer) -> Result<Box<[u8]>, End> {
+    async fn begin(&mut self, link: &mut Link, writer: &mut Writer) -> Result<Box<[u8]>, End> {
         if let Some(mut cookie) = writer.cookie().and_then(|cookie| self.mark.take_off(&cookie)) {
-            match self.poll(link, &mut cookie, writer).await.map_err(|end| end.or_refused(true)) {
+            match self.poll(link, BULK, &mut cookie, writer).await.map_err(|end| end.or_refused(true)) {
                 Ok(true) => return Ok(cookie),
                 // It does not know the cookie any more, or a part of the tree moved.
                 Ok(false) => {}
@@ -93,19 +96,25 @@ impl View<'_> {
         }
         let mut cookie = Box::default();
         // What is shown here is listed below, by the filter; only where that begins is wanted.
-        while self.ask(link, &mut cookie, None).await.map_err(|end| end.or_refused(false))? {}
+        while self.ask(link, BULK, &mut cookie, None).await.map_err(|end| end.or_refused(false))? {}
         everything(link, self.subject, Some(self.mark.put_on(&cookie)), writer).await?;
         Ok(cookie)
     }
 
     /// Tells the writer what changed; `false`: everything must be listed.
-    async fn poll(&self, link: &mut Link, cookie: &mut Box<[u8]>, writer: &mut Writer) -> Result<bool, End> {
+    async fn poll(
+        &mut self,
+        link: &mut Link,
+        limit: Duration,
+        cookie: &mut Box<[u8]>,
+        writer: &mut Writer,
+    ) -> Result<bool, End> {
         loop {
             let mut changes = Changes::default();
-            let more = self.ask(link, cookie, Some(&mut changes)).await?;
+            let more = self.ask(link, limit, cookie, Some(&mut changes)).await?;
             if !changes.is_empty() {
                 let Some(changes) = changes.read(link, self.subject, self.context).await? else {
-                    while self.ask(link, cookie, None).await? {}
+                    while self.ask(link, BULK, cookie, None).await? {}
                     return Ok(false);
                 };
                 writer.apply(changes, Some(self.mark.put_on(cookie))).await?;
@@ -118,8 +127,9 @@ impl View<'_> {
 
     /// One answer, and whether there is more.
     async fn ask(
-        &self,
+        &mut self,
         link: &mut Link,
+        limit: Duration,
         cookie: &mut Box<[u8]>,
         changes: Option<&mut Changes>,
     ) -> Result<bool, End> {
@@ -127,9 +137,10 @@ impl View<'_> {
         let attributes: Vec<_> = attributes.iter().map(String::as_str).collect();
         let query =
             Query { base: self.context, scope: Scope::Subtree, filter: ANYTHING, attributes: &attributes };
-        let page = link.search(&query, vec![dirsync_request(self.as_reader, cookie)], BULK).await?;
+        let page = link.search(&query, vec![dirsync_request(self.as_reader, cookie)], limit).await?;
         let state = dirsync(&page.controls)?.ok_or(Fault::Malformed)?;
         *cookie = state.cookie;
+        self.sees_deleted |= page.entries.iter().any(is_deleted);
         if let Some(changes) = changes {
             for entry in page.entries {
                 // Whatever moves gets its name anew; whatever is new has a class besides.
@@ -140,6 +151,9 @@ impl View<'_> {
         Ok(state.more)
     }
 }
+
+/// A second's changes are there soon, or the server hangs. Where there are more, the next try has more time.
+const SOON: Duration = Duration::from_secs(10);
 
 /// RFC 4511 §4.1.9
 const UNAVAILABLE: u32 = 12;

@@ -65,25 +65,31 @@ pub(super) struct Again {
     refresh: Duration,
     /// The feed misses deletions.
     always: bool,
-    due: Option<Instant>,
+    /// What was listed last is held back until it is listed again.
+    held: bool,
+    due: Instant,
 }
 
 impl Again {
     /// `always`: the feed misses something. Else only what is held back is listed again.
     pub(super) fn new(refresh: Duration, always: bool, writer: &Writer) -> Self {
-        let mut again = Self { refresh, always, due: None };
-        again.listed(writer);
-        again
+        Self { refresh, always, held: writer.holds_back(), due: Instant::now() + refresh }
     }
 
     /// Whether it is time.
     pub(super) fn is_due(&self) -> bool {
-        self.due.is_some_and(|due| due <= Instant::now())
+        (self.always || self.held) && self.due <= Instant::now()
+    }
+
+    /// Whether the feed misses something, as is known by now.
+    pub(super) fn misses(&mut self, always: bool) {
+        self.always = always;
     }
 
     /// Everything was listed just now.
     pub(super) fn listed(&mut self, writer: &Writer) {
-        self.due = (self.always || writer.holds_back()).then(|| Instant::now() + self.refresh);
+        self.held = writer.holds_back();
+        self.due = Instant::now() + self.refresh;
     }
 }
 

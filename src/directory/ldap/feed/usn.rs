@@ -13,7 +13,7 @@ use ldap3::Scope;
 
 use super::{
     End,
-    changes::Changes,
+    changes::{Changes, sees_deleted, tell_of_deletions},
     controls::{SHOW_DELETED, show_deleted},
     cookie::{Kind, Mark},
     link::{Link, Pages, Query, RootDse, guid_of},
@@ -22,7 +22,10 @@ use super::{
     subject::Subject,
 };
 use crate::directory::{
-    ldap::fault::{Code, Fault},
+    ldap::{
+        fault::{Code, Fault},
+        object::Object,
+    },
     replica::Writer,
 };
 
@@ -45,10 +48,7 @@ pub(super) async fn follow(
     };
     let sees_deleted = server.supports(SHOW_DELETED) && sees_deleted(link, &context).await?;
     if !sees_deleted {
-        tracing::info!(
-            base = context,
-            "the account may not read deleted objects: whoever is deleted is known until the next full listing"
-        );
+        tell_of_deletions(&context);
     }
     let mark = subject.mark(Kind::Usn, &invocation);
     let mut again = Again::new(refresh, !sees_deleted || subject.ages, writer);
@@ -59,25 +59,8 @@ pub(super) async fn follow(
     };
     loop {
         let began = Instant::now();
-        let relist = again.is_due() || {
-            let highest = highest(link).await?;
-            if highest < window.upper {
-                // Only a database that went back in time counts so; and that has another invocationId, which is read at
-                // the begin.
-                return Err(Fault::Malformed.into());
-            }
-            let changes = window.look(link, &context, highest, sees_deleted).await?;
-            match changes.is_empty() {
-                true => false,
-                false => match changes.read(link, subject, &context).await? {
-                    Some(changes) => {
-                        writer.apply(changes, Some(mark.put_on(window.lower.to_string().as_bytes()))).await?;
-                        false
-                    }
-                    None => true,
-                },
-            }
-        };
+        let relist = again.is_due()
+            || !poll(link, subject, &context, sees_deleted, &mut window, &mark, writer).await?;
         if relist {
             window = list(link, subject, &mark, writer).await?;
             again.listed(writer);
@@ -86,6 +69,30 @@ pub(super) async fn follow(
         }
         pause(began).await;
     }
+}
+
+/// Tells the writer what changed; `false`: everything must be listed.
+async fn poll(
+    link: &mut Link,
+    subject: &Subject,
+    context: &str,
+    sees_deleted: bool,
+    window: &mut Window,
+    mark: &Mark,
+    writer: &mut Writer,
+) -> Result<bool, End> {
+    let highest = highest(link).await?;
+    if highest < window.upper {
+        // The database went back in time.
+        return Ok(false);
+    }
+    let changes = window.look(link, context, highest, sees_deleted).await?;
+    if changes.is_empty() {
+        return Ok(true);
+    }
+    let Some(changes) = changes.read(link, subject, context).await? else { return Ok(false) };
+    writer.apply(changes, Some(mark.put_on(window.lower.to_string().as_bytes()))).await?;
+    Ok(true)
 }
 
 /// Lists everything; the window begins before that.
@@ -129,7 +136,7 @@ impl Window {
             base: context,
             scope: Scope::Subtree,
             filter: &filter,
-            attributes: &["objectGUID", "uSNChanged", "isDeleted"],
+            attributes: &["objectGUID", "uSNChanged", "isDeleted", "objectClass"],
         };
         let mut pages = Pages::new(query, deleted.then(show_deleted));
         let mut seen = HashMap::new();
@@ -141,7 +148,8 @@ impl Window {
                     seen.insert(guid, usn);
                 }
                 if self.seen.get(&guid) != Some(&usn) {
-                    changes.note(entry, true);
+                    let moved = is_container(&entry);
+                    changes.note(entry, moved);
                 }
             }
         }
@@ -164,16 +172,12 @@ async fn invocation(link: &mut Link, server: &RootDse) -> Result<Option<Box<[u8]
     Ok(entry.and_then(|entry| entry.values("invocationId").next().map(Box::from)))
 }
 
-/// Whether the account may read what is left of deleted objects: it may if it may read what they are in.
-async fn sees_deleted(link: &mut Link, context: &str) -> Result<bool, End> {
-    let name = format!("CN=Deleted Objects,{context}");
-    let query =
-        Query { base: &name, scope: Scope::Base, filter: super::link::ANYTHING, attributes: &["objectGUID"] };
-    match link.search(&query, vec![show_deleted()], super::link::QUICK).await {
-        Ok(page) => Ok(page.entries.iter().any(|entry| guid_of(entry).is_some())),
-        Err(End::Fault(Fault::Search(_) | Fault::Base(..))) => Ok(false),
-        Err(end) => Err(end),
-    }
+/// Whether it may have moved with all that is in it; users and computers have things below them, too, but no recipients.
+fn is_container(entry: &Object) -> bool {
+    let is_one = |class: &[u8]| {
+        [&b"organizationalUnit"[..], b"container"].iter().any(|own| class.eq_ignore_ascii_case(own))
+    };
+    entry.values("objectClass").any(is_one)
 }
 
 fn number(text: &str) -> Option<u64> {

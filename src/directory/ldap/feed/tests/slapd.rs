@@ -185,19 +185,26 @@ async fn listings_find_everything_or_count_for_nothing() {
     feed.wait_failure("illegal pagedResults page size");
     assert!(!feed.replica.is_complete());
 
-    // An account that may see everything, but not list it: neither way leads anywhere, and no part passes for the whole.
-    let limited =
-        Slapd::builder().database("limits users size.pr=noEstimate size.prtotal=100").anonymous().start();
-    let mut limited = limited;
-    limited.seed(1200);
-    let nobody: Config = serde_json::from_value(serde_json::json!({
-        "urls": [limited.url()], "base": Slapd::BASE, "page_size": 400,
-    }))
-    .unwrap();
-    let feed = Following::start(&nobody, NEVER);
-    feed.wait_failure("(");
-    eprintln!("{:?}", feed.failures());
-    assert!(!feed.replica.is_complete());
+    // An account that may see everything, but only 500 at once, gets it by pages; one that may have none of those either
+    // (slapd.conf(5), size.prtotal) gets nowhere: no part passes for the whole.
+    for (limit, lists) in [("unlimited", true), ("disabled", false)] {
+        let limits = format!("limits anonymous size.soft=500 size.hard=500 size.prtotal={limit}");
+        let mut limited = Slapd::builder().database(&limits).anonymous().start();
+        limited.seed(1200);
+        let nobody: Config = serde_json::from_value(serde_json::json!({
+            "urls": [limited.url()], "base": Slapd::BASE, "page_size": 400,
+        }))
+        .unwrap();
+        let feed = Following::start(&nobody, NEVER);
+        if lists {
+            feed.wait_complete();
+            assert_eq!(feed.replica.addresses(), 2400);
+            assert_eq!(feed.failures(), [""; 0]);
+        } else {
+            feed.wait_failure(" (");
+            assert!(!feed.replica.is_complete());
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
