@@ -152,7 +152,8 @@ impl Model {
     fn addresses(&self) -> BTreeMap<u8, bool> {
         let mut all = BTreeMap::new();
         for ((_, address), suspended) in self.rows() {
-            *all.entry(address).or_insert(false) |= suspended;
+            // While one object is not suspended, mail has somewhere to go.
+            *all.entry(address).or_insert(true) &= suspended;
         }
         all
     }
