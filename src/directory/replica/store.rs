@@ -196,11 +196,6 @@ impl Tables<'_> {
         Ok(count)
     }
 
-    /// How many recipients there are, those of several objects as often.
-    pub(super) fn len(&self) -> Result<u64> {
-        Ok(self.addresses.len()?)
-    }
-
     /// From here on it is not told what became of each address.
     pub(super) fn untold(&mut self) {
         self.is_told = false;

@@ -20,7 +20,6 @@ use crate::{
     directory::{
         Entry,
         remote::{Backend, Times, Told},
-        sql,
     },
     policy::Attributes,
     telemetry::Registry,
@@ -53,16 +52,11 @@ struct Server {
 }
 
 fn config() -> directory::Config {
-    let sql = sql::Config {
-        url: "sqlite:/nowhere".to_owned(),
-        password_file: None,
-        query: "select 1".to_owned(),
-        listing: Some("select address from a".to_owned()),
-        source: sql::Mode::Replica,
-        deadline: Duration::from_secs(1),
-        connections: 1,
-    };
-    directory::Config { sql: Some(sql), ..directory::Config::default() }
+    let sql = serde_json::json!({
+        "url": "sqlite:/nowhere", "query": "select 1", "listing": "select address from a", "source": "replica",
+    });
+    let sql = Some(serde_json::from_value(sql).unwrap());
+    directory::Config { sql, ..directory::Config::default() }
 }
 
 /// A replica of a directory that is asked as `server` says.
