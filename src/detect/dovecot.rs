@@ -1,14 +1,15 @@
-//! Dovecot: passwd-files that `doveconf` names, as evidence of who exists where mail is handed to Dovecot.
+//! Dovecot: passwd-files that `doveconf` names, as evidence of who exists where mail is handed to Dovecot; and its LMTP
+//! socket, which can be asked for any of its users.
 //!
-//! They only ever add recipients: a domain that is partial because its mail goes to Dovecot stays so. Failure answer: a
-//! note.
+//! The files only ever add recipients: a domain that is partial because its mail goes to Dovecot stays so. The socket is
+//! offered to the admin, and never asked from here. Failure answer: a note.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::command::{program, run};
-use super::{Class, Evidence, Findings, How, Options, Place, Source, SourceId};
+use super::{Class, Evidence, Findings, Hint, How, Options, Place, Source, SourceId};
 
-/// Looks for Dovecot's passwd-files and adds them to the domains that are delivered to it.
+/// Looks for Dovecot's passwd-files and adds them to the domains that are delivered to it; offers its LMTP socket for these.
 pub(super) async fn find(options: &Options, findings: &mut Findings) {
     let Some(doveconf) = program(&DOVECONF) else { return };
     let arguments = match &options.dovecot {
@@ -42,6 +43,61 @@ pub(super) async fn find(options: &Options, findings: &mut Findings) {
             findings.domains[at].sources.push(id);
         }
     }
+    offer_lmtp(&lmtp_sockets(&text), findings);
+}
+
+/// A hint for the domains whose mail Postfix hands to one of Dovecot's sockets, where nobody else knows their users. Not
+/// where Postfix has aliases that can't be seen: Dovecot does not know them.
+fn offer_lmtp(sockets: &[PathBuf], findings: &mut Findings) {
+    let mut hints = Vec::new();
+    for socket in sockets {
+        let handed = |path: &PathBuf| path == socket || is_same(path, socket);
+        let domains = findings
+            .domains
+            .iter()
+            .filter(|domain| domain.lmtp.as_ref().is_some_and(handed) && domain.lacks_own_table_only());
+        let mut names: Vec<String> = domains.map(|domain| domain.pattern.to_string()).collect();
+        names.dedup();
+        if !names.is_empty() {
+            hints.push(Hint::lmtp(&names, socket));
+        }
+    }
+    findings.hints.extend(hints);
+}
+
+/// /var/run and /run, a link and where it leads.
+fn is_same(one: &Path, other: &Path) -> bool {
+    let real = |path: &Path| path.canonicalize().ok();
+    real(one).is_some_and(|one| Some(one) == real(other))
+}
+
+/// The unix sockets of the service `lmtp`: what `doveconf -n` lists, and the one that is there without being listed.
+fn lmtp_sockets(text: &str) -> Vec<PathBuf> {
+    let setting = |name: &str| {
+        text.lines().find_map(|line| Some(line.strip_prefix(name)?.trim_start().strip_prefix('=')?.trim()))
+    };
+    // Without a word about them, IMAP, POP3 and LMTP are on where they are installed.
+    let has_lmtp = |names: &str| names.trim_matches('"').split_whitespace().any(|name| name == "lmtp");
+    if setting("protocols").is_some_and(|names| !has_lmtp(names)) {
+        return Vec::new();
+    }
+    let base = Path::new(setting("base_dir").unwrap_or(BASE_DIR));
+    let mut sockets = vec![base.join("lmtp")];
+    let mut depth = 0;
+    for line in text.lines().map(str::trim) {
+        if depth == 0 && line == "service lmtp {" {
+            depth = 1;
+        } else if depth > 0 && line.ends_with('{') {
+            depth += 1;
+            let path = line.strip_prefix("unix_listener ").and_then(|rest| rest.strip_suffix('{'));
+            sockets.extend(path.map(|path| base.join(path.trim())));
+        } else if depth > 0 && line == "}" {
+            depth -= 1;
+        }
+    }
+    sockets.sort();
+    sockets.dedup();
+    sockets
 }
 
 /// The files of every `passdb` and `userdb` block of the driver `passwd-file`, with the block's kind.
@@ -83,6 +139,9 @@ fn expand(file: &str, domain: &str) -> Option<(PathBuf, bool)> {
     (!path.contains('%')).then(|| (PathBuf::from(&path), path != file))
 }
 
+/// Dovecot's default (`base_dir`), as packages build it.
+const BASE_DIR: &str = "/run/dovecot";
+
 const DOVECONF: [&str; 3] = ["/usr/bin/doveconf", "/usr/sbin/doveconf", "/usr/local/bin/doveconf"];
 
 #[cfg(test)]
@@ -106,5 +165,22 @@ mod tests {
         assert_eq!(expand("/v/%Ld/p", "a.test"), Some(("/v/a.test/p".into(), true)));
         assert_eq!(expand("/v/%{user | domain}/p", "a.test"), Some(("/v/a.test/p".into(), true)));
         assert_eq!(expand("/v/%n/p", "a.test"), None);
+    }
+
+    /// `doveconf -n` of Dovecot 2.3.
+    #[test]
+    fn sockets() {
+        let paths = |text: &str| -> Vec<String> {
+            lmtp_sockets(text).iter().map(|path| path.display().to_string()).collect()
+        };
+        let listeners = "protocols = imap lmtp\nservice auth {\n  unix_listener auth-userdb {\n    mode = 0600\n  }\n}\n\
+            service lmtp {\n  inet_listener lmtp {\n    port = 24\n  }\n\
+              unix_listener /var/spool/postfix/private/dovecot-lmtp {\n    mode = 0600\n  }\n}\n\
+            service pop3 {\n  unix_listener pop3 {\n  }\n}\n";
+        assert_eq!(paths(listeners), ["/run/dovecot/lmtp", "/var/spool/postfix/private/dovecot-lmtp"]);
+        assert_eq!(paths("base_dir = /run/other\nprotocols = lmtp\n"), ["/run/other/lmtp"]);
+        assert_eq!(paths("protocols = \" imap lmtp\"\n"), ["/run/dovecot/lmtp"], "as Debian's files make it");
+        assert_eq!(paths(""), ["/run/dovecot/lmtp"]);
+        assert_eq!(paths("protocols = imap pop3\n"), Vec::<String>::new());
     }
 }

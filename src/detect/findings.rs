@@ -66,6 +66,9 @@ pub struct FoundDomain {
     pub bare: bool,
     /// Why its recipients are not all known. Empty: every source the MTA consults can be seen whole.
     pub partial: Vec<Partial>,
+    /// The unix socket that the MTA hands its mail to, over LMTP.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lmtp: Option<PathBuf>,
 }
 
 /// Which names a found domain covers. Lower case, A-labels, no trailing dot.
@@ -282,6 +285,20 @@ pub struct Hint {
     pub toml: String,
 }
 
+impl FoundDomain {
+    /// Whether nothing but the table of its own recipients is missing: whoever takes its mail knows the rest.
+    pub(super) fn lacks_own_table_only(&self) -> bool {
+        let own = |partial: &Partial| match partial {
+            Partial::NoTable(parameter)
+            | Partial::Unlistable { parameter, .. }
+            | Partial::Unreadable { parameter, .. }
+            | Partial::Diverts { parameter, .. } => OWN_TABLES.contains(&parameter.as_str()),
+            _ => false,
+        };
+        !self.partial.is_empty() && self.partial.iter().all(own)
+    }
+}
+
 impl Findings {
     /// Adds a source, or finds the one that is there already.
     pub(super) fn source(&mut self, source: Source) -> SourceId {
@@ -351,3 +368,12 @@ impl std::fmt::Display for Evidence {
         }
     }
 }
+
+/// What Postfix knows a domain's recipients by, or hands all of them on by, after all aliases were looked up.
+const OWN_TABLES: [&str; 5] = [
+    "local_recipient_maps",
+    "virtual_mailbox_maps",
+    "relay_recipient_maps",
+    "mailbox_transport",
+    "local_transport",
+];

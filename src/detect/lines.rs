@@ -1,5 +1,7 @@
 //! The lines to put into the MTA's configuration. They name what the MTA is to do when we are away.
 
+use std::path::Path;
+
 use super::Hint;
 
 /// Lines for main.cf. `address` is as Postfix writes it: `inet:localhost:8890`, `unix:/run/backstop/milter.sock`.
@@ -29,7 +31,7 @@ impl Hint {
                  [directory.inside.file]\n\
                  path = \"/etc/backstop/recipients\"\n\
                  \n\
-                 # Not in this version yet: ask the server that the mail is handed to,\n\
+                 # Or ask the server that the mail is handed to (in place of the table above),\n\
                  #[directory.inside.smtp]\n\
                  #host = \"mail.example.com:25\"{next_hop}\n\
                  # or its directory.\n\
@@ -39,6 +41,23 @@ impl Hint {
                  #base = \"dc=example,dc=com\"\n\
                  #bind_dn = \"cn=backstop,ou=service,dc=example,dc=com\"\n\
                  #password_file = \"/etc/backstop/ldap.password\"\n"
+            ),
+        }
+    }
+
+    /// The block for domains whose mail is handed to Dovecot.
+    pub(super) fn lmtp(domains: &[String], socket: &Path) -> Self {
+        let list = domains.iter().map(|name| format!("{name:?}")).collect::<Vec<_>>().join(", ");
+        let host = format!("lmtp:unix:{}", socket.display());
+        Self {
+            why: format!("Dovecot can be asked over LMTP who exists in {}", domains.join(", ")),
+            toml: format!(
+                "[directory.dovecot]\n\
+                 domains = [{list}]\n\
+                 [directory.dovecot.smtp]\n\
+                 host = {host:?}\n\
+                 # A user who exists: nobody is refused while Dovecot does not take him.\n\
+                 control = \"postmaster\"\n"
             ),
         }
     }

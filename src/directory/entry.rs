@@ -7,7 +7,7 @@ use crate::address::{
 };
 
 /// What a list names.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Entry {
     /// `user@example.com`
     Address(Address),

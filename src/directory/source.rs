@@ -91,6 +91,12 @@ pub enum Why {
     /// The server takes any recipient, so its yes means nothing.
     #[error("the server takes any recipient, so it can't tell")]
     TakesAll,
+    /// The server refuses the recipient, but does not say that it is unknown.
+    #[error("the server refuses it for another reason than that it is unknown")]
+    Refused,
+    /// The configuration names no server that could be asked about the domain.
+    #[error("no server is named for this domain")]
+    NoHost,
     /// A forwarder's tag (SRS) around an address elsewhere; whether it is genuine only its maker can tell.
     #[error("a forwarder's tag that can't be verified")]
     Tag,
@@ -99,7 +105,16 @@ pub enum Why {
 impl Why {
     /// Whether the directory as a whole is in trouble, and not just this question.
     pub(super) fn is_trouble(self) -> bool {
-        !matches!(self, Self::Busy | Self::PutOff | Self::Spelling | Self::Tag)
+        !matches!(
+            self,
+            Self::Busy
+                | Self::PutOff
+                | Self::Spelling
+                | Self::Tag
+                | Self::TakesAll
+                | Self::Refused
+                | Self::NoHost
+        )
     }
 
     /// What becomes of mail, where the admin chose this for a directory that can't answer.

@@ -79,9 +79,10 @@ impl Directories {
             Source::Remote(remote) => {
                 let trouble = remote.trouble().map(|trouble| {
                     let seconds = trouble.since.elapsed().as_secs();
-                    format!("directory {}: no answer for {seconds} s: {}", directory.name, trouble.text)
+                    format!("no answer for {seconds} s: {}", trouble.text)
                 });
-                trouble.into_iter().collect()
+                let notices = trouble.into_iter().chain(remote.notices());
+                notices.map(|notice| format!("directory {}: {notice}", directory.name)).collect()
             }
             Source::Replica(replica) => replica.notices(),
             _ => Vec::new(),

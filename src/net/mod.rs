@@ -1,14 +1,17 @@
-//! Sockets: where to listen, the connections that come in, and what every connection that we open needs.
+//! Sockets: where to listen, the connections that come in, and what every connection that we open needs: names, TLS,
+//! which server to try.
 //!
 //! Never speaks a protocol. Failure: an address that can't be bound is an error that names it.
 
 mod connection;
+mod dns;
 mod endpoint;
 mod failover;
 mod listener;
 mod tls;
 
 pub use connection::Connection;
+pub use dns::{DnsError, Resolver};
 pub use endpoint::{Endpoint, EndpointError};
 pub use failover::Failover;
 pub use listener::{BindError, Inherited, Listener};

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use backstop_harness::{Backstop, CommandOutput, TempDir};
+use backstop_harness::{Authority, Backstop, CommandOutput, TempDir};
 use serde_json::Value;
 
 use crate::BACKSTOP;
@@ -49,7 +49,8 @@ fn every_commented_line_of_the_shipped_file_is_right() {
                 "{key}: an example in place of its default"
             );
         } else {
-            let shown = shown.to_string().replace(&place, "/run/backstop");
+            let shown = shown.to_string().replace(&format!("{place}/state"), "/var/lib/backstop");
+            let shown = shown.replace(&place, "/run/backstop");
             assert_eq!(shown, default.to_string(), "{key}: the file shows another default");
         }
     }
@@ -384,6 +385,9 @@ fn full_lines(dir: &TempDir) -> Vec<String> {
     dir.write("domains", "example.net\n");
     dir.write("recipients", "anna@example.com\n");
     dir.write("suspended", "unpaid@example.com\n");
+    dir.write("ldap.password", "secret\n");
+    dir.write("sql.password", "secret\n");
+    dir.write("corp-ca.pem", fs::read(Authority::new().file()).expect("it was just made"));
     let here = dir.path().display().to_string();
     let shipped = fs::read_to_string(repository("deploy/backstop.toml")).expect("it is shipped");
     let lines = shipped.lines().map(|line| {
@@ -391,6 +395,7 @@ fn full_lines(dir: &TempDir) -> Vec<String> {
             Some(rest) if rest.starts_with('[') || is_key(rest) => rest,
             _ => line,
         };
+        let line = line.replace("/var/lib/backstop", &format!("{here}/state"));
         line.replace("/etc/backstop", &here).replace("/run/backstop", &here)
     });
     lines.collect()

@@ -2,6 +2,7 @@
 //! makes them partial.
 
 use std::collections::HashMap;
+use std::path::{Path, PathBuf};
 
 use super::Postfix;
 use super::conf::split;
@@ -64,6 +65,7 @@ impl Postfix<'_> {
                         .chain(&list.partial)
                         .cloned()
                         .collect(),
+                    lmtp: self.lmtp(class),
                 };
                 domain
                     .partial
@@ -104,6 +106,19 @@ impl Postfix<'_> {
             tables.partial.extend(self.local_diverts());
         }
         tables
+    }
+
+    /// The socket that mail of this class is handed to over LMTP (smtp(8), LMTP DESTINATION SYNTAX).
+    fn lmtp(&self, class: Class) -> Option<PathBuf> {
+        let parameters: &[&str] = match class {
+            Class::Local => &["mailbox_transport", "local_transport"],
+            Class::VirtualMailbox => &["virtual_transport"],
+            Class::Relay => &["relay_transport"],
+            Class::VirtualAlias => &[],
+        };
+        let path =
+            parameters.iter().find_map(|parameter| self.conf.value(parameter).strip_prefix("lmtp:unix:"))?;
+        Some(Path::new(self.conf.value("queue_directory")).join(path))
     }
 
     fn local_diverts(&self) -> Vec<Partial> {

@@ -134,6 +134,7 @@ impl Sendmail<'_> {
                 sources: common.0.clone(),
                 bare: true,
                 partial,
+                lmtp: None,
             });
         }
     }
@@ -157,6 +158,7 @@ impl Sendmail<'_> {
                     sources: Vec::new(),
                     bare: false,
                     partial: vec![Partial::RelayedOnly(what.to_owned())],
+                    lmtp: None,
                 });
             }
         }

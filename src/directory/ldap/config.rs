@@ -77,11 +77,6 @@ pub struct Config {
     pub follow_referrals: bool,
 }
 
-impl Config {
-    /// Tells `say` which key can't be used, and why.
-    pub(in crate::directory) fn check(&self, _say: &mut dyn FnMut(&str, String)) {}
-}
-
 /// What entries look like.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

@@ -1,48 +1,139 @@
 //! Recipients in an LDAP directory: Active Directory, OpenLDAP, and whatever else speaks RFC 4511.
+//!
+//! It asks for one address at a time, on a few connections that are kept open, and reads entries as the schema says. It
+//! never writes. Failure: a [`Failure`]; that somebody does not exist is said only when a server that shows recipients at
+//! all has searched everything and found nobody.
 
+mod ber;
 mod config;
+mod connection;
+mod fault;
+mod feed;
+mod filter;
+mod object;
+mod pool;
+mod referral;
+mod schema;
+mod search;
+mod settings;
+mod transport;
 
-pub use config::{Config, Feed, Mechanism, Mode, Schema, SuspendedWhen};
+pub(super) use config::{Config, Feed, Mechanism, Mode, Schema, SuspendedWhen};
+pub(super) use feed::Follower;
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use super::{BuildError, remote::Failure, replica::Writer};
+use tokio::time::Instant;
+
+use super::{BuildError, remote::Failure};
 use crate::{address::Address, policy::Attributes};
+use connection::Servers;
+use fault::Fault;
+use object::Object;
+use pool::Pool;
+use schema::{Judged, Shape, merge};
+use search::Question;
+use settings::{Access, SettingError};
 
 /// Asks the servers of one directory.
 #[derive(Debug)]
-pub(super) struct Client {}
+pub(super) struct Client {
+    servers: Servers,
+    pool: Pool,
+    shape: Shape,
+    base: String,
+    deadline: Duration,
+    follow_referrals: bool,
+}
 
 impl Client {
     /// Connects nowhere yet. `key` is `directory.NAME`.
     ///
     /// # Errors
     /// What can't be used, with its place in the configuration.
-    pub(super) fn build(_key: &str, _config: &Config) -> Result<Self, BuildError> {
-        Ok(Self {})
+    pub(super) fn build(key: &str, config: &Config) -> Result<Self, BuildError> {
+        let (access, shape) = open(key, config)?;
+        let servers = Servers::new(access);
+        Ok(Self {
+            pool: Pool::new(servers.clone(), config.connections),
+            servers,
+            shape,
+            base: config.base.clone(),
+            deadline: config.deadline,
+            follow_referrals: config.follow_referrals,
+        })
     }
 
     /// What the directory knows of the address; `None`: nothing. Takes no longer than the deadline.
-    pub(super) async fn look_up(&self, _address: &Address) -> Result<Option<Attributes>, Failure> {
-        Err(Failure::new(super::Why::Down, std::io::Error::from(std::io::ErrorKind::Unsupported)))
+    pub(super) async fn look_up(&self, address: &Address) -> Result<Option<Attributes>, Failure> {
+        let until = Instant::now() + self.deadline;
+        let question = Question {
+            base: self.base.clone(),
+            filter: self.shape.one(address),
+            attributes: self.shape.wanted().to_vec(),
+            time: self.deadline,
+        };
+        let found = self.pool.ask(&question, &self.shape, until).await?;
+        let now = SystemTime::now();
+        let judge = |object: &Object| self.shape.judge(object, address, now);
+        let mut judged: Vec<Judged> = found.objects.iter().map(judge).collect();
+        let mut failure = None;
+        if let Some(reference) = found.references.first() {
+            // Who is found here exists, whatever is elsewhere.
+            if !judged.iter().any(|judged| matches!(judged, Judged::Holds(_))) {
+                if self.follow_referrals {
+                    let (objects, wrong) =
+                        referral::follow(&self.servers, &self.shape, &question, found.references, until)
+                            .await;
+                    judged.extend(objects.iter().map(judge));
+                    failure = wrong;
+                } else {
+                    let reference = fault::printable(reference);
+                    failure = Some(Fault::Elsewhere(reference).at("a server"));
+                }
+            }
+        }
+        let known = merge(judged);
+        if known.is_some_and(|known| !known.catch_all) {
+            return Ok(known);
+        }
+        if found.is_cut_short {
+            failure = Some(Fault::TooMany.at("a server"));
+        }
+        match (failure, known) {
+            // A whole domain that is caught is caught, whatever could not be asked.
+            (_, Some(_)) | (None, None) => Ok(known),
+            (Some(failure), None) => Err(failure),
+        }
     }
 }
 
-/// Keeps a replica current.
-#[derive(Debug)]
-pub(super) struct Follower {}
-
-impl Follower {
-    /// Connects nowhere yet. `key` is `directory.NAME`, `refresh` is for where the servers tell no changes.
-    ///
-    /// # Errors
-    /// What can't be used, with its place in the configuration.
-    pub(super) fn build(_key: &str, _config: &Config, _refresh: Duration) -> Result<Self, BuildError> {
-        Ok(Self {})
-    }
-
-    /// Returns only when it fails.
-    pub(super) async fn run(&mut self, _writer: &mut Writer) -> Failure {
-        Failure::new(super::Why::Down, std::io::Error::from(std::io::ErrorKind::Unsupported))
+impl Config {
+    /// Tells `say` which key can't be used, and why. Reads the files that are named.
+    pub(in crate::directory) fn check(&self, say: &mut dyn FnMut(&str, String)) {
+        read(self, &mut |key, error| say(key, error.to_string()));
     }
 }
+
+/// What `[directory.NAME.ldap]` means; `key` is `directory.NAME`.
+fn open(key: &str, config: &Config) -> Result<(Access, Shape), BuildError> {
+    let mut wrong = None;
+    let read = read(config, &mut |at, error| {
+        let key = format!("{key}.ldap.{at}");
+        wrong.get_or_insert(BuildError::Setting { key, error: error.into() });
+    });
+    match wrong {
+        Some(wrong) => Err(wrong),
+        None => Ok(read.expect("nothing is wrong")),
+    }
+}
+
+/// What the configuration means; `None`, and `say` was told, if it can't be used.
+fn read(config: &Config, say: &mut dyn FnMut(&'static str, SettingError)) -> Option<(Access, Shape)> {
+    settings::check(config, say);
+    let (access, shape) = (Access::read(config, say), Shape::read(config, say));
+    Some((access?, shape?))
+}
+
+#[cfg(test)]
+mod tests;

@@ -15,7 +15,7 @@ use std::{
 use futures_util::future::join_all;
 use tokio::sync::Notify;
 
-pub use cache::Times;
+pub(super) use cache::Times;
 use cache::{Cache, Recalled};
 use flight::Flights;
 
@@ -104,6 +104,21 @@ impl Backend {
         !matches!(self, Self::Smtp(_))
     }
 
+    /// Whether every server that was asked lately answers. A directory with several of them may fail for one domain only.
+    fn is_well(&self) -> bool {
+        !matches!(self, Self::Smtp(client) if !client.is_well())
+    }
+
+    /// What an admin should know besides.
+    fn notices(&self) -> Vec<String> {
+        match self {
+            Self::Smtp(client) => client.notices(),
+            Self::Ldap(_) | Self::Sql(_) => Vec::new(),
+            #[cfg(test)]
+            Self::Told(_) => Vec::new(),
+        }
+    }
+
     /// The word for it in `status`.
     pub(super) fn kind(&self) -> &'static str {
         match self {
@@ -124,6 +139,7 @@ impl Remote {
         times: &Times,
         metrics: &Metrics,
     ) -> Self {
+        metrics.up(name, true);
         Self {
             name: name.into(),
             backend,
@@ -170,6 +186,11 @@ impl Remote {
     /// Waits until a server answers the next time.
     pub(super) async fn answers(&self) {
         self.answered.notified().await;
+    }
+
+    /// What an admin should know besides.
+    pub(super) fn notices(&self) -> Vec<String> {
+        self.backend.notices()
     }
 
     /// Whether it may know more of a recipient than that he exists.
@@ -237,6 +258,7 @@ impl Remote {
                 self.metrics.up(&self.name, false);
             }
             (Some(trouble), Some(failure)) => trouble.text = failure.to_string(),
+            (Some(_), None) if !self.backend.is_well() => {}
             (Some(over), None) => {
                 let seconds = over.since.elapsed().as_secs();
                 tracing::info!(directory = %self.name, seconds, "the directory answers again");

@@ -25,7 +25,7 @@ use std::{
 use futures_util::future::join_all;
 
 pub(super) use change::{Change, ObjectId, Recipient};
-pub use config::Config;
+pub(super) use config::Config;
 #[doc(hidden)]
 pub use rehearsal::Rehearsal;
 pub(super) use writer::{Lost, Writer};

@@ -38,6 +38,7 @@ pub(super) fn stem(name: &str, config: &Config) -> String {
     if let Some(sql) = &config.sql {
         let content = sql::Config {
             url: without_password(&sql.url),
+            ca_file: None,
             password_file: None,
             query: String::new(),
             source: sql::Mode::default(),

@@ -9,9 +9,7 @@ use std::{
     sync::atomic::{AtomicBool, Ordering},
 };
 
-use redb::{
-    Database, Durability, ReadableDatabase, ReadableTable, ReadableTableMetadata, Table, TableDefinition,
-};
+use redb::{Database, Durability, ReadableDatabase, ReadableTable, Table, TableDefinition};
 
 use super::{ObjectId, disk::Disk};
 use crate::directory::index::{Index, Sorted};

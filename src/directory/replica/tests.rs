@@ -26,7 +26,9 @@ use crate::{
 };
 
 /// A feed that does what a test says.
-pub(super) struct Script(Box<dyn FnMut(Writer) -> BoxFuture<'static, (Writer, Failure)> + Send>);
+pub(in crate::directory) struct Script(
+    Box<dyn FnMut(Writer) -> BoxFuture<'static, (Writer, Failure)> + Send>,
+);
 
 impl fmt::Debug for Script {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -132,6 +132,11 @@ impl Writer {
         self.content.confirm(as_of, live);
     }
 
+    /// Whether a listing is held back, until one says the same again some time later.
+    pub(in crate::directory) fn holds_back(&self) -> bool {
+        self.content.held().is_some()
+    }
+
     async fn work<T: Send + 'static>(
         &mut self,
         work: impl FnOnce(&mut Ledger, &Content) -> store::Result<T> + Send + 'static,
@@ -165,6 +170,11 @@ impl Writer {
         Self { content, term, cookie, limits, begins: false, worked: false }
     }
 
+    /// Another look at the same replica, while a feed has the writer. For tests of feeds.
+    pub(in crate::directory) fn view(&self) -> Self {
+        Self { content: Arc::clone(&self.content), cookie: self.cookie.clone(), ..*self }
+    }
+
     /// What the replica knows of the address, for tests of feeds.
     pub(in crate::directory) fn find(
         &self,
@@ -181,11 +191,6 @@ impl Writer {
     /// Whether whom it does not know is absent at once, for tests of feeds.
     pub(in crate::directory) fn is_current(&self) -> bool {
         self.content.is_current(Instant::now())
-    }
-
-    /// Whether a listing is held back, for tests of feeds.
-    pub(in crate::directory) fn holds_back(&self) -> bool {
-        self.content.held().is_some()
     }
 
     /// Whether a listing was complete and believed, for tests of feeds.

@@ -6,26 +6,39 @@
 //!
 //! The mail servers need root, and the packages that `tests/install` installs.
 
+mod authority;
 mod backstop;
 mod descriptors;
 mod dir;
+mod dovecot;
+mod ldif;
+mod mariadb;
 mod ports;
 mod postfix;
+mod postgres;
 mod process;
+mod samba;
 mod sendmail;
 mod sink;
+mod slapd;
 mod smtp;
 mod snippet;
 mod wait;
 
+pub use authority::{Authority, Certificate};
 pub use backstop::{Backstop, BackstopBuilder, CommandOutput};
 pub use descriptors::{allow_open_files, let_children_have};
 pub use dir::TempDir;
+pub use dovecot::Dovecot;
+pub use mariadb::MariaDb;
 pub use ports::{free_port, is_listening};
 pub use postfix::{Postfix, PostfixBuilder, Queued};
+pub use postgres::Postgres;
 pub use process::{Process, Signal};
+pub use samba::{SambaAd, SambaAdBuilder};
 pub use sendmail::{Sendmail, SendmailBuilder};
 pub use sink::{Envelope, Sink};
+pub use slapd::{Slapd, SlapdBuilder};
 pub use smtp::{Reply, Smtp};
 pub use wait::{tail, wait_for, wait_until};
 

@@ -16,16 +16,9 @@ use rustix::fs::{FlockOperation, flock};
 /// When all ports are taken.
 #[must_use]
 pub fn free_port() -> u16 {
-    let dir = std::env::temp_dir().join("backstop-harness-ports");
-    std::fs::create_dir_all(&dir).expect("create the directory of port locks");
     let first = std::process::id() as usize * 7;
     for port in (0..COUNT).map(|offset| FIRST + ((first + offset) % COUNT) as u16) {
-        let lock =
-            OpenOptions::new().create(true).truncate(false).write(true).open(dir.join(port.to_string()));
-        let lock = lock.expect("open a port's lock file");
-        if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
-            continue;
-        }
+        let Some(lock) = lock(&port.to_string()) else { continue };
         if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok()
             && TcpListener::bind((Ipv6Addr::LOCALHOST, port)).is_ok()
         {
@@ -34,6 +27,25 @@ pub fn free_port() -> u16 {
         }
     }
     panic!("no free port from {FIRST} on");
+}
+
+/// An address of 127.0.0.0/8 on which these TCP ports are free, for a server whose ports are fixed; no other caller gets it
+/// while this process lives.
+///
+/// # Panics
+/// When all addresses are taken.
+pub(crate) fn free_address(ports: &[u16]) -> Ipv4Addr {
+    let first = std::process::id();
+    for index in (0..ADDRESSES).map(|offset| (first + offset) % ADDRESSES) {
+        let [.., high, low] = index.to_be_bytes();
+        let address = Ipv4Addr::new(127, 77, high, low.max(1));
+        let Some(lock) = lock(&address.to_string()) else { continue };
+        if ports.iter().all(|port| TcpListener::bind((address, *port)).is_ok()) {
+            LOCKS.lock().expect("no thread panics while it holds the lock").push(lock);
+            return address;
+        }
+    }
+    panic!("no free address in 127.77.0.0/16");
 }
 
 /// Whether a process on this machine listens on the TCP port. Asks the kernel: connecting would make the server begin a
@@ -51,9 +63,19 @@ pub fn is_listening(port: u16) -> bool {
     })
 }
 
+/// Takes the lock of this name, if nobody has it.
+fn lock(name: &str) -> Option<File> {
+    let dir = std::env::temp_dir().join("backstop-harness-ports");
+    std::fs::create_dir_all(&dir).expect("create the directory of port locks");
+    let lock = OpenOptions::new().create(true).truncate(false).write(true).open(dir.join(name));
+    let lock = lock.expect("open a port's lock file");
+    flock(&lock, FlockOperation::NonBlockingLockExclusive).is_ok().then_some(lock)
+}
+
 static LOCKS: Mutex<Vec<File>> = Mutex::new(Vec::new());
 const FIRST: u16 = 20_000;
 const COUNT: usize = 12_000;
+const ADDRESSES: u32 = 65_280;
 
 #[cfg(test)]
 mod tests {

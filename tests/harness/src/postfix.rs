@@ -377,6 +377,7 @@ smtpd_authorized_xclient_hosts = 127.0.0.0/8
 smtpd_client_connection_count_limit = 0
 smtpd_client_event_limit_exceptions = static:all
 smtpd_error_sleep_time = 0
+in_flow_delay = 0
 smtpd_soft_error_limit = 1000
 smtpd_hard_error_limit = 10000
 smtpd_sasl_auth_enable = yes

@@ -1,7 +1,7 @@
 //! Configurations of Postfix, one for each clause.
 
 use backstop::detect::{Options, Place};
-use backstop_harness::{Postfix, PostfixBuilder};
+use backstop_harness::{Dovecot, Postfix, PostfixBuilder};
 
 use super::{Expected, compare, judge::Judge};
 
@@ -455,4 +455,39 @@ fn what_else_is_found() {
     let text = std::fs::read_to_string(&main_cf).unwrap();
     let line = text.lines().position(|line| line.starts_with("mydestination")).unwrap() + 1;
     assert_eq!(domain.evidence.place, Some((main_cf, Some(line))));
+}
+
+/// Dovecot's users can be had over LMTP: offered where Postfix hands it a domain's mail, and no alias is out of sight.
+#[test]
+fn dovecots_socket_is_offered() {
+    let dovecot = Dovecot::start(&["ann@v.test"]);
+    let handed = |more: &str| {
+        let main = format!(
+            "mydestination =\nvirtual_mailbox_domains = v.test w.test\nvirtual_mailbox_maps = ldap:/nowhere\n\
+             virtual_transport = lmtp:unix:{}\n{more}",
+            dovecot.lmtp().display()
+        );
+        let postfix = postfix(&main).start();
+        let options = Options {
+            postfix: Place::At(postfix.config_directory()),
+            sendmail: Place::Skip,
+            dovecot: Place::At(dovecot.config_file()),
+            ..Options::default()
+        };
+        Judge::new(options).findings().hints.clone()
+    };
+    let hints = handed("");
+    let [hint] = hints.as_slice() else { panic!("{hints:?}") };
+    assert!(hint.why.contains("v.test, w.test"), "{hint:?}");
+    for line in [
+        "domains = [\"v.test\", \"w.test\"]".to_owned(),
+        "[directory.dovecot.smtp]".to_owned(),
+        format!("host = \"lmtp:unix:{}\"", dovecot.lmtp().display()),
+    ] {
+        assert!(hint.toml.lines().any(|found| found == line), "{line} in {}", hint.toml);
+    }
+    for elsewhere in ["virtual_alias_maps = ldap:/nowhere", "virtual_transport = lmtp:unix:/nowhere/lmtp"] {
+        let hints = handed(elsewhere);
+        assert!(!hints.iter().any(|hint| hint.toml.contains("dovecot")), "{elsewhere}: {hints:?}");
+    }
 }

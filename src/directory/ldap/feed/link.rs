@@ -1,0 +1,258 @@
+//! The connection that a feed has for itself, and searches on it that end in time.
+//!
+//! Nothing here waits longer than it says. A connection on which a search did not end is given up by whoever sees that:
+//! what was asked before could still be answered into the next question's place.
+
+use std::{
+    future::Future,
+    time::{Duration, Instant},
+};
+
+use ldap3::{
+    Ldap, LdapResult, ResultEntry, Scope,
+    controls::{Control, RawControl},
+};
+use tokio::time::timeout;
+
+use super::{
+    End,
+    controls::{PAGED_RESULTS, next_page, page_request},
+    names::{Guid, filter_of_guids, uuid_from_text},
+    subject::Subject,
+};
+use crate::directory::{
+    ldap::{
+        fault::{Code, Fault},
+        object::Object,
+    },
+    replica::{ObjectId, Writer},
+};
+
+/// A bound connection to one server.
+#[derive(Debug)]
+pub(super) struct Link {
+    pub(super) ldap: Ldap,
+    /// Entries a page; `None`, if the server has no pages (RFC 2696).
+    pub(super) page_size: Option<u32>,
+    /// A part of what is below the base is on another server, and nothing of it comes here: whom the replica does not
+    /// know may be there.
+    pub(super) elsewhere: bool,
+}
+
+/// What to search for.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Query<'a> {
+    pub(super) base: &'a str,
+    pub(super) scope: Scope,
+    pub(super) filter: &'a str,
+    pub(super) attributes: &'a [&'a str],
+}
+
+/// A part of what was found.
+#[derive(Debug, Default)]
+pub(super) struct Page {
+    pub(super) entries: Vec<Object>,
+    /// URLs of other servers that may know more.
+    references: Vec<String>,
+    /// What came with the result.
+    pub(super) controls: Vec<Control>,
+}
+
+/// Goes through the pages of a search.
+#[derive(Debug)]
+pub(super) struct Pages<'a> {
+    query: Query<'a>,
+    control: Option<RawControl>,
+    /// The cookie for the next one; `None` after the last one.
+    next: Option<Box<[u8]>>,
+}
+
+/// What a server says of itself (RFC 4512 §5.1; MS-ADTS §3.1.1.3.2).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct RootDse(Object);
+
+impl Link {
+    /// All that is found at once.
+    pub(super) async fn search(
+        &mut self,
+        query: &Query<'_>,
+        controls: Vec<RawControl>,
+        limit: Duration,
+    ) -> Result<Page, End> {
+        within(limit, self.found(query, controls)).await?
+    }
+
+    async fn found(&mut self, query: &Query<'_>, controls: Vec<RawControl>) -> Result<Page, End> {
+        let Query { base, scope, filter, attributes } = *query;
+        let search = self.ldap.with_controls(controls).streaming_search(base, scope, filter, attributes);
+        let mut stream = search.await?;
+        let mut page = Page::default();
+        while let Some(entry) = stream.next().await? {
+            if is_entry(&entry) {
+                page.entries.push(Object::read(entry).ok_or(Fault::Malformed)?);
+            } else {
+                page.references.extend(reference(entry));
+            }
+        }
+        page.controls = succeeded(stream.finish().await, base)?.ctrls;
+        Ok(page)
+    }
+
+    /// Finds out whether a part of the directory is on another server: a search tells, whatever it looks for.
+    pub(super) async fn look_elsewhere(
+        &mut self,
+        subject: &Subject,
+        active_directory: bool,
+    ) -> Result<(), End> {
+        // Both have an index there, and find nothing.
+        let filter = if active_directory {
+            filter_of_guids(ANYTHING, &[[0; 16]])
+        } else {
+            "(objectClass=referral)".into()
+        };
+        let query =
+            Query { base: &subject.base, scope: Scope::Subtree, filter: &filter, attributes: &["1.1"] };
+        let page = self.search(&query, Vec::new(), BULK).await?;
+        self.elsewhere = page.references.iter().any(|reference| subject.may_be_at(reference));
+        Ok(())
+    }
+
+    /// Tells the writer that it is current. Live only if it can know everybody.
+    pub(super) fn confirm(&self, writer: &mut Writer, as_of: Instant) {
+        writer.current(as_of, !self.elsewhere);
+    }
+
+    /// The entry at a name; `None` if it is not there, or may not be seen.
+    pub(super) async fn read(&mut self, name: &str, attributes: &[&str]) -> Result<Option<Object>, End> {
+        let query = Query { base: name, scope: Scope::Base, filter: ANYTHING, attributes };
+        match self.search(&query, Vec::new(), QUICK).await {
+            Ok(mut page) => Ok(page.entries.pop()),
+            Err(End::Fault(Fault::Base(..))) => Ok(None),
+            Err(end) => Err(end),
+        }
+    }
+
+    /// What the server says of itself.
+    pub(super) async fn root_dse(&mut self) -> Result<RootDse, End> {
+        Ok(RootDse(self.read("", ROOT_DSE).await?.unwrap_or_default()))
+    }
+
+    /// Whether something is below the entry.
+    pub(super) async fn has_children(&mut self, name: &str) -> Result<bool, End> {
+        let query = Query { base: name, scope: Scope::OneLevel, filter: ANYTHING, attributes: &["1.1"] };
+        self.ldap.with_search_options(ldap3::SearchOptions::new().sizelimit(1));
+        match self.search(&query, Vec::new(), QUICK).await {
+            Ok(page) => Ok(!page.entries.is_empty()),
+            Err(End::Fault(Fault::Search(code))) if code.number() == SIZE_LIMIT_EXCEEDED => Ok(true),
+            Err(End::Fault(Fault::Base(..))) => Ok(false),
+            Err(end) => Err(end),
+        }
+    }
+}
+
+impl<'a> Pages<'a> {
+    /// A search, with a control for each of its pages.
+    pub(super) fn new(query: Query<'a>, control: Option<RawControl>) -> Self {
+        Self { query, control, next: Some(Box::default()) }
+    }
+
+    /// The next page; `None` after the last one.
+    pub(super) async fn next(&mut self, link: &mut Link) -> Result<Option<Page>, End> {
+        let Some(cookie) = self.next.take() else { return Ok(None) };
+        let mut controls: Vec<_> = self.control.clone().into_iter().collect();
+        controls.extend(link.page_size.map(|size| page_request(size, &cookie)));
+        let page = link.search(&self.query, controls, BULK).await?;
+        self.next = next_page(&page.controls)?;
+        Ok(Some(page))
+    }
+}
+
+impl RootDse {
+    /// The first value of an attribute.
+    pub(super) fn first(&self, attribute: &str) -> Option<&str> {
+        self.0.text(attribute)
+    }
+
+    /// All values of an attribute that are text.
+    pub(super) fn all(&self, attribute: &str) -> impl Iterator<Item = &str> {
+        self.0.values(attribute).filter_map(|value| str::from_utf8(value).ok())
+    }
+
+    /// Whether the server has the control.
+    pub(super) fn supports(&self, control: &str) -> bool {
+        self.all("supportedControl").any(|own| own == control)
+    }
+
+    /// Whether it is an Active Directory (MS-ADTS §3.1.1.3.4.3.1).
+    pub(super) fn is_active_directory(&self) -> bool {
+        self.all("supportedCapabilities").any(|own| own == ACTIVE_DIRECTORY)
+    }
+
+    /// Entries a page, if the server has pages.
+    pub(super) fn page_size(&self, wanted: u32) -> Option<u32> {
+        self.supports(PAGED_RESULTS).then_some(wanted)
+    }
+}
+
+/// What comes of it, unless it takes longer.
+pub(super) async fn within<T>(limit: Duration, work: impl Future<Output = T>) -> Result<T, End> {
+    timeout(limit, work).await.map_err(|_| End::Fault(Fault::TimedOut))
+}
+
+/// The result, if it is not an error.
+pub(super) fn succeeded(result: LdapResult, base: &str) -> Result<LdapResult, Fault> {
+    match result.rc {
+        0 => Ok(result),
+        NO_SUCH_OBJECT => Err(Fault::Base(base.to_owned(), Code::of(&result))),
+        _ => Err(Fault::Search(Code::of(&result))),
+    }
+}
+
+/// An entry, and no reference to another server.
+pub(super) fn is_entry(entry: &ResultEntry) -> bool {
+    !entry.is_ref() && !entry.is_intermediate()
+}
+
+/// `SearchResultReference ::= [APPLICATION 19] SEQUENCE SIZE (1..MAX) OF uri URI`: of several that are as good as each
+/// other, the first.
+fn reference(message: ResultEntry) -> Option<String> {
+    let uri = message.0.match_id(19)?.expect_constructed()?.into_iter().next()?.expect_primitive()?;
+    Some(String::from_utf8_lossy(&uri).into_owned())
+}
+
+/// `objectGUID`
+pub(super) fn guid_of(entry: &Object) -> Option<Guid> {
+    entry.values("objectGUID").next()?.try_into().ok()
+}
+
+/// What the directory itself calls the object: `entryUUID` (RFC 4530), `objectGUID`, or where it has neither its name.
+pub(super) fn id_of(entry: &Object) -> ObjectId {
+    if let Some(uuid) = entry.values("entryUUID").next().and_then(uuid_from_text) {
+        return uuid.into();
+    }
+    match guid_of(entry) {
+        Some(guid) => guid.into(),
+        None => entry.dn.to_lowercase().into_bytes().into(),
+    }
+}
+
+/// The filter that everything matches.
+pub(super) const ANYTHING: &str = "(objectClass=*)";
+
+/// A small question to a server that works.
+pub(super) const QUICK: Duration = Duration::from_secs(5);
+/// A page, or a message of many: a server may have to go through everything for the first one.
+pub(super) const BULK: Duration = Duration::from_secs(60);
+
+const ROOT_DSE: &[&str] = &[
+    "supportedControl",
+    "supportedCapabilities",
+    "namingContexts",
+    "defaultNamingContext",
+    "dsServiceName",
+    "highestCommittedUSN",
+];
+const ACTIVE_DIRECTORY: &str = "1.2.840.113556.1.4.800";
+
+const SIZE_LIMIT_EXCEEDED: u32 = 4;
+const NO_SUCH_OBJECT: u32 = 32;

@@ -1,0 +1,164 @@
+//! Active Directory, by Samba.
+
+use backstop_harness::SambaAd;
+
+use super::*;
+
+const STAFF: &str = SambaAd::STAFF;
+
+fn user(name: &str, below: &str) -> String {
+    format!(
+        "dn: CN={name},{below}\nobjectClass: user\nsAMAccountName: {name}\nuserAccountControl: 544\n\
+         proxyAddresses: SMTP:{name}@example.test\nproxyAddresses: smtp:{name}.alias@example.test\n\n"
+    )
+}
+
+fn unit(name: &str, below: &str) -> String {
+    format!("dn: OU={name},{below}\nobjectClass: organizationalUnit\n\n")
+}
+
+fn change(name: &str, what: &str) -> String {
+    format!("dn: CN={name},{STAFF}\nchangetype: modify\n{what}\n\n")
+}
+
+fn r#move(rdn: &str, from: &str, to: &str) -> String {
+    format!("dn: {rdn},{from}\nchangetype: modrdn\nnewrdn: {rdn}\ndeleteoldrdn: 1\nnewsuperior: {to}\n\n")
+}
+
+fn below(samba: &SambaAd, base: &str, who: &str, feed: &str) -> Config {
+    let mut config = config(&samba.url(), base, "active-directory", (who, &samba.password_file()), feed);
+    config.suspended_when = vec![crate::directory::ldap::SuspendedWhen::Disabled];
+    config
+}
+
+/// Everything but deletions, which not every feed sees.
+fn change_everything(samba: &SambaAd, feed: &Following, tag: &str) {
+    let name = |kind: &str| format!("{kind}{tag}");
+    let address = |kind: &str| format!("{kind}{tag}@example.test");
+    let (sub, out) = (name("sub"), name("out"));
+    samba.add(&unit(&sub, STAFF));
+    samba.add(&unit(&out, SambaAd::BASE));
+    let (inside, outside) = (format!("OU={sub},{STAFF}"), format!("OU={out},{}", SambaAd::BASE));
+
+    let new = name("new");
+    samba.add(&user(&new, STAFF));
+    feed.sees(&address("new"));
+    assert!(!feed.find(&address("new")).unwrap().suspended);
+    samba.modify(&change(&new, &format!("add: proxyAddresses\nproxyAddresses: smtp:{}", address("second"))));
+    feed.sees(&address("second"));
+    samba.modify(&change(
+        &new,
+        &format!("delete: proxyAddresses\nproxyAddresses: smtp:{}", address("second")),
+    ));
+    feed.misses(&address("second"));
+    samba.modify(&change(&new, "replace: userAccountControl\nuserAccountControl: 546"));
+    let suspended = |address: &str| feed.find(address).is_some_and(|attributes| attributes.suspended);
+    wait_until(SEEN, "the suspension", || suspended(&address("new")));
+    samba.modify(&change(&new, "replace: userAccountControl\nuserAccountControl: 544"));
+    wait_until(SEEN, "the end of the suspension", || !suspended(&address("new")));
+
+    let renamed = name("renamed");
+    samba.rename(&format!("CN={new},{STAFF}"), &format!("CN={renamed}"));
+    samba.modify(&change(&renamed, &format!("add: mail\nmail: {}", address("renamed"))));
+    feed.sees(&address("renamed"));
+    let rdn = format!("CN={renamed}");
+    samba.modify(&r#move(&rdn, STAFF, &inside));
+    samba.add(&user(&name("marker"), STAFF));
+    feed.sees(&address("marker"));
+    assert!(feed.find(&address("new")).is_some(), "it is still below the base");
+    samba.modify(&r#move(&rdn, &inside, &outside));
+    feed.misses(&address("new"));
+    samba.modify(&r#move(&rdn, &outside, &inside));
+    feed.sees(&address("new"));
+
+    // Nobody tells of what is in there.
+    let rdn = format!("OU={sub}");
+    samba.modify(&r#move(&rdn, STAFF, &outside));
+    feed.misses(&address("new"));
+    samba.modify(&r#move(&rdn, &outside, STAFF));
+    feed.sees(&address("new"));
+    feed.sees(&address("renamed"));
+    samba.modify(&format!(
+        "dn: CN={renamed},{inside}\nchangetype: modify\ndelete: proxyAddresses\n-\ndelete: mail\n\n"
+    ));
+    feed.misses(&address("new"));
+    feed.misses(&address("renamed"));
+}
+
+fn fill(samba: &SambaAd) {
+    samba.add(&(0..30).map(|number| user(&format!("u{number:02}"), STAFF)).collect::<String>());
+}
+
+/// One kind of feed, for an account, through all kinds of changes.
+async fn follow_changes(samba: &mut SambaAd, name: &str, who: &str, sees_deleted: bool) {
+    let tag = format!("-{name}-{}", if sees_deleted { "admin" } else { "reader" });
+    let config = below(samba, STAFF, who, name);
+    let feed = Following::start(&config, NEVER);
+    feed.wait_current();
+    change_everything(samba, &feed, &tag);
+    let gone = format!("gone{tag}");
+    samba.add(&user(&gone, STAFF));
+    let address = format!("{gone}@example.test");
+    feed.sees(&address);
+    samba.delete(&format!("CN={gone},{STAFF}"));
+    if sees_deleted {
+        feed.misses(&address);
+    }
+    // And while nobody looks.
+    let writer = feed.stop().await;
+    samba.restart();
+    samba.add(&user(&format!("late{tag}"), STAFF));
+    let feed = Following::resume(writer, &config, Duration::from_secs(3));
+    feed.sees(&format!("late{tag}@example.test"));
+    wait_until(Duration::from_secs(15), "a deletion", || feed.find(&address).is_none());
+    feed.wait_current();
+    assert_eq!(feed.failures(), [""; 0]);
+    feed.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn changes_are_seen_at_once_with_the_right_to_replicate() {
+    let mut samba = SambaAd::start();
+    fill(&samba);
+    follow_changes(&mut samba, "dirsync", SambaAd::ADMINISTRATOR, true).await;
+}
+
+mod full {
+    use super::*;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn changes_are_seen_at_once_by_any_feed() {
+        let mut samba = SambaAd::start();
+        fill(&samba);
+        follow_changes(&mut samba, "dirsync", SambaAd::SERVICE, false).await;
+        follow_changes(&mut samba, "usn", SambaAd::ADMINISTRATOR, true).await;
+        follow_changes(&mut samba, "usn", SambaAd::SERVICE, false).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_domain_as_a_whole_and_its_restart() {
+    let mut samba = SambaAd::start();
+    fill(&samba);
+    let feed = Following::start(&below(&samba, SambaAd::BASE, SambaAd::ADMINISTRATOR, "auto"), NEVER);
+    feed.wait_current();
+    assert_eq!(
+        feed.replica.addresses(),
+        60,
+        "what is aside (DNS zones, the configuration) is no part elsewhere"
+    );
+    samba.restart();
+    samba.delete(&format!("CN=u07,{STAFF}"));
+    wait_until(Duration::from_secs(15), "a deletion after the restart", || {
+        feed.find("u07@example.test").is_none()
+    });
+    samba.pause();
+    feed.wait_outdated();
+    feed.wait_failure("no answer in time");
+    samba.resume();
+    samba.delete(&format!("CN=u08,{STAFF}"));
+    wait_until(Duration::from_secs(15), "a deletion after the pause", || {
+        feed.find("u08@example.test").is_none()
+    });
+    feed.wait_current();
+}

@@ -1,0 +1,100 @@
+//! One question on one connection (RFC 4511 §4.5), and what came of it.
+//!
+//! It takes no more entries than one address can have, and sets no time limit but the server's own. Failure: every result
+//! but success is a [`Fault`]; an empty answer is one as well if the account can see no recipient at all.
+
+use std::time::Duration;
+
+use ldap3::{DerefAliases, Ldap, ResultEntry, Scope, SearchOptions};
+
+use super::{
+    fault::{Code, Fault},
+    object::Object,
+};
+
+/// What to ask.
+#[derive(Debug, Clone)]
+pub(super) struct Question {
+    pub(super) base: String,
+    pub(super) filter: String,
+    pub(super) attributes: Vec<String>,
+    /// For the server: it need not go on longer than anybody waits.
+    pub(super) time: Duration,
+}
+
+/// What came.
+#[derive(Debug, Default)]
+pub(super) struct Found {
+    pub(super) objects: Vec<Object>,
+    /// URLs of other servers that may know more; of several that are as good as each other, the first.
+    pub(super) references: Vec<String>,
+    /// There was more than the server would send.
+    pub(super) is_cut_short: bool,
+}
+
+impl Question {
+    /// Asks it.
+    pub(super) async fn ask(&self, ldap: &mut Ldap) -> Result<Found, Fault> {
+        self.search(ldap, &self.filter, MOST_ENTRIES).await
+    }
+
+    /// Whether at least one entry can be seen that `filter` finds. Rights that hide all recipients look like a directory
+    /// without any.
+    ///
+    /// # Errors
+    /// [`Fault::Blind`] if there is none.
+    pub(super) async fn sight(&self, ldap: &mut Ldap, filter: &str) -> Result<(), Fault> {
+        let found = self.search(ldap, filter, 1).await?;
+        if found.objects.is_empty() { Err(Fault::Blind) } else { Ok(()) }
+    }
+
+    async fn search(&self, ldap: &mut Ldap, filter: &str, most: i32) -> Result<Found, Fault> {
+        let seconds = self.time.as_secs_f64().ceil().max(1.0);
+        #[expect(clippy::cast_possible_truncation, reason = "a deadline of seconds")]
+        let options =
+            SearchOptions::new().deref(DerefAliases::Never).sizelimit(most).timelimit(seconds as i32);
+        ldap.with_search_options(options);
+        let attributes: Vec<&str> = self.attributes.iter().map(String::as_str).collect();
+        let mut stream = ldap.streaming_search(&self.base, Scope::Subtree, filter, attributes).await?;
+        let mut found = Found::default();
+        let mut entries = 0;
+        while let Some(item) = stream.next().await? {
+            entries += 1;
+            if entries > MOST_ITEMS {
+                return Err(Fault::TooMany);
+            }
+            if item.is_ref() {
+                found.references.push(reference(item).ok_or(Fault::Malformed)?);
+            } else if !item.is_intermediate() {
+                found.objects.push(Object::read(item).ok_or(Fault::Malformed)?);
+            }
+        }
+        let result = stream.finish().await;
+        match result.rc {
+            SUCCESS => Ok(found),
+            SIZE_LIMIT if !found.objects.is_empty() => Ok(Found { is_cut_short: true, ..found }),
+            REFERRAL => {
+                found.references.extend(result.refs.into_iter().next());
+                if found.references.is_empty() { Err(Fault::Malformed) } else { Ok(found) }
+            }
+            NO_SUCH_OBJECT => Err(Fault::Base(self.base.clone(), Code::of(&result))),
+            _ => Err(Fault::Search(Code::of(&result))),
+        }
+    }
+}
+
+/// `SearchResultReference ::= [APPLICATION 19] SEQUENCE SIZE (1..MAX) OF uri URI`
+fn reference(item: ResultEntry) -> Option<String> {
+    let uri = item.0.expect_constructed()?.into_iter().next()?.expect_primitive()?;
+    Some(String::from_utf8_lossy(&uri).into_owned())
+}
+
+const SUCCESS: u32 = 0;
+const SIZE_LIMIT: u32 = 4;
+const REFERRAL: u32 = 10;
+const NO_SUCH_OBJECT: u32 = 32;
+
+/// Asked for. One address belongs to one entry, or by mistake to a few.
+const MOST_ENTRIES: i32 = 20;
+/// Entries and references that are taken from a server that sends more than was asked for.
+const MOST_ITEMS: usize = 100;

@@ -1,0 +1,121 @@
+//! What answers mean, with Active Directory (Samba).
+
+use backstop_harness::SambaAd;
+
+use super::*;
+
+fn settings(samba: &SambaAd, url: &str, base: &str) -> String {
+    format!(
+        "urls = [{url:?}]\nbase = \"{base}\"\nschema = \"active-directory\"\nbind_dn = \"{}\"\npassword_file = {}\n\
+         ca_file = {}\nallow_plain = true\n",
+        SambaAd::SERVICE,
+        show(&samba.password_file()),
+        show(&samba.ca()),
+    )
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn recipients_of_every_kind() {
+    let samba = SambaAd::start();
+    let staff = SambaAd::STAFF;
+    let user = |name: &str, more: &str| {
+        format!("dn: CN={name},{staff}\nobjectClass: user\nsAMAccountName: {name}\n{more}\n\n")
+    };
+    samba.add(&[
+        user(
+            "anna",
+            "userAccountControl: 544\nuserPrincipalName: anna.upn@example.test\nmail: anna@example.test\n\
+             proxyAddresses: SMTP:anna@example.test\nproxyAddresses: smtp:Anna.Alias@example.test\n\
+             proxyAddresses: SIP:anna.sip@example.test\nproxyAddresses: x400:c=US;a= ;s=anna\n\
+             proxyAddresses: smtp:anna@bücher.example\ntargetAddress: SMTP:anna.target@example.test",
+        ),
+        user("mailonly", "userAccountControl: 544\nmail: mailonly@example.test"),
+        user("gone", "userAccountControl: 546\nproxyAddresses: smtp:gone@example.test\nmsExchRecipientTypeDetails: 1"),
+        user("shared", "userAccountControl: 546\nproxyAddresses: smtp:shared@example.test\nmsExchRecipientTypeDetails: 4"),
+        user("room", "userAccountControl: 546\nproxyAddresses: smtp:room@example.test\nmsExchRecipientTypeDetails: 16"),
+        user("ended", "userAccountControl: 544\naccountExpires: 132000000000000000\nmail: ended@example.test"),
+        user("jose", "userAccountControl: 544\nmail: josé@example.test\nproxyAddresses: SMTP:josé@example.test"),
+        format!("dn: CN=group,{staff}\nobjectClass: group\nproxyAddresses: SMTP:group@example.test\nmsExchRequireAuthToSendTo: TRUE\n\n"),
+        format!("dn: CN=contact,{staff}\nobjectClass: contact\nproxyAddresses: SMTP:contact@example.test\nmsExchHideFromAddressLists: TRUE\n\n"),
+        format!("dn: CN=dynamic,{staff}\nobjectClass: msExchDynamicDistributionList\nproxyAddresses: smtp:dynamic@example.test\n\n"),
+        format!("dn: CN=folder,{staff}\nobjectClass: publicFolder\nproxyAddresses: smtp:folder@example.test\n\n"),
+    ]
+    .concat());
+    let plain = Attributes::default();
+    let suspended = Attributes { suspended: true, ..plain };
+    // The whole domain: its answers have references to the DNS zones and the configuration.
+    let usual = client(&settings(&samba, &samba.ldaps_url(), SambaAd::BASE));
+    let strict = client(&format!(
+        "{}suspended_when = [\"disabled\", \"expired\"]\nattributes = [\"proxyAddresses\", \"mail\", \"userPrincipalName\"]",
+        settings(&samba, &samba.url(), SambaAd::BASE)
+    ));
+    let catalogue = client(&settings(&samba, &samba.catalogue_url(), ""));
+    for (address, expected, strictly) in [
+        ("anna@example.test", Some(plain), Some(plain)),
+        ("ANNA.alias@example.test", Some(plain), Some(plain)),
+        ("anna@xn--bcher-kva.example", Some(plain), Some(plain)),
+        ("anna@BÜCHER.example", Some(plain), Some(plain)),
+        ("anna.sip@example.test", None, None),
+        ("anna.target@example.test", None, None),
+        ("anna.upn@example.test", None, Some(plain)),
+        ("mailonly@example.test", Some(plain), Some(plain)),
+        ("gone@example.test", Some(plain), Some(suspended)),
+        ("shared@example.test", Some(plain), Some(plain)),
+        ("room@example.test", Some(plain), Some(plain)),
+        ("ended@example.test", Some(plain), Some(suspended)),
+        ("josé@example.test", Some(plain), Some(plain)),
+        (
+            "group@example.test",
+            Some(Attributes { restricted: true, ..plain }),
+            Some(Attributes { restricted: true, ..plain }),
+        ),
+        ("contact@example.test", Some(plain), Some(plain)),
+        ("dynamic@example.test", Some(plain), Some(plain)),
+        ("folder@example.test", Some(plain), Some(plain)),
+        ("nobody@example.test", None, None),
+        ("*@example.test", None, None),
+        (r#""*)(mail=*"@example.test"#, None, None),
+    ] {
+        assert_eq!(ask(&usual, address).await, Ok(expected), "{address}");
+        assert_eq!(ask(&strict, address).await, Ok(strictly), "{address}");
+        assert_eq!(ask(&catalogue, address).await, Ok(expected), "{address} in the global catalogue");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_password_in_clear_is_refused_by_a_strict_server() {
+    let samba = SambaAd::builder().require_strong_auth().start();
+    samba.add(&format!("dn: CN=anna,{}\nobjectClass: contact\nmail: anna@example.test\n", SambaAd::STAFF));
+    let (why, said) =
+        ask(&client(&settings(&samba, &samba.url(), SambaAd::STAFF)), "anna@example.test").await.unwrap_err();
+    assert!(why == Why::Failed && said.contains("the bind was refused: strongerAuthRequired (8)"), "{said}");
+    let start_tls = settings(&samba, &samba.url(), SambaAd::STAFF).replace("allow_plain", "start_tls");
+    assert_eq!(ask(&client(&start_tls), "anna@example.test").await, EXISTS);
+    // Nobody in particular may ask nothing.
+    let nobody =
+        format!("urls = [{:?}]\nbase = \"{}\"\nschema = \"active-directory\"", samba.url(), SambaAd::STAFF);
+    let (why, said) = ask(&client(&nobody), "anna@example.test").await.unwrap_err();
+    assert!(why == Why::Failed && said.contains("operationsError (1)"), "{said}");
+}
+
+/// MS-ADTS 3.1.1.3.1.3.3: a part of the values is sent when that is asked for, or when there are many.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_rest_of_a_long_list_is_fetched() {
+    let samba = SambaAd::start();
+    let values: String =
+        (0..50).map(|index| format!("proxyAddresses: smtp:a{index}@example.test\n")).collect();
+    let dn = format!("CN=many,{}", SambaAd::STAFF);
+    samba.add(&format!("dn: {dn}\nobjectClass: contact\n{values}"));
+    let client = client(&settings(&samba, &samba.ldaps_url(), SambaAd::BASE));
+    let (_, mut ldap) = client.servers.connect(Duration::from_secs(2)).await.unwrap();
+    let found = ldap
+        .search(&dn, ldap3::Scope::Base, "(objectClass=*)", ["proxyAddresses;range=0-9", "mail"])
+        .await
+        .unwrap();
+    let mut object = found.0.into_iter().find_map(Object::read).unwrap();
+    assert!(!object.is_whole("proxyAddresses"));
+    assert_eq!(object.values("proxyAddresses").count(), 10);
+    object::complete(&mut ldap, &mut object).await.unwrap();
+    assert!(object.is_whole("proxyAddresses"));
+    assert_eq!(client.shape.recipients(&object, SystemTime::now()).len(), 50);
+}

@@ -1,0 +1,338 @@
+//! One next hop: its connections, its servers, and how it is asked.
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak, atomic::Ordering},
+    time::{Duration, Instant},
+};
+
+use tokio::{
+    sync::Semaphore,
+    time::{Instant as Deadline, timeout, timeout_at},
+};
+
+use super::{
+    Shared,
+    conversation::TalkError,
+    judge::{Judgement, judge},
+    reply::Reply,
+    routes::Route,
+    servers::{Place, Server, Servers},
+    trouble::Trouble,
+    vouch::{Key, invented},
+    wire::{Connection, Heard},
+};
+use crate::address::Address;
+
+/// The servers of one route.
+#[derive(Debug)]
+pub(super) struct Host {
+    route: Route,
+    permits: Semaphore,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    servers: Option<Arc<Servers>>,
+    /// When they were last looked up.
+    looked_up: Option<Instant>,
+    /// Connections that nobody uses, the last used one last.
+    idle: Vec<(Place, Connection)>,
+    /// Somebody sees to it that they are closed in time.
+    watched: bool,
+    /// What was wrong last, until a server answers.
+    trouble: Option<String>,
+}
+
+impl Host {
+    pub(super) fn new(route: Route, connections: usize) -> Self {
+        Self { route, permits: Semaphore::new(connections), state: Mutex::default() }
+    }
+
+    /// Whether it answered when it was last asked.
+    pub(super) fn is_well(&self) -> bool {
+        self.state().trouble.is_none()
+    }
+
+    /// Whether it knows the recipient.
+    pub(super) async fn ask(
+        self: &Arc<Self>,
+        shared: &Shared,
+        recipient: &Address,
+        deadline: Deadline,
+    ) -> Result<bool, Trouble> {
+        let permit = timeout_at(deadline, self.permits.acquire()).await;
+        // The semaphore is never closed.
+        let Ok(Ok(_permit)) = permit else { return Err(Trouble::Busy(self.name())) };
+        let answer = self.ask_servers(shared, recipient, deadline).await;
+        match &answer {
+            Err(trouble @ (Trouble::Resolve(_) | Trouble::Down { .. })) => self.note(Some(trouble)),
+            Err(trouble) if trouble.blames_server() => self.note(Some(trouble)),
+            Ok(_) | Err(_) => self.note(None),
+        }
+        answer
+    }
+
+    async fn ask_servers(
+        self: &Arc<Self>,
+        shared: &Shared,
+        recipient: &Address,
+        deadline: Deadline,
+    ) -> Result<bool, Trouble> {
+        let servers = self.servers(shared, deadline).await?;
+        let mut candidates = servers.health.candidates(Instant::now());
+        // One that may be back is tried in its own place: a backup server would be asked for ever otherwise, and that one
+        // may take everybody.
+        candidates.sort_unstable();
+        let mut trouble = None;
+        for (at, &index) in candidates.iter().enumerate() {
+            let Some(server) = servers.list.get(index) else { continue };
+            let left = deadline.saturating_duration_since(Deadline::now());
+            // A server that hangs leaves time to try the next one.
+            let share = if at + 1 == candidates.len() { left } else { left / 2 };
+            let heard = Heard::new(false);
+            let mut session = Session { host: self, shared, server, heard: &heard, connection: None };
+            let asked = timeout(share, session.ask(recipient)).await;
+            let error = match asked {
+                Ok(Ok(known)) => {
+                    servers.health.worked(index);
+                    session.end();
+                    return Ok(known);
+                }
+                Ok(Err(error)) if !error.blames_server() => {
+                    servers.health.worked(index);
+                    session.end();
+                    return Err(error);
+                }
+                Ok(Err(error)) => error,
+                Err(_) => {
+                    self.drop_idle(&server.place);
+                    let error = Trouble::TimedOut(server.to_string());
+                    if heard.load(Ordering::Relaxed) {
+                        // It answers others; this recipient is too hard for it.
+                        servers.health.worked(index);
+                        return Err(error);
+                    }
+                    error
+                }
+            };
+            servers.health.failed(index, Instant::now());
+            trouble = Some(error);
+        }
+        Err(trouble.unwrap_or_else(|| Trouble::Down {
+            destination: self.name(),
+            last: self.state().trouble.clone().unwrap_or_else(|| "it did not answer".to_owned()),
+        }))
+    }
+
+    /// The servers as the DNS has them now, or had them a while ago.
+    async fn servers(&self, shared: &Shared, deadline: Deadline) -> Result<Arc<Servers>, Trouble> {
+        let known = {
+            let mut state = self.state();
+            let fresh = state.looked_up.is_some_and(|at| at.elapsed() < LOOK_UP);
+            if let Some(servers) = state.servers.as_ref().filter(|_| fresh) {
+                return Ok(Arc::clone(servers));
+            }
+            if state.servers.is_some() {
+                // The others go on with what is known.
+                state.looked_up = Some(Instant::now());
+            }
+            state.servers.clone()
+        };
+        let left = deadline.saturating_duration_since(Deadline::now());
+        let share = if known.is_some() { left / 4 } else { left };
+        let found = timeout(share, Servers::find(&self.route, &shared.dns)).await;
+        let found = found.unwrap_or_else(|_| Err(Trouble::TimedOut(format!("looking up {}", self.name()))));
+        let mut state = self.state();
+        let servers = match (found, known) {
+            (Ok(found), Some(known)) if found.same(&known) => known,
+            (Ok(found), _) => Arc::new(found),
+            (Err(_), Some(known)) => return Ok(known),
+            (Err(error), None) => return Err(error),
+        };
+        state.looked_up = Some(Instant::now());
+        state.servers = Some(Arc::clone(&servers));
+        Ok(servers)
+    }
+
+    /// For logs.
+    fn name(&self) -> String {
+        self.route.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+    }
+
+    fn note(&self, trouble: Option<&Trouble>) {
+        let mut state = self.state();
+        match trouble {
+            // It repeats what is known.
+            Some(Trouble::Down { .. }) if state.trouble.is_some() => {}
+            trouble => state.trouble = trouble.map(ToString::to_string),
+        }
+    }
+
+    /// A connection to this server that is still good, as far as can be seen.
+    fn take_idle(&self, place: &Place) -> Option<Connection> {
+        let mut state = self.state();
+        while let Some(at) = state.idle.iter().rposition(|(of, _)| of == place) {
+            let (_, mut connection) = state.idle.remove(at);
+            if connection.idle.elapsed() < IDLE && connection.is_quiet() {
+                return Some(connection);
+            }
+        }
+        None
+    }
+
+    fn drop_idle(&self, place: &Place) {
+        self.state().idle.retain(|(of, _)| of != place);
+    }
+
+    fn park(self: &Arc<Self>, shared: &Shared, place: &Place, mut connection: Connection) {
+        connection.idle = Instant::now();
+        let mut state = self.state();
+        state.idle.push((place.clone(), connection));
+        if !std::mem::replace(&mut state.watched, true) {
+            shared.tasks.spawn(close_idle(Arc::downgrade(self)));
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One server, while it is asked one question and what that depends on.
+struct Session<'a> {
+    host: &'a Arc<Host>,
+    shared: &'a Shared,
+    server: &'a Server,
+    heard: &'a Heard,
+    connection: Option<Connection>,
+}
+
+impl Session<'_> {
+    async fn ask(&mut self, recipient: &Address) -> Result<bool, Trouble> {
+        let domain = recipient.domain();
+        let key = (self.server.place.clone(), domain.clone());
+        let reply = self.rcpt(recipient).await?;
+        let server = self.server.to_string();
+        match self.judge(&reply) {
+            Judgement::Takes if self.takes_any(&key).await? => {
+                Err(Trouble::TakesAll { server, domain: domain.clone() })
+            }
+            Judgement::Takes => Ok(true),
+            Judgement::TakesUnseen => Err(Trouble::TakesUnseen { server, reply }),
+            Judgement::PutOff => Err(Trouble::PutOff { server, reply }),
+            judgement @ (Judgement::Unknown | Judgement::Refuses) => {
+                self.see_to_control(&key).await?;
+                if judgement == Judgement::Unknown {
+                    Ok(false)
+                } else {
+                    Err(Trouble::Refused { server, reply })
+                }
+            }
+        }
+    }
+
+    /// Whether it takes a random recipient of the domain.
+    async fn takes_any(&mut self, key: &Key) -> Result<bool, Trouble> {
+        if let Some(takes) = self.shared.vouch.takes_any(key) {
+            return Ok(takes);
+        }
+        let reply = self.rcpt(&invented(&key.1)).await?;
+        let judgement = self.judge(&reply);
+        let takes = matches!(judgement, Judgement::Takes | Judgement::TakesUnseen);
+        // "Later" is no yes, but not to be remembered either.
+        if judgement != Judgement::PutOff {
+            self.shared.vouch.random(key, &self.server.to_string(), takes);
+        }
+        Ok(takes)
+    }
+
+    /// An error unless it takes the control recipient.
+    async fn see_to_control(&mut self, key: &Key) -> Result<(), Trouble> {
+        if self.shared.vouch.takes_control(key) {
+            return Ok(());
+        }
+        let control = Box::new(self.shared.settings.control(&key.1));
+        let reply = self.rcpt(&control).await?;
+        let server = self.server.to_string();
+        match self.judge(&reply) {
+            Judgement::Takes | Judgement::TakesUnseen => {
+                self.shared.vouch.control_taken(key);
+                Ok(())
+            }
+            Judgement::PutOff => Err(Trouble::ControlPutOff { server, control, reply }),
+            Judgement::Unknown | Judgement::Refuses => {
+                let trouble = Trouble::Control { server, control, reply };
+                self.shared.vouch.control_refused(key, &trouble.to_string());
+                Err(trouble)
+            }
+        }
+    }
+
+    /// One recipient in a transaction of its own. A connection that turns out to be stale is replaced once.
+    async fn rcpt(&mut self, recipient: &Address) -> Result<Reply, Trouble> {
+        let kept = self.connection.take().or_else(|| self.host.take_idle(&self.server.place));
+        if let Some(mut connection) = kept {
+            match connection.ask(recipient, self.heard).await {
+                Ok(reply) => return Ok(self.keep(connection, reply)),
+                Err(error @ Trouble::Talk { error: TalkError::NoUtf8, .. }) => {
+                    self.connection = Some(connection);
+                    return Err(error);
+                }
+                // The others may be no better.
+                Err(_) => self.host.drop_idle(&self.server.place),
+            }
+        }
+        let mut connection = Connection::open(self.server, &self.shared.settings, self.heard).await?;
+        let reply = connection.ask(recipient, self.heard).await?;
+        Ok(self.keep(connection, reply))
+    }
+
+    fn keep(&mut self, connection: Connection, reply: Reply) -> Reply {
+        if connection.questions < QUESTIONS {
+            self.connection = Some(connection);
+        } else {
+            connection.quit();
+        }
+        reply
+    }
+
+    fn judge(&self, reply: &Reply) -> Judgement {
+        judge(reply, &self.shared.settings.absent)
+    }
+
+    /// Leaves the connection to the next question.
+    fn end(self) {
+        if let Some(connection) = self.connection {
+            self.host.park(self.shared, &self.server.place, connection);
+        }
+    }
+}
+
+/// Takes leave on connections that were not used for a while.
+async fn close_idle(host: Weak<Host>) {
+    loop {
+        tokio::time::sleep(IDLE).await;
+        let Some(host) = host.upgrade() else { return };
+        let mut state = host.state();
+        let idle = std::mem::take(&mut state.idle);
+        let (old, kept): (Vec<_>, Vec<_>) =
+            idle.into_iter().partition(|(_, connection)| connection.idle.elapsed() >= IDLE);
+        state.idle = kept;
+        for (_, connection) in old {
+            connection.quit();
+        }
+        if state.idle.is_empty() {
+            state.watched = false;
+            return;
+        }
+    }
+}
+
+/// A connection that is not used for so long is closed.
+const IDLE: Duration = Duration::from_secs(10);
+/// So many questions on one connection: Postfix slows down after 10 refused recipients (`smtpd_soft_error_limit`) and hangs
+/// up after 20, Exim hangs up after 10 RSETs (`smtp_accept_max_nonmail`).
+const QUESTIONS: u32 = 8;
+/// So long the addresses of a host are not looked up again.
+const LOOK_UP: Duration = Duration::from_secs(30);

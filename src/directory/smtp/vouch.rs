@@ -1,0 +1,167 @@
+//! What is known of how far a server's answers can be believed, by server and domain: a yes counts where it refuses a random
+//! recipient, a no where it takes the control recipient. Both is found out again every few minutes, when it is needed.
+
+use std::{
+    hash::{BuildHasher, RandomState},
+    sync::Arc,
+    time::Duration,
+};
+
+use moka::sync::Cache;
+
+use super::servers::Place;
+use crate::address::{Address, Domain, LocalPart};
+
+/// What was found out, for a while.
+#[derive(Debug)]
+pub(super) struct Vouch {
+    /// The directory's name, for the log.
+    directory: Arc<str>,
+    /// It took the control recipient.
+    controls: Cache<Key, ()>,
+    /// Whether it took a random one.
+    randoms: Cache<Key, bool>,
+    /// What an admin should know.
+    notices: Cache<Key, Notice>,
+}
+
+/// One server, as it answers for one domain.
+pub(super) type Key = (Place, Domain);
+
+#[derive(Debug, Clone)]
+enum Notice {
+    TakesAll(Arc<str>),
+    RefusesControl(Arc<str>),
+}
+
+impl Vouch {
+    pub(super) fn new(directory: &str) -> Self {
+        Self {
+            directory: directory.into(),
+            controls: cache(CONTROL),
+            randoms: cache(RANDOM),
+            notices: cache(NOTICE),
+        }
+    }
+
+    /// Whether it took the control recipient a moment ago.
+    pub(super) fn takes_control(&self, key: &Key) -> bool {
+        self.controls.contains_key(key)
+    }
+
+    /// Whether it took a random recipient when it was last asked; `None`: that was too long ago.
+    pub(super) fn takes_any(&self, key: &Key) -> Option<bool> {
+        self.randoms.get(key)
+    }
+
+    /// It took the control recipient.
+    pub(super) fn control_taken(&self, key: &Key) {
+        self.controls.insert(key.clone(), ());
+        if let Some(Notice::RefusesControl(text)) = self.notices.get(key) {
+            self.notices.invalidate(key);
+            tracing::info!(directory = %self.directory, was = %text, "the control recipient is taken again");
+        }
+    }
+
+    /// It refused the control recipient for good; `text`: who whom.
+    pub(super) fn control_refused(&self, key: &Key, text: &str) {
+        self.controls.invalidate(key);
+        // The log line is that of the failure.
+        self.notices.insert(key.clone(), Notice::RefusesControl(text.into()));
+    }
+
+    /// It took a random recipient, or refused it for good.
+    pub(super) fn random(&self, key: &Key, server: &str, taken: bool) {
+        self.randoms.insert(key.clone(), taken);
+        let noticed = matches!(self.notices.get(key), Some(Notice::TakesAll(_)));
+        if taken {
+            let text =
+                format!("{server} takes any recipient in {}, so it can't tell who exists there", key.1);
+            self.notices.insert(key.clone(), Notice::TakesAll(text.into()));
+            if !noticed {
+                tracing::warn!(
+                    directory = %self.directory, server, domain = %key.1,
+                    "the server takes any recipient: nobody can be refused by what it says"
+                );
+            }
+        } else if noticed {
+            self.notices.invalidate(key);
+            tracing::info!(
+                directory = %self.directory, server, domain = %key.1,
+                "the server refuses unknown recipients again"
+            );
+        }
+    }
+
+    /// Whether no server refuses its control recipient.
+    pub(super) fn is_well(&self) -> bool {
+        !self.notices.iter().any(|(_, notice)| matches!(notice, Notice::RefusesControl(_)))
+    }
+
+    /// What an admin should know; the refusals are the directory's trouble, which is told elsewhere.
+    pub(super) fn notices(&self) -> Vec<String> {
+        let text = |notice| match notice {
+            Notice::TakesAll(text) => Some(text.to_string()),
+            Notice::RefusesControl(_) => None,
+        };
+        let mut notices: Vec<String> = self.notices.iter().filter_map(|(_, notice)| text(notice)).collect();
+        notices.sort();
+        notices.truncate(SHOWN);
+        notices
+    }
+}
+
+/// A recipient whom nobody has. Letters and digits only: what a delimiter would separate could be somebody.
+pub(super) fn invented(domain: &Domain) -> Address {
+    let random = RandomState::new().hash_one(domain);
+    let local =
+        LocalPart::new(&format!("backstop{random:016x}")).expect("letters and digits are a local part");
+    local.complete(domain)
+}
+
+fn cache<T: Clone + Send + Sync + 'static>(time: Duration) -> Cache<Key, T> {
+    Cache::builder().max_capacity(MOST).time_to_live(time).build()
+}
+
+/// So long a server that took the control recipient may refuse others.
+const CONTROL: Duration = Duration::from_secs(60);
+/// So long it is not asked for a random recipient again.
+const RANDOM: Duration = Duration::from_secs(5 * 60);
+/// So long after it was last found out a notice stands.
+const NOTICE: Duration = Duration::from_secs(60 * 60);
+/// Of each, at most.
+const MOST: u64 = 10_000;
+/// Notices, at most.
+const SHOWN: usize = 20;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn invented_recipients_differ_and_have_no_part_that_could_be_somebody() {
+        let domain = Domain::parse("x.test").unwrap();
+        let (one, two) = (invented(&domain), invented(&domain));
+        assert_ne!(one, two);
+        assert!(one.local().bytes().all(|byte| byte.is_ascii_alphanumeric()));
+        assert_eq!(one.local().len(), "backstop".len() + 16);
+        assert_eq!(one.domain(), &domain);
+    }
+
+    #[test]
+    fn notices_begin_and_end() {
+        let vouch = Vouch::new("x");
+        let key = (Place::Unix("/run/x".into()), Domain::parse("x.test").unwrap());
+        assert_eq!(vouch.takes_any(&key), None);
+        vouch.random(&key, "mail", true);
+        assert_eq!(vouch.takes_any(&key), Some(true));
+        assert!(vouch.notices()[0].contains("mail takes any recipient in x.test"));
+        vouch.random(&key, "mail", false);
+        assert_eq!((vouch.takes_any(&key), vouch.notices().len()), (Some(false), 0));
+        assert!(vouch.is_well() && !vouch.takes_control(&key));
+        vouch.control_refused(&key, "no postmaster");
+        assert!(!vouch.is_well() && vouch.notices().is_empty());
+        vouch.control_taken(&key);
+        assert!(vouch.is_well() && vouch.takes_control(&key));
+    }
+}

@@ -1,0 +1,145 @@
+//! What the three databases have in common: a prepared query, asked with an address.
+//!
+//! The address goes beside the query as a parameter, never into its text.
+
+use std::future::Future;
+
+use futures_util::TryStreamExt;
+use sqlx::{
+    ColumnIndex, ConnectOptions, Either, Encode, Executor, IntoArguments, MySql, Postgres, Row, SqlStr,
+    Sqlite, Statement, Type, mysql::MySqlConnectOptions, postgres::PgConnectOptions,
+    sqlite::SqliteConnectOptions,
+};
+
+use super::{
+    Error,
+    error::MOST_ROWS,
+    value::{Values, attributes},
+};
+use crate::{address::Address, policy::Attributes};
+
+/// A database that can be asked.
+pub(super) trait Kind: Values {
+    /// How to connect.
+    type Options: ConnectOptions<Connection = Self::Connection>;
+
+    /// The same with a password.
+    fn with_password(options: Self::Options, password: &str) -> Self::Options;
+
+    /// What the database knows of an address.
+    fn ask(
+        connection: &mut Self::Connection,
+        query: SqlStr,
+        address: &Address,
+    ) -> impl Future<Output = Result<Option<Attributes>, Error>> + Send;
+
+    /// A number that is another one when anybody else has written; `None` where there is none to be had.
+    fn version(_: &mut Self::Connection) -> impl Future<Output = Result<Option<i64>, Error>> + Send {
+        std::future::ready(Ok(None))
+    }
+}
+
+impl Kind for Postgres {
+    type Options = PgConnectOptions;
+
+    fn with_password(options: Self::Options, password: &str) -> Self::Options {
+        options.password(password)
+    }
+
+    async fn ask(
+        connection: &mut Self::Connection,
+        query: SqlStr,
+        address: &Address,
+    ) -> Result<Option<Attributes>, Error> {
+        ask::<Self>(connection, query, address).await
+    }
+}
+
+impl Kind for MySql {
+    type Options = MySqlConnectOptions;
+
+    fn with_password(options: Self::Options, password: &str) -> Self::Options {
+        options.password(password)
+    }
+
+    async fn ask(
+        connection: &mut Self::Connection,
+        query: SqlStr,
+        address: &Address,
+    ) -> Result<Option<Attributes>, Error> {
+        ask::<Self>(connection, query, address).await
+    }
+}
+
+impl Kind for Sqlite {
+    type Options = SqliteConnectOptions;
+
+    fn with_password(options: Self::Options, _: &str) -> Self::Options {
+        options
+    }
+
+    async fn ask(
+        connection: &mut Self::Connection,
+        query: SqlStr,
+        address: &Address,
+    ) -> Result<Option<Attributes>, Error> {
+        ask::<Self>(connection, query, address).await
+    }
+
+    /// <https://www.sqlite.org/pragma.html#pragma_data_version>
+    async fn version(connection: &mut Self::Connection) -> Result<Option<i64>, Error> {
+        let row = sqlx::query("pragma data_version").fetch_one(connection).await.map_err(Error::Query)?;
+        row.try_get_unchecked(0).map(Some).map_err(Error::Query)
+    }
+}
+
+/// Prepares the query, unless the connection has it prepared, and adds up what the rows say; no rows: nobody.
+async fn ask<D>(
+    connection: &mut D::Connection,
+    query: SqlStr,
+    address: &Address,
+) -> Result<Option<Attributes>, Error>
+where
+    D: Values,
+    for<'c> &'c mut D::Connection: Executor<'c, Database = D>,
+    for<'t> &'t str: Encode<'t, D> + Type<D>,
+    D::Arguments: IntoArguments<D>,
+    usize: ColumnIndex<D::Row>,
+{
+    // The server finds out the types: an address is compared as the column it is compared with wants it.
+    let statement = connection.prepare(query).await.map_err(Error::Query)?;
+    let wanted = match statement.parameters() {
+        Some(Either::Left(types)) => types.len(),
+        Some(Either::Right(count)) => count,
+        None => 0,
+    };
+    let parameters = [address.key_str(), address.local(), address.domain().as_str()];
+    if wanted == 0 || wanted > parameters.len() {
+        return Err(Error::Parameters(wanted));
+    }
+    let mut question = statement.query();
+    for parameter in parameters.into_iter().take(wanted) {
+        question = question.bind(parameter);
+    }
+    let mut found: Result<Option<Attributes>, Error> = Ok(None);
+    let (mut count, mut complete) = (0, false);
+    let mut steps = connection.fetch_many(question);
+    while let Some(step) = steps.try_next().await.map_err(Error::Query)? {
+        let Either::Right(row) = step else {
+            complete = true;
+            continue;
+        };
+        count += 1;
+        if count > MOST_ROWS {
+            return Err(Error::Rows);
+        }
+        // What makes no sense is told when all has been read: then the connection can be used again.
+        found = match (found, attributes::<D>(&row)) {
+            (Ok(None), Ok(more)) => Ok(Some(more)),
+            (Ok(Some(known)), Ok(more)) => Ok(Some(known.merge(more))),
+            (Err(error), _) | (_, Err(error)) => Err(error),
+        };
+    }
+    // The driver for SQLite panics in a thread of its own where a table has changed, and what one sees of it is the end.
+    if complete { found } else { Err(Error::Incomplete) }
+}
