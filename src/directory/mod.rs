@@ -35,6 +35,8 @@ pub use index::{Builder, Index};
 pub use metrics::Metrics;
 pub use remote::Remote;
 pub use remotes::Remotes;
+#[doc(hidden)]
+pub use replica::Rehearsal;
 pub use replica::Replica;
 pub use search::{Found, Step};
 pub use source::{Answer, Directory, Source, Why};

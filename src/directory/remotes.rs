@@ -6,10 +6,7 @@ use std::{
     time::Duration,
 };
 
-use tokio::{
-    sync::{Notify, watch},
-    task::JoinHandle,
-};
+use tokio::{sync::watch, task::JoinHandle};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
@@ -30,7 +27,6 @@ pub struct Remotes {
     open: Mutex<Open>,
     /// Those that are followed.
     in_force: watch::Sender<Vec<Arc<Replica>>>,
-    loaded: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -57,13 +53,7 @@ impl Handle {
 impl Remotes {
     /// None yet. Replicas live in memory.
     pub fn new(metrics: Metrics) -> Self {
-        Self {
-            metrics,
-            store: None,
-            open: Mutex::default(),
-            in_force: watch::Sender::default(),
-            loaded: Notify::new(),
-        }
+        Self { metrics, store: None, open: Mutex::default(), in_force: watch::Sender::default() }
     }
 
     /// Replicas have their files in the store.
@@ -117,12 +107,8 @@ impl Remotes {
     /// Waits until the content on disk of all that are followed is in memory, `patience` at most.
     pub async fn loaded(&self, patience: Duration) {
         let loaded = async {
-            loop {
-                let next = self.loaded.notified();
-                if self.in_force.borrow().iter().all(|replica| replica.is_loaded()) {
-                    return;
-                }
-                next.await;
+            while !self.in_force.borrow().iter().all(|replica| replica.is_loaded()) {
+                tokio::time::sleep(Duration::from_millis(10)).await;
             }
         };
         let _ = tokio::time::timeout(patience, loaded).await;
@@ -154,12 +140,15 @@ impl Remotes {
                     for replica in in_force.borrow().iter() {
                         replica.report();
                     }
-                    self.loaded.notify_waiters();
                 }
             }
             let wanted = in_force.borrow_and_update().clone();
             for ended in running.extract_if(.., |one| !wanted.iter().any(|wanted| one.is_of(wanted))) {
-                ended.end().await;
+                let replica = ended.end().await;
+                if !wanted.iter().any(|wanted| wanted.shares(&replica)) {
+                    // Sessions that began before still know what it knew.
+                    let _ = tasks.spawn_blocking(move || replica.close()).await;
+                }
             }
             for replica in &wanted {
                 if !running.iter().any(|one| one.is_of(replica)) {
@@ -171,8 +160,7 @@ impl Remotes {
             }
         }
         for ended in running {
-            let replica = Arc::clone(&ended.replica);
-            ended.end().await;
+            let replica = ended.end().await;
             let _ = tasks.spawn_blocking(move || replica.close()).await;
         }
     }
@@ -201,14 +189,101 @@ impl Running {
         Arc::ptr_eq(&self.replica, replica) && !self.task.is_finished()
     }
 
-    async fn end(self) {
+    async fn end(self) -> Arc<Replica> {
         self.stop.cancel();
         if self.task.await.is_err() {
             tracing::error!(directory = %self.replica.name(), "the task of a replica panicked");
         }
+        self.replica
     }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::telemetry::Registry;
+
+    /// A replica of a database that is not there.
+    fn config(listing: &str, max_shrink: f64) -> Config {
+        let sql = serde_json::json!({
+            "url": "sqlite:/nowhere/at/all", "query": "select 1 where $1 = ''", "listing": listing, "source": "replica",
+        });
+        let sql = Some(serde_json::from_value(sql).unwrap());
+        let replica = replica::Config { max_shrink, ..replica::Config::default() };
+        Config { sql, replica, ..Config::default() }
+    }
+
+    fn open(remotes: &Remotes, config: &Config) -> Arc<Replica> {
+        match remotes.open("corp", config).unwrap() {
+            Source::Replica(replica) => replica,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Whether nobody has the file.
+    fn is_closed(path: &Path) -> bool {
+        std::fs::File::open(path).unwrap().try_lock().is_ok()
+    }
+
+    async fn until(condition: impl Fn() -> bool) {
+        let met = async {
+            while !condition() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(30), met).await.expect("it comes to that");
+    }
+
+    #[tokio::test]
+    async fn the_file_is_open_while_its_directory_is_in_force() {
+        let directory = tempfile::tempdir().unwrap();
+        let url = format!("embedded:{}", directory.path().display()).parse().unwrap();
+        let remotes = Remotes::new(Metrics::register(&Registry::default())).with_store(store::Config { url });
+        let remotes = Arc::new(remotes);
+        let files = || -> Vec<PathBuf> {
+            let entries = std::fs::read_dir(directory.path().join("replica")).into_iter().flatten();
+            entries.map(|entry| entry.unwrap().path()).collect()
+        };
+
+        let first = open(&remotes, &config("select a", 0.1));
+        assert!(Arc::ptr_eq(&first, &open(&remotes, &config("select a", 0.1))));
+        assert!(files().is_empty(), "nobody follows it");
+        remotes.in_force.send_replace(vec![Arc::clone(&first)]);
+        let stop = CancellationToken::new();
+        let tasks = TaskTracker::new();
+        let task = tasks.spawn({
+            let (remotes, stop) = (Arc::clone(&remotes), stop.clone());
+            async move { remotes.run(stop).await }
+        });
+        remotes.loaded(Duration::from_secs(30)).await;
+        let [file] = files().try_into().unwrap();
+        assert!(first.is_loaded() && !is_closed(&file));
+
+        // Another setting, the same content.
+        let second = open(&remotes, &config("select a", 0.2));
+        assert!(!Arc::ptr_eq(&first, &second) && second.shares(&first) && second.is_loaded());
+        remotes.in_force.send_replace(vec![Arc::clone(&second)]);
+        // The database is not there.
+        until(|| second.is_stale()).await;
+        assert_eq!(files(), [file.clone()]);
+        assert!(!is_closed(&file));
+
+        // Another content, another file.
+        let third = open(&remotes, &config("select b", 0.2));
+        assert!(!third.shares(&first) && !third.is_loaded());
+        remotes.in_force.send_replace(vec![Arc::clone(&third)]);
+        until(|| third.is_loaded() && !second.is_loaded()).await;
+        assert_eq!(files().len(), 2);
+        assert!(is_closed(&file), "who is asked by an old session only has no file");
+
+        stop.cancel();
+        task.await.unwrap();
+        assert!(files().iter().all(|file| is_closed(file)));
+    }
 }

@@ -13,6 +13,7 @@ mod held;
 mod ledger;
 mod memory;
 mod place;
+mod rehearsal;
 mod store;
 mod writer;
 
@@ -25,6 +26,8 @@ use futures_util::future::join_all;
 
 pub(super) use change::{Change, ObjectId, Recipient};
 pub(super) use config::Config;
+#[doc(hidden)]
+pub use rehearsal::Rehearsal;
 pub(super) use writer::{Lost, Writer};
 
 use super::{
@@ -208,6 +211,11 @@ impl Replica {
         !self.content.is_complete()
     }
 
+    /// Both have the same content, and the same file.
+    pub(super) fn shares(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.content, &other.content)
+    }
+
     /// The directory's name.
     pub(super) fn name(&self) -> &str {
         &self.name
@@ -228,7 +236,7 @@ impl Replica {
 
     /// It can answer: from the list, or by asking.
     pub(super) fn is_up(&self) -> bool {
-        self.content.is_complete() || self.remote.trouble().is_none()
+        self.content.is_complete() || (self.content.trouble().is_none() && self.remote.trouble().is_none())
     }
 
     /// It answers from what it knew before.

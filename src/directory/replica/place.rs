@@ -38,6 +38,7 @@ pub(super) fn stem(name: &str, config: &Config) -> String {
     if let Some(sql) = &config.sql {
         let content = sql::Config {
             url: without_password(&sql.url),
+            ca_file: None,
             password_file: None,
             query: String::new(),
             source: sql::Mode::default(),
@@ -142,17 +143,11 @@ mod tests {
     use super::{stem as place_stem, *};
 
     fn sql(url: &str, listing: &str, deadline: u64) -> Config {
-        let sql = sql::Config {
-            url: url.to_owned(),
-            ca_file: None,
-            password_file: None,
-            query: "select 1".to_owned(),
-            listing: Some(listing.to_owned()),
-            source: sql::Mode::Replica,
-            deadline: Duration::from_secs(deadline),
-            connections: 1,
-        };
-        Config { sql: Some(sql), ..Config::default() }
+        let sql = serde_json::json!({
+            "url": url, "query": "select 1", "listing": listing, "source": "replica", "deadline": format!("{deadline}s"),
+        });
+        let sql = Some(serde_json::from_value(sql).unwrap());
+        Config { sql, ..Config::default() }
     }
 
     #[test]

@@ -9,9 +9,7 @@ use std::{
     sync::atomic::{AtomicBool, Ordering},
 };
 
-use redb::{
-    Database, Durability, ReadableDatabase, ReadableTable, ReadableTableMetadata, Table, TableDefinition,
-};
+use redb::{Database, Durability, ReadableDatabase, ReadableTable, Table, TableDefinition};
 
 use super::{ObjectId, disk::Disk};
 use crate::directory::index::{Index, SUSPENDED, Sorted};
@@ -194,11 +192,6 @@ impl Tables<'_> {
         let mut count = 0;
         self.each(key, |_| count += 1)?;
         Ok(count)
-    }
-
-    /// How many recipients there are, those of several objects as often.
-    pub(super) fn len(&self) -> Result<u64> {
-        Ok(self.addresses.len()?)
     }
 
     /// From here on it is not told what became of each address.

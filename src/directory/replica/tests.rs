@@ -20,14 +20,15 @@ use crate::{
     directory::{
         Entry,
         remote::{Backend, Times, Told},
-        sql,
     },
     policy::Attributes,
     telemetry::Registry,
 };
 
 /// A feed that does what a test says.
-pub(super) struct Script(Box<dyn FnMut(Writer) -> BoxFuture<'static, (Writer, Failure)> + Send>);
+pub(in crate::directory) struct Script(
+    Box<dyn FnMut(Writer) -> BoxFuture<'static, (Writer, Failure)> + Send>,
+);
 
 impl fmt::Debug for Script {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -53,17 +54,11 @@ struct Server {
 }
 
 fn config() -> directory::Config {
-    let sql = sql::Config {
-        ca_file: None,
-        url: "sqlite:/nowhere".to_owned(),
-        password_file: None,
-        query: "select 1".to_owned(),
-        listing: Some("select address from a".to_owned()),
-        source: sql::Mode::Replica,
-        deadline: Duration::from_secs(1),
-        connections: 1,
-    };
-    directory::Config { sql: Some(sql), ..directory::Config::default() }
+    let sql = serde_json::json!({
+        "url": "sqlite:/nowhere", "query": "select 1", "listing": "select address from a", "source": "replica",
+    });
+    let sql = Some(serde_json::from_value(sql).unwrap());
+    directory::Config { sql, ..directory::Config::default() }
 }
 
 /// A replica of a directory that is asked as `server` says.
