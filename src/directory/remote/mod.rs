@@ -41,7 +41,7 @@ pub struct Remote {
 /// Whom to ask.
 #[derive(Debug)]
 pub(super) enum Backend {
-    Ldap(ldap::Client),
+    Ldap(Box<ldap::Client>),
     Sql(sql::Client),
     Smtp(smtp::Client),
     #[cfg(test)]
@@ -50,7 +50,10 @@ pub(super) enum Backend {
 
 /// Answers as a test says.
 #[cfg(test)]
-pub(super) struct Told(pub(super) Box<dyn Fn(&Address) -> Result<Option<Attributes>, Failure> + Send + Sync>);
+pub(super) struct Told(pub(super) Box<Script>);
+
+#[cfg(test)]
+type Script = dyn Fn(&Address) -> Result<Option<Attributes>, Failure> + Send + Sync;
 
 #[cfg(test)]
 impl std::fmt::Debug for Told {

@@ -62,7 +62,7 @@ pub struct Replica {
 /// What keeps a replica current.
 #[derive(Debug)]
 pub(super) enum Feed {
-    Ldap(ldap::Follower),
+    Ldap(Box<ldap::Follower>),
     Sql(sql::Follower),
     #[cfg(test)]
     Scripted(tests::Script),
@@ -75,7 +75,7 @@ impl Feed {
         let refresh = config.replica.refresh;
         match config {
             directory::Config { ldap: Some(ldap), .. } => {
-                Ok(Self::Ldap(ldap::Follower::build(&key, ldap, refresh)?))
+                Ok(Self::Ldap(Box::new(ldap::Follower::build(&key, ldap, refresh)?)))
             }
             directory::Config { sql: Some(sql), .. } => {
                 Ok(Self::Sql(sql::Follower::build(&key, sql, refresh)?))
