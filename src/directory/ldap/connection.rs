@@ -21,7 +21,7 @@ use tokio_util::task::TaskTracker;
 use super::{
     fault::{self, Code, Fault},
     settings::{Access, Bind, Server},
-    transport,
+    transport::{self, Gate},
 };
 use crate::{directory::remote::Failure, net::Failover};
 
@@ -40,6 +40,7 @@ struct Shared {
     /// Passwords that servers have refused, by server.
     refused: Mutex<HashMap<String, Refused>>,
     tasks: TaskTracker,
+    gate: Gate,
 }
 
 #[derive(Debug)]
@@ -59,6 +60,7 @@ impl Servers {
             last: Mutex::default(),
             refused: Mutex::default(),
             tasks: TaskTracker::new(),
+            gate: Gate::new(),
         }))
     }
 
@@ -94,7 +96,8 @@ impl Servers {
         let opened = async {
             let sealed = matches!(shared.access.bind, Bind::Gssapi);
             let mut ldap =
-                transport::connect(server, &shared.access.tls, sealed, until, &shared.tasks).await?;
+                transport::connect(server, &shared.access.tls, sealed, until, &shared.gate, &shared.tasks)
+                    .await?;
             shared.bind(&mut ldap, server).await?;
             Ok(ldap)
         };
@@ -156,6 +159,11 @@ impl Servers {
     /// The failure when there are no candidates.
     pub(super) fn all_down(&self) -> Failure {
         fault::all_down(&self.0.last.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Holds back what comes on all its connections.
+    pub(super) fn gate(&self) -> &Gate {
+        &self.0.gate
     }
 
     pub(super) fn access(&self) -> &Access {

@@ -93,7 +93,12 @@ impl Follower {
             Err(failure) => return failure,
         };
         self.servers.worked(server);
-        let Err(end) = self.follow(Link { ldap, page_size: None, elsewhere: false }, writer).await;
+        let Err(end) = self
+            .follow(
+                Link { ldap, gate: self.servers.gate().clone(), page_size: None, elsewhere: false },
+                writer,
+            )
+            .await;
         match end {
             End::Fault(fault) => self.servers.failed(server, fault),
             End::Refused(code) => self.servers.failed(server, Fault::Search(code)),
