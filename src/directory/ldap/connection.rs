@@ -31,14 +31,14 @@ pub(in crate::directory) struct Servers(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
-    access: Access,
+    access: Arc<Access>,
     failover: Failover,
     /// Which ones have failed and did not work since.
     down: Box<[AtomicBool]>,
     /// What was wrong last.
     last: Mutex<String>,
     /// Passwords that servers have refused, by server.
-    refused: Mutex<HashMap<String, Refused>>,
+    refused: Arc<Mutex<HashMap<String, Refused>>>,
     tasks: TaskTracker,
     gate: Gate,
 }
@@ -52,13 +52,23 @@ struct Refused {
 impl Servers {
     /// Connects nowhere yet.
     pub(super) fn new(access: Access) -> Self {
+        Self::with(Arc::new(access), Arc::default())
+    }
+
+    /// The same servers for another purpose: what fails there fails there only, but a password that was refused is not
+    /// tried again.
+    pub(super) fn apart(&self) -> Self {
+        Self::with(Arc::clone(&self.0.access), Arc::clone(&self.0.refused))
+    }
+
+    fn with(access: Arc<Access>, refused: Arc<Mutex<HashMap<String, Refused>>>) -> Self {
         let count = access.servers.len();
         Self(Arc::new(Shared {
             access,
             failover: Failover::new(count),
             down: (0..count).map(|_| AtomicBool::new(false)).collect(),
             last: Mutex::default(),
-            refused: Mutex::default(),
+            refused,
             tasks: TaskTracker::new(),
             gate: Gate::new(),
         }))

@@ -186,6 +186,14 @@ impl Remote {
         self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// The client, where it is an LDAP directory.
+    pub(super) fn ldap(&self) -> Option<&ldap::Client> {
+        match &self.backend {
+            Backend::Ldap(client) => Some(client),
+            _ => None,
+        }
+    }
+
     /// Waits until a server answers the next time.
     pub(super) async fn answers(&self) {
         self.answered.notified().await;
