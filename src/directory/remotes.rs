@@ -212,7 +212,7 @@ mod tests {
     /// A replica of a database that is not there.
     fn config(listing: &str, max_shrink: f64) -> Config {
         let sql = serde_json::json!({
-            "url": "sqlite:/nowhere/at/all", "query": "select 1 where $1 = ''", "listing": listing, "source": "replica",
+            "url": "postgres://nobody@127.0.0.1:1/nothing", "query": "select 1 where $1 = ''", "listing": listing, "source": "replica",
         });
         let sql = Some(serde_json::from_value(sql).unwrap());
         let replica = replica::Config { max_shrink, ..replica::Config::default() };

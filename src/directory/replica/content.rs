@@ -87,13 +87,11 @@ impl Content {
         self.loaded.load(Ordering::Acquire)
     }
 
-    /// Writes down how old the content is, if nobody else is writing. Blocks.
+    /// Writes down how old the content is, and what a listing told so far. Blocks.
     pub(super) fn save(&self) -> Result<(), Lost> {
         let confirmed = self.confirmed.load(Ordering::Relaxed);
-        if self.saved.swap(confirmed, Ordering::Relaxed) == confirmed {
-            return Ok(());
-        }
-        self.work(None, |ledger| ledger.save(self))
+        let is_saved = self.saved.swap(confirmed, Ordering::Relaxed) == confirmed;
+        self.work(None, |ledger| if is_saved { ledger.commit() } else { ledger.save(self) })
     }
 
     /// Writes down how old the content is, and closes the file.

@@ -16,15 +16,13 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use redb::Durability;
-
 use super::{
     Change, ObjectId, Recipient,
     content::Content,
     disk::Disk,
     held::{Held, Limits, Survey, judge},
     place::DAMAGED,
-    store::{HELD, LEAVING, Result, Row, Store, StoreError, Tables},
+    store::{HELD, LEAVING, Result, Row, Store, StoreError, Tables, Touched, Transaction},
 };
 use crate::directory::index::bits;
 
@@ -33,13 +31,13 @@ use crate::directory::index::bits;
 pub(super) struct Ledger {
     // Dropped before the store, in the order written here.
     building: Option<Building>,
+    /// What a listing told lately, and since when.
+    open: Option<(Transaction, Instant)>,
     store: Store,
     pub(super) cookie: Option<Vec<u8>>,
     /// Only who opened it last may write.
     pub(super) term: u64,
     listing: Option<Listing>,
-    /// When the last transaction reached the disk.
-    durable: Instant,
 }
 
 /// The thread that builds an index. It reads the file, which is not closed while it does.
@@ -80,7 +78,7 @@ impl Ledger {
     pub(super) fn open(path: Option<PathBuf>, content: &Content) -> Result<Self> {
         let disk = Disk::open(path, Arc::clone(&content.disk));
         let store = Store::open(disk)?;
-        let ((cookie, held, complete, confirmed), _) = store.write(Durability::None, |tables| {
+        let ((cookie, held, complete, confirmed), _) = store.write(|tables| {
             let held = tables.get(HELD_BACK)?.map(|held| Held::decode(&held).ok_or(StoreError::Garbled));
             let confirmed = tables.get(CONFIRMED)?.and_then(|bytes| bytes.try_into().ok());
             Ok((
@@ -94,7 +92,7 @@ impl Ledger {
         content.confirmed.store(confirmed, Ordering::Relaxed);
         content.hold(held);
         content.complete.store(complete, Ordering::Release);
-        Ok(Self { store, cookie, term: 0, listing: None, durable: Instant::now(), building: None })
+        Ok(Self { store, cookie, term: 0, listing: None, open: None, building: None })
     }
 
     /// A new one in an empty file, of what is in memory. The feed has to list everything: which objects there are was
@@ -103,8 +101,9 @@ impl Ledger {
         let disk = Disk::open(path, Arc::clone(&content.disk));
         let store = Store::open(disk)?;
         let mut rows: Vec<Row> = Vec::new();
+        let transaction = store.begin()?;
         let write = |rows: &mut Vec<Row>| {
-            store.write(Durability::None, |tables| {
+            transaction.write(|tables| {
                 tables.untold();
                 for row in rows.drain(..) {
                     let id = [b"\0address ", &*row.key].concat().into_boxed_slice();
@@ -118,14 +117,15 @@ impl Ledger {
             if rows.len() >= CHUNK { write(&mut rows).map(drop) } else { Ok(()) }
         })?;
         write(&mut rows)?;
-        store.write(Durability::Immediate, |tables| {
+        transaction.write(|tables| {
             if content.complete.load(Ordering::Acquire) {
                 tables.set(COMPLETE, Some(&[1]))?;
             }
             tables.set(CONFIRMED, Some(&content.confirmed.load(Ordering::Relaxed).to_le_bytes()))
         })?;
+        transaction.commit()?;
         content.hold(None);
-        Ok(Self { store, cookie: None, term: 0, listing: None, durable: Instant::now(), building: None })
+        Ok(Self { store, cookie: None, term: 0, listing: None, open: None, building: None })
     }
 
     pub(super) fn apply(
@@ -134,7 +134,8 @@ impl Ledger {
         changes: Vec<Change>,
         cookie: Option<Vec<u8>>,
     ) -> Result<()> {
-        let ((), touched) = self.store.write(Durability::Immediate, |tables| {
+        self.commit()?;
+        let ((), touched) = self.store.write(|tables| {
             for change in &changes {
                 match change {
                     Change::Put(id, recipients) => tables.put(id, &rows(recipients))?,
@@ -156,7 +157,6 @@ impl Ledger {
         if cookie.is_some() {
             self.cookie = cookie;
         }
-        self.durable = Instant::now();
         content.memory.change(touched);
         self.build_if_due(content)
     }
@@ -166,13 +166,21 @@ impl Ledger {
     }
 
     pub(super) fn list(&mut self, content: &Content, page: &[(ObjectId, Vec<Recipient>)]) -> Result<()> {
-        let durability = self.durability();
-        let ((), touched) = self.store.write(durability, |tables| {
+        let (transaction, begun) = match self.open.take() {
+            Some(open) => open,
+            None => (self.store.begin()?, Instant::now()),
+        };
+        let ((), touched) = transaction.write(|tables| {
             page.iter().try_for_each(|(id, recipients)| tables.list(id, &rows(recipients)))
         })?;
         let listing = self.listing.get_or_insert_default();
         page.iter().for_each(|(id, _)| listing.see(id));
         content.memory.change(touched);
+        if begun.elapsed() < COMMIT_AFTER {
+            self.open = Some((transaction, begun));
+            return Ok(());
+        }
+        transaction.commit()?;
         self.build_if_due(content)
     }
 
@@ -188,12 +196,13 @@ impl Ledger {
         cookie: Option<Vec<u8>>,
         limits: Limits,
     ) -> Result<Option<Held>> {
+        self.commit()?;
         let mut listing = self.listing.take().unwrap_or_default();
         listing.seen.sort_unstable();
         listing.seen.dedup();
         let is_lost = |id: &[u8], row: &Row| row.bits & LEAVING != 0 || !listing.has_seen(id);
         let (had, before, now) = (content.memory.len(), content.held(), millis(SystemTime::now()));
-        let ((held, many), touched) = self.store.write(Durability::Immediate, |tables| {
+        let ((held, many), touched) = self.store.write(|tables| {
             let survey = Survey { had, ..survey(tables, is_lost)? };
             let held = judge(survey, before, limits, now);
             let many = held.is_none() && survey.lost > MANY;
@@ -213,7 +222,6 @@ impl Ledger {
             Ok((held, many))
         })?;
         self.cookie = cookie;
-        self.durable = Instant::now();
         self.settle(content, touched, many)?;
         content.hold(held);
         if held.is_none() {
@@ -224,9 +232,10 @@ impl Ledger {
 
     /// Takes away what is held back.
     pub(super) fn accept(&mut self, content: &Content) -> Result<()> {
+        self.commit()?;
         let Some(held) = content.held() else { return Ok(()) };
         let many = held.from.saturating_sub(held.to) > MANY;
-        let ((), touched) = self.store.write(Durability::Immediate, |tables| {
+        let ((), touched) = self.store.write(|tables| {
             if many {
                 tables.untold();
             }
@@ -242,13 +251,13 @@ impl Ledger {
 
     /// Writes down how old the content is.
     pub(super) fn save(&mut self, content: &Content) -> Result<()> {
+        self.commit()?;
         let confirmed = content.confirmed.load(Ordering::Relaxed).to_le_bytes();
-        self.store.write(Durability::Immediate, |tables| tables.set(CONFIRMED, Some(&confirmed)))?;
-        self.durable = Instant::now();
+        self.store.write(|tables| tables.set(CONFIRMED, Some(&confirmed)))?;
         Ok(())
     }
 
-    fn settle(&mut self, content: &Content, touched: Vec<super::store::Touched>, many: bool) -> Result<()> {
+    fn settle(&mut self, content: &Content, touched: Vec<Touched>, many: bool) -> Result<()> {
         if many {
             content.memory.reset(self.store.index()?(&AtomicBool::new(false))?);
             return Ok(());
@@ -257,13 +266,9 @@ impl Ledger {
         self.build_if_due(content)
     }
 
-    /// A listing comes in many parts, and waits for the disk once in a while.
-    fn durability(&mut self) -> Durability {
-        if self.durable.elapsed() < DURABLE_EVERY {
-            return Durability::None;
-        }
-        self.durable = Instant::now();
-        Durability::Immediate
+    /// Puts on disk what a listing told so far.
+    pub(super) fn commit(&mut self) -> Result<()> {
+        self.open.take().map_or(Ok(()), |(transaction, _)| transaction.commit())
     }
 
     /// Builds a new index beside everything else when there are many changes.
@@ -401,4 +406,6 @@ const CHUNK: usize = 10_000;
 const MANY: u64 = if cfg!(test) { 20 } else { 100_000 };
 /// With fewer changes than that, it is not worth it.
 const LEAST_CHANGES: usize = 10_000;
-const DURABLE_EVERY: Duration = Duration::from_secs(1);
+/// A listing is on disk after this time, so far: it comes in many parts, and each one that waits for the disk would cost
+/// more than all that is in it.
+const COMMIT_AFTER: Duration = Duration::from_secs(5);

@@ -194,11 +194,11 @@ impl View {
     }
 }
 
-/// Merges the newest levels until each is less than half of the one below it.
+/// Merges the newest levels until each is less than a quarter of the one below it.
 fn merge(levels: &mut Vec<Arc<Level>>, frozen: usize) {
     while levels.len() >= frozen + 2
         && let [.., older, newer] = levels.as_slice()
-        && older.len() < newer.len() * 2
+        && older.len() < newer.len() * 4
     {
         let mut merged = Level::clone(older);
         merged.extend(newer.iter().map(|(key, bits)| (Arc::clone(key), *bits)));

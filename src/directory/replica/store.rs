@@ -9,7 +9,7 @@ use std::{
     sync::atomic::{AtomicBool, Ordering},
 };
 
-use redb::{Database, Durability, ReadableDatabase, ReadableTable, Table, TableDefinition};
+use redb::{Database, ReadableDatabase, ReadableTable, Table, TableDefinition, WriteTransaction};
 
 use super::{ObjectId, disk::Disk};
 use crate::directory::index::{Index, SUSPENDED, Sorted};
@@ -66,7 +66,7 @@ impl Store {
         // Everything is read now anyway, and a damaged file must not be believed.
         builder.set_check_integrity_on_open(true);
         let store = Self { database: builder.create_with_backend(disk)? };
-        store.write(Durability::Immediate, |tables| match tables.get(VERSION)? {
+        store.write(|tables| match tables.get(VERSION)? {
             None => tables.set(VERSION, Some(&[FORMAT])),
             Some(version) if version == [FORMAT] => Ok(()),
             Some(_) => Err(StoreError::Garbled),
@@ -74,27 +74,20 @@ impl Store {
         Ok(store)
     }
 
-    /// One transaction; gives also what became of every address that was touched.
+    /// One transaction, on disk when this returns; gives also what became of every address that was touched.
     pub(super) fn write<T>(
         &self,
-        durability: Durability,
         work: impl FnOnce(&mut Tables<'_>) -> Result<T>,
     ) -> Result<(T, Vec<Touched>)> {
-        let mut transaction = self.database.begin_write()?;
-        transaction.set_durability(durability)?;
-        let done = {
-            let mut tables = Tables {
-                objects: transaction.open_table(OBJECTS)?,
-                addresses: transaction.open_table(ADDRESSES)?,
-                meta: transaction.open_table(META)?,
-                touched: HashSet::new(),
-                is_told: true,
-            };
-            let done = work(&mut tables)?;
-            (done, tables.told()?)
-        };
+        let transaction = self.begin()?;
+        let done = transaction.write(work)?;
         transaction.commit()?;
         Ok(done)
+    }
+
+    /// Begins a transaction. No other one can begin until it is committed or dropped.
+    pub(super) fn begin(&self) -> Result<Transaction> {
+        Ok(Transaction(self.database.begin_write()?))
     }
 
     /// The index of all addresses as of now, built when it is called for. It may be told to stop half-way.
@@ -125,6 +118,38 @@ impl Store {
             }
             Ok(sorted.finish())
         })
+    }
+}
+
+/// What is not on disk yet.
+pub(super) struct Transaction(WriteTransaction);
+
+impl std::fmt::Debug for Transaction {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Transaction")
+    }
+}
+
+impl Transaction {
+    /// A part of it; gives also what became of every address that was touched.
+    pub(super) fn write<T>(
+        &self,
+        work: impl FnOnce(&mut Tables<'_>) -> Result<T>,
+    ) -> Result<(T, Vec<Touched>)> {
+        let mut tables = Tables {
+            objects: self.0.open_table(OBJECTS)?,
+            addresses: self.0.open_table(ADDRESSES)?,
+            meta: self.0.open_table(META)?,
+            touched: HashSet::new(),
+            is_told: true,
+        };
+        let done = work(&mut tables)?;
+        Ok((done, tables.told()?))
+    }
+
+    /// Puts it on disk.
+    pub(super) fn commit(self) -> Result<()> {
+        Ok(self.0.commit()?)
     }
 }
 
