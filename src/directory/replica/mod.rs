@@ -311,6 +311,4 @@ impl Replica {
 const CONFIRMED_AFTER: Duration = Duration::from_secs(5 * 60);
 
 #[cfg(test)]
-mod model;
-#[cfg(test)]
 mod tests;

@@ -12,7 +12,7 @@ use std::{
 
 use proptest::prelude::*;
 
-use super::{
+use super::super::{
     Change, ObjectId, Recipient,
     content::Content,
     held::{Held, Limits, Survey, judge},
