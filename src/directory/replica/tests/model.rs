@@ -349,7 +349,7 @@ fn what_was_told_is_there_after_a_kill() {
     let mut last = 0;
     for lines in [3, 1, 20, 57, 2] {
         let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "directory::replica::model::writes_until_it_is_killed", "--nocapture"])
+            .args(["--exact", "directory::replica::tests::model::writes_until_it_is_killed", "--nocapture"])
             .env(KILLED, &path)
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
