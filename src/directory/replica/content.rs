@@ -91,7 +91,7 @@ impl Content {
     pub(super) fn save(&self) -> Result<(), Lost> {
         let confirmed = self.confirmed.load(Ordering::Relaxed);
         let is_saved = self.saved.swap(confirmed, Ordering::Relaxed) == confirmed;
-        self.work(None, |ledger| if is_saved { ledger.commit() } else { ledger.save(self) })
+        self.work(None, |ledger| if is_saved { ledger.commit(self) } else { ledger.save(self) })
     }
 
     /// Writes down how old the content is, and closes the file.

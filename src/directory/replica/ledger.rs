@@ -13,7 +13,7 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
     thread::JoinHandle,
-    time::{Duration, Instant, SystemTime},
+    time::SystemTime,
 };
 
 use super::{
@@ -22,7 +22,7 @@ use super::{
     disk::Disk,
     held::{Held, Limits, Survey, judge},
     place::DAMAGED,
-    store::{HELD, LEAVING, Result, Row, Store, StoreError, Tables, Touched, Transaction},
+    store::{HELD, LEAVING, Result, Row, Store, StoreError, Tables, Touched},
 };
 use crate::directory::index::bits;
 
@@ -31,8 +31,8 @@ use crate::directory::index::bits;
 pub(super) struct Ledger {
     // Dropped before the store, in the order written here.
     building: Option<Building>,
-    /// What a listing told lately, and since when.
-    open: Option<(Transaction, Instant)>,
+    /// What a listing told lately, not on disk yet.
+    lately: Vec<(ObjectId, Vec<Row>)>,
     store: Store,
     pub(super) cookie: Option<Vec<u8>>,
     /// Only who opened it last may write.
@@ -92,7 +92,7 @@ impl Ledger {
         content.confirmed.store(confirmed, Ordering::Relaxed);
         content.hold(held);
         content.complete.store(complete, Ordering::Release);
-        Ok(Self { store, cookie, term: 0, listing: None, open: None, building: None })
+        Ok(Self { store, cookie, term: 0, listing: None, lately: Vec::new(), building: None })
     }
 
     /// A new one in an empty file, of what is in memory. The feed has to list everything: which objects there are was
@@ -125,7 +125,7 @@ impl Ledger {
         })?;
         transaction.commit()?;
         content.hold(None);
-        Ok(Self { store, cookie: None, term: 0, listing: None, open: None, building: None })
+        Ok(Self { store, cookie: None, term: 0, listing: None, lately: Vec::new(), building: None })
     }
 
     pub(super) fn apply(
@@ -134,7 +134,7 @@ impl Ledger {
         changes: Vec<Change>,
         cookie: Option<Vec<u8>>,
     ) -> Result<()> {
-        self.commit()?;
+        self.commit(content)?;
         let ((), touched) = self.store.write(|tables| {
             for change in &changes {
                 match change {
@@ -166,22 +166,20 @@ impl Ledger {
     }
 
     pub(super) fn list(&mut self, content: &Content, page: &[(ObjectId, Vec<Recipient>)]) -> Result<()> {
-        let (transaction, begun) = match self.open.take() {
-            Some(open) => open,
-            None => (self.store.begin()?, Instant::now()),
-        };
-        let ((), touched) = transaction.write(|tables| {
-            page.iter().try_for_each(|(id, recipients)| tables.list(id, &rows(recipients)))
-        })?;
         let listing = self.listing.get_or_insert_default();
-        page.iter().for_each(|(id, _)| listing.see(id));
-        content.memory.change(touched);
-        if begun.elapsed() < COMMIT_AFTER {
-            self.open = Some((transaction, begun));
-            return Ok(());
+        let mut new: HashMap<Box<[u8]>, u8> = HashMap::new();
+        for (id, recipients) in page {
+            listing.see(id);
+            let rows = rows(recipients);
+            for row in rows.iter().filter(|row| content.memory.get(&row.key).is_none()) {
+                *new.entry(row.key.clone()).or_default() |= row.bits;
+            }
+            self.lately.push((id.clone(), rows));
         }
-        transaction.commit()?;
-        self.build_if_due(content)
+        content.memory.change(new.into_iter().map(|(key, bits)| (key, Some(bits))).collect());
+        // Large parts are worth their sorting, and the memory that they take is a part of the whole.
+        let most = MOST_LATELY.max(usize::try_from(content.memory.len() / 8).unwrap_or(usize::MAX));
+        if self.lately.len() >= most { self.commit(content) } else { Ok(()) }
     }
 
     pub(super) fn keep(&mut self, ids: &[ObjectId]) {
@@ -196,7 +194,7 @@ impl Ledger {
         cookie: Option<Vec<u8>>,
         limits: Limits,
     ) -> Result<Option<Held>> {
-        self.commit()?;
+        self.commit(content)?;
         let mut listing = self.listing.take().unwrap_or_default();
         listing.seen.sort_unstable();
         listing.seen.dedup();
@@ -232,7 +230,7 @@ impl Ledger {
 
     /// Takes away what is held back.
     pub(super) fn accept(&mut self, content: &Content) -> Result<()> {
-        self.commit()?;
+        self.commit(content)?;
         let Some(held) = content.held() else { return Ok(()) };
         let many = held.from.saturating_sub(held.to) > MANY;
         let ((), touched) = self.store.write(|tables| {
@@ -251,7 +249,7 @@ impl Ledger {
 
     /// Writes down how old the content is.
     pub(super) fn save(&mut self, content: &Content) -> Result<()> {
-        self.commit()?;
+        self.commit(content)?;
         let confirmed = content.confirmed.load(Ordering::Relaxed).to_le_bytes();
         self.store.write(|tables| tables.set(CONFIRMED, Some(&confirmed)))?;
         Ok(())
@@ -266,9 +264,18 @@ impl Ledger {
         self.build_if_due(content)
     }
 
-    /// Puts on disk what a listing told so far.
-    pub(super) fn commit(&mut self) -> Result<()> {
-        self.open.take().map_or(Ok(()), |(transaction, _)| transaction.commit())
+    /// Puts on disk, and into force, what a listing told so far.
+    pub(super) fn commit(&mut self, content: &Content) -> Result<()> {
+        if self.lately.is_empty() {
+            return Ok(());
+        }
+        let mut lately = std::mem::take(&mut self.lately);
+        // In the order of the file. What was listed twice stays in the order in which it was.
+        lately.sort_by(|(a, _), (b, _)| a.cmp(b));
+        let ((), touched) =
+            self.store.write(|tables| lately.iter().try_for_each(|(id, rows)| tables.list(id, rows)))?;
+        content.memory.change(touched);
+        self.build_if_due(content)
     }
 
     /// Builds a new index beside everything else when there are many changes.
@@ -406,6 +413,5 @@ const CHUNK: usize = 10_000;
 const MANY: u64 = if cfg!(test) { 20 } else { 100_000 };
 /// With fewer changes than that, it is not worth it.
 const LEAST_CHANGES: usize = 10_000;
-/// A listing is on disk after this time, so far: it comes in many parts, and each one that waits for the disk would cost
-/// more than all that is in it.
-const COMMIT_AFTER: Duration = Duration::from_secs(5);
+/// Objects that a listing tells of before they are written down.
+const MOST_LATELY: usize = 100_000;

@@ -51,6 +51,11 @@ impl Memory {
         self.view.load().find(address)
     }
 
+    /// The bits of exactly this key.
+    pub(super) fn get(&self, key: &[u8]) -> Option<u8> {
+        self.view.load().get(key)
+    }
+
     /// Whether the list takes everything that is sent to the domain.
     pub(super) fn catches_all(&self, domain: &Domain) -> bool {
         let view = self.view.load();

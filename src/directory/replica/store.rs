@@ -140,10 +140,12 @@ impl Transaction {
             objects: self.0.open_table(OBJECTS)?,
             addresses: self.0.open_table(ADDRESSES)?,
             meta: self.0.open_table(META)?,
+            edits: Vec::new(),
             touched: HashSet::new(),
             is_told: true,
         };
         let done = work(&mut tables)?;
+        tables.settle()?;
         Ok((done, tables.told()?))
     }
 
@@ -153,6 +155,13 @@ impl Transaction {
     }
 }
 
+/// An address, the object that has it, and the attributes; `None`: not any more.
+struct Edit {
+    key: Box<[u8]>,
+    id: Box<[u8]>,
+    attributes: Option<u8>,
+}
+
 /// The tables within a transaction.
 pub(super) struct Tables<'t> {
     /// Object to its rows.
@@ -160,6 +169,8 @@ pub(super) struct Tables<'t> {
     /// Address and object to attributes.
     addresses: Table<'t, (&'static [u8], &'static [u8]), u8>,
     meta: Table<'t, &'static str, &'static [u8]>,
+    /// What is to be done with the addresses, in this order.
+    edits: Vec<Edit>,
     touched: HashSet<Box<[u8]>>,
     /// Whether what is touched is remembered.
     is_told: bool,
@@ -170,8 +181,7 @@ impl Tables<'_> {
     pub(super) fn put(&mut self, id: &ObjectId, rows: &[Row]) -> Result<()> {
         let old = self.rows(id)?;
         for gone in old.iter().filter(|old| !has(rows, &old.key)) {
-            self.addresses.remove((&*gone.key, &**id))?;
-            self.touch(&gone.key);
+            self.edit(&gone.key, id, None);
         }
         self.replace(id, &old, rows)
     }
@@ -212,7 +222,7 @@ impl Tables<'_> {
         }))
     }
 
-    /// How many objects have the address.
+    /// How many objects had the address when the transaction began.
     pub(super) fn count(&self, key: &[u8]) -> Result<usize> {
         let mut count = 0;
         self.each(key, |_| count += 1)?;
@@ -245,8 +255,7 @@ impl Tables<'_> {
             let attributes = row.bits & ATTRIBUTES;
             let before = old.iter().find(|old| old.key == row.key).map(|old| old.bits & ATTRIBUTES);
             if before != Some(attributes) {
-                self.addresses.insert((&*row.key, id), attributes)?;
-                self.touch(&row.key);
+                self.edit(&row.key, id, Some(attributes));
             }
         }
         if rows.is_empty() {
@@ -254,13 +263,30 @@ impl Tables<'_> {
         } else {
             self.objects.insert(id, encode(rows).as_slice())?;
         }
-        Ok(())
+        if self.edits.len() >= MOST_EDITS { self.settle() } else { Ok(()) }
     }
 
-    fn touch(&mut self, key: &[u8]) {
+    fn edit(&mut self, key: &[u8], id: &[u8], attributes: Option<u8>) {
+        self.edits.push(Edit { key: key.into(), id: id.into(), attributes });
         if self.is_told {
             self.touched.insert(key.into());
         }
+    }
+
+    /// Brings the addresses up to date, in their order: a page of the file is then written once, and not for each of its
+    /// addresses.
+    fn settle(&mut self) -> Result<()> {
+        // Of several edits of the same, which stay in order, the last one counts.
+        self.edits.sort_by(|a, b| (&a.key, &a.id).cmp(&(&b.key, &b.id)));
+        let edits = std::mem::take(&mut self.edits);
+        for same in edits.chunk_by(|a, b| (&a.key, &a.id) == (&b.key, &b.id)) {
+            let Some(Edit { key, id, attributes }) = same.last() else { continue };
+            match attributes {
+                Some(attributes) => drop(self.addresses.insert((&**key, &**id), attributes)?),
+                None => drop(self.addresses.remove((&**key, &**id))?),
+            }
+        }
+        Ok(())
     }
 
     fn each(&self, key: &[u8], mut each: impl FnMut(u8)) -> Result<()> {
@@ -323,5 +349,7 @@ const ADDRESSES: TableDefinition<'_, (&[u8], &[u8]), u8> = TableDefinition::new(
 const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
 const VERSION: &str = "version";
 const FORMAT: u8 = 1;
+/// More are not remembered.
+const MOST_EDITS: usize = 1_000_000;
 /// Memory for pages of the file.
 const CACHE: usize = 32 << 20;

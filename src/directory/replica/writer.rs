@@ -66,8 +66,8 @@ impl Writer {
         self.begins = true;
     }
 
-    /// A part of the listing: these objects are there, with these recipients. New ones are in force at once; what an
-    /// object has lost counts when the listing is complete. Of any size; a thousand objects are a good one.
+    /// A part of the listing: these objects are there, with these recipients. New addresses are in force at once,
+    /// changed attributes soon; what an object has lost counts when the listing is complete. Of any size; a thousand objects are a good one.
     ///
     /// # Errors
     /// [`Lost`].

@@ -195,7 +195,15 @@ impl Real {
             Event::List(page) => {
                 let page: Vec<_> =
                     page.iter().map(|(id, stands)| (object(*id), recipients(stands))).collect();
-                work(&mut |ledger| ledger.list(content, &page));
+                work(&mut |ledger| {
+                    ledger.list(content, &page)?;
+                    // What is new is in force; what has changed is when enough has.
+                    for recipient in page.iter().flat_map(|(_, recipients)| recipients) {
+                        let Entry::Address(address) = &recipient.entry else { unreachable!() };
+                        assert!(content.memory.find(address).is_some(), "{address}");
+                    }
+                    ledger.commit(content)
+                });
             }
             Event::ListAllBut(_) => unreachable!("it is made a page first"),
             Event::Keep(ids) => {
