@@ -226,6 +226,13 @@ impl Check<'_> {
                 path.extend(key);
                 self.say(&path, message);
             });
+            if let Some((kind, deadline)) = directory.deadline()
+                && deadline > lookup
+            {
+                let message =
+                    format!("{deadline:?} is longer than limits.lookup ({lookup:?}), which ends it before");
+                self.say(&["directory", name, kind, "deadline"], message);
+            }
             if directory.domains.is_none()
                 && config.domains.names.is_empty()
                 && config.domains.files.is_empty()

@@ -1,6 +1,6 @@
 //! The configuration of domains, recipients and directories, as written.
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
@@ -77,6 +77,14 @@ impl Default for Recipients {
 }
 
 impl Config {
+    /// The kind of a directory on another server, and how long a question to it may take.
+    pub fn deadline(&self) -> Option<(&'static str, Duration)> {
+        let ldap = self.ldap.as_ref().map(|ldap| ("ldap", ldap.deadline));
+        let sql = self.sql.as_ref().map(|sql| ("sql", sql.deadline));
+        let smtp = self.smtp.as_ref().map(|smtp| ("smtp", smtp.deadline));
+        ldap.or(sql).or(smtp)
+    }
+
     /// Tells `say` what can't be used: where, below `directory.NAME`, and why.
     pub fn check(&self, say: &mut dyn FnMut(&[&str], String)) {
         let kinds = [self.file.is_some(), self.ldap.is_some(), self.sql.is_some(), self.smtp.is_some()];

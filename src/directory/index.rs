@@ -222,7 +222,7 @@ pub(super) fn attributes(bits: u8) -> Attributes {
 }
 
 const HEAD: usize = 3;
-const SUSPENDED: u8 = 1;
+pub(super) const SUSPENDED: u8 = 1;
 const RESTRICTED: u8 = 2;
 /// Bytes of keys that are sorted at once.
 const CHUNK: usize = 16 << 20;

@@ -74,7 +74,7 @@ impl Remotes {
         let key = format!("directory.{name}");
         let (backend, deadline) = match config {
             Config { ldap: Some(ldap), .. } => {
-                (Backend::Ldap(ldap::Client::build(&key, ldap)?), ldap.deadline)
+                (Backend::Ldap(Box::new(ldap::Client::build(&key, ldap)?)), ldap.deadline)
             }
             Config { sql: Some(sql), .. } => (Backend::Sql(sql::Client::build(&key, sql)?), sql.deadline),
             Config { smtp: Some(smtp), .. } => {
@@ -271,7 +271,7 @@ mod tests {
         remotes.in_force.send_replace(vec![Arc::clone(&second)]);
         // The database is not there.
         until(|| second.is_stale()).await;
-        assert_eq!(files(), [file.clone()]);
+        assert_eq!(files(), std::slice::from_ref(&file));
         assert!(!is_closed(&file));
 
         // Another content, another file.

@@ -23,6 +23,8 @@ struct Server {
     failures: u32,
     /// Left alone until then.
     paused: Option<Instant>,
+    /// Somebody tries it.
+    tried: bool,
 }
 
 impl Failover {
@@ -41,6 +43,7 @@ impl Failover {
         let back = servers.iter().position(due);
         if let Some(server) = back.and_then(|at| servers.get_mut(at)) {
             server.paused = Some(now + TRIAL);
+            server.tried = true;
         }
         found.extend(back);
         found
@@ -53,9 +56,14 @@ impl Failover {
         }
     }
 
-    /// The server could not be reached, or did not answer.
+    /// The server could not be reached, or did not answer. Of the questions that one outage meets, only the first counts,
+    /// and then each trial.
     pub fn failed(&self, server: usize, now: Instant) {
         if let Some(server) = self.servers().get_mut(server) {
+            if server.failures > 0 && !server.tried && server.paused.is_some_and(|until| now < until) {
+                return;
+            }
+            server.tried = false;
             server.failures = server.failures.saturating_add(1);
             let pause = FIRST_PAUSE * 2_u32.saturating_pow((server.failures - 1).min(16));
             server.paused = Some(now + pause.min(LONGEST_PAUSE));
@@ -93,7 +101,10 @@ mod tests {
         let at = |millis| start + Duration::from_millis(millis);
         let failover = Failover::new(3);
         assert_eq!(ask(&failover, at(0)), [0, 1, 2]);
-        failover.failed(0, at(0));
+        // Two more were under way when it died.
+        for _ in 0..3 {
+            failover.failed(0, at(0));
+        }
         assert_eq!(ask(&failover, at(249)), [1, 2]);
         assert_eq!(ask(&failover, at(250)), [1, 2, 0], "its pause is over, and it comes last");
         assert_eq!(ask(&failover, at(251)), [1, 2], "somebody is trying it");
@@ -109,8 +120,8 @@ mod tests {
         let start = Instant::now();
         let failover = Failover::new(2);
         for server in [0, 1] {
-            for _ in 0..40 {
-                failover.failed(server, start);
+            for n in 0..40 {
+                failover.failed(server, start - LONGEST_PAUSE * (39 - n));
             }
         }
         assert!(failover.is_open());

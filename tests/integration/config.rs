@@ -131,6 +131,12 @@ fn wrong_values_are_refused_with_what_to_write() {
         ("[limits]\nlookup = \"0s\"", 2, 10, "must be more than 0"),
         ("[limits]\nlookup = \"8001ms\"", 2, 10, "at most 8s: Sendmail gives up waiting"),
         ("[limits]\nlookup = 3", 2, 10, "expected a duration in quotes, such as \"3s\""),
+        (
+            "[limits]\nlookup = \"1s\"\n[directory.in.smtp]\nhost = \"mx\"\ndeadline = \"1500ms\"",
+            5,
+            12,
+            "1.5s is longer than limits.lookup (1s)",
+        ),
         ("[http]\nlisten = \"localhost:9890\"", 2, 10, "`localhost:9890` is not ADDRESS:PORT"),
         ("[control]\nsocket = \"\"", 2, 10, "must be an absolute path"),
         ("[control]\nsocket = \"control.sock\"", 2, 10, "must be an absolute path"),

@@ -325,8 +325,10 @@ fn without_tests(code: &str) -> String {
 fn rust_files(dir: &Path) -> Vec<PathBuf> {
     files(dir, &|path| {
         let stem = path.file_stem().and_then(|stem| stem.to_str());
+        let within = path.strip_prefix(dir).unwrap_or(path);
         path.extension().is_some_and(|extension| extension == "rs")
             && !matches!(stem, Some("tests" | "properties"))
+            && !within.iter().any(|part| part == "tests")
     })
 }
 

@@ -21,7 +21,7 @@ use tokio_util::task::TaskTracker;
 use super::{
     fault::{self, Code, Fault},
     settings::{Access, Bind, Server},
-    transport,
+    transport::{self, Gate},
 };
 use crate::{directory::remote::Failure, net::Failover};
 
@@ -31,15 +31,16 @@ pub(in crate::directory) struct Servers(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
-    access: Access,
+    access: Arc<Access>,
     failover: Failover,
     /// Which ones have failed and did not work since.
     down: Box<[AtomicBool]>,
     /// What was wrong last.
     last: Mutex<String>,
     /// Passwords that servers have refused, by server.
-    refused: Mutex<HashMap<String, Refused>>,
+    refused: Arc<Mutex<HashMap<String, Refused>>>,
     tasks: TaskTracker,
+    gate: Gate,
 }
 
 #[derive(Debug)]
@@ -51,14 +52,25 @@ struct Refused {
 impl Servers {
     /// Connects nowhere yet.
     pub(super) fn new(access: Access) -> Self {
+        Self::with(Arc::new(access), Arc::default())
+    }
+
+    /// The same servers for another purpose: what fails there fails there only, but a password that was refused is not
+    /// tried again.
+    pub(super) fn apart(&self) -> Self {
+        Self::with(Arc::clone(&self.0.access), Arc::clone(&self.0.refused))
+    }
+
+    fn with(access: Arc<Access>, refused: Arc<Mutex<HashMap<String, Refused>>>) -> Self {
         let count = access.servers.len();
         Self(Arc::new(Shared {
             access,
             failover: Failover::new(count),
             down: (0..count).map(|_| AtomicBool::new(false)).collect(),
             last: Mutex::default(),
-            refused: Mutex::default(),
+            refused,
             tasks: TaskTracker::new(),
+            gate: Gate::new(),
         }))
     }
 
@@ -94,7 +106,8 @@ impl Servers {
         let opened = async {
             let sealed = matches!(shared.access.bind, Bind::Gssapi);
             let mut ldap =
-                transport::connect(server, &shared.access.tls, sealed, until, &shared.tasks).await?;
+                transport::connect(server, &shared.access.tls, sealed, until, &shared.gate, &shared.tasks)
+                    .await?;
             shared.bind(&mut ldap, server).await?;
             Ok(ldap)
         };
@@ -156,6 +169,11 @@ impl Servers {
     /// The failure when there are no candidates.
     pub(super) fn all_down(&self) -> Failure {
         fault::all_down(&self.0.last.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Holds back what comes on all its connections.
+    pub(super) fn gate(&self) -> &Gate {
+        &self.0.gate
     }
 
     pub(super) fn access(&self) -> &Access {

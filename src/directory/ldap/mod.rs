@@ -52,7 +52,15 @@ impl Client {
     /// # Errors
     /// What can't be used, with its place in the configuration.
     pub(super) fn build(key: &str, config: &Config) -> Result<Self, BuildError> {
-        let (access, shape) = open(key, config)?;
+        let mut wrong = None;
+        let read = read(config, &mut |at, error| {
+            let key = format!("{key}.ldap.{at}");
+            wrong.get_or_insert(BuildError::Setting { key, error: error.into() });
+        });
+        if let Some(wrong) = wrong {
+            return Err(wrong);
+        }
+        let (access, shape) = read.expect("nothing is wrong");
         let servers = Servers::new(access);
         Ok(Self {
             pool: Pool::new(servers.clone(), config.connections),
@@ -62,6 +70,11 @@ impl Client {
             deadline: config.deadline,
             follow_referrals: config.follow_referrals,
         })
+    }
+
+    /// What keeps a replica of it current. `refresh` is for where the servers tell no changes.
+    pub(super) fn follower(&self, name: &str, config: &Config, refresh: Duration) -> Follower {
+        Follower::new(name, self.servers.apart(), self.shape.clone(), config, refresh)
     }
 
     /// What the directory knows of the address; `None`: nothing. Takes no longer than the deadline.
@@ -112,19 +125,6 @@ impl Config {
     /// Tells `say` which key can't be used, and why. Reads the files that are named.
     pub(in crate::directory) fn check(&self, say: &mut dyn FnMut(&str, String)) {
         read(self, &mut |key, error| say(key, error.to_string()));
-    }
-}
-
-/// What `[directory.NAME.ldap]` means; `key` is `directory.NAME`.
-fn open(key: &str, config: &Config) -> Result<(Access, Shape), BuildError> {
-    let mut wrong = None;
-    let read = read(config, &mut |at, error| {
-        let key = format!("{key}.ldap.{at}");
-        wrong.get_or_insert(BuildError::Setting { key, error: error.into() });
-    });
-    match wrong {
-        Some(wrong) => Err(wrong),
-        None => Ok(read.expect("nothing is wrong")),
     }
 }
 

@@ -180,13 +180,6 @@ impl Shape {
         judged
     }
 
-    /// When time alone will change what [`Shape::recipients`] says of the entry: its account's end, if it is ahead. No
-    /// feed tells of it.
-    pub(super) fn changes_at(&self, object: &Object, now: SystemTime) -> Option<SystemTime> {
-        let end = account_expires(object).filter(|&end| self.expired && end > now)?;
-        is_plain_mailbox(object).then_some(end)
-    }
-
     /// Whether a part of the directory that a reference names holds no recipients, as every domain of Active Directory has
     /// some: DNS zones, configuration and schema.
     pub(super) fn is_aside(&self, base: &str) -> bool {
@@ -465,10 +458,6 @@ mod tests {
             assert_eq!(suspended, expected, "{bits} {kind:?} {expires:?}");
             assert_eq!(off.recipients(&object, now)[0].attributes, PLAIN);
         }
-        let ends = Object::of(&[("mail", &["joe@x"]), ("accountExpires", &["133444736010000000"])]);
-        assert_eq!(both.changes_at(&ends, now), Some(now + Duration::from_secs(1)));
-        assert_eq!(both.changes_at(&ends, now + Duration::from_secs(1)), None);
-        assert_eq!(disabled.changes_at(&ends, now), None);
     }
 
     #[test]

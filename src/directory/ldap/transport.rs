@@ -12,6 +12,7 @@ use socket2::{SockRef, TcpKeepalive};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader, BufWriter},
     net::{TcpStream, UnixStream, lookup_host},
+    sync::watch,
     time::{Instant, timeout_at},
 };
 use tokio_rustls::TlsConnector;
@@ -23,6 +24,43 @@ use super::{
     settings::{Place, Security, Server},
 };
 
+/// Holds answers back while whoever gets them has enough: the library takes in whatever the server sends, and keeps it.
+/// Open at first.
+#[derive(Debug, Clone)]
+pub(super) struct Gate(Arc<watch::Sender<bool>>);
+
+/// A gate that is closed until this is dropped.
+#[derive(Debug)]
+pub(super) struct Closed<'a>(&'a Gate);
+
+impl Gate {
+    /// A gate for the connections of one user.
+    pub(super) fn new() -> Self {
+        Self(Arc::new(watch::Sender::new(false)))
+    }
+
+    /// Closes it. Only one at a time may.
+    pub(super) fn close(&self) -> Closed<'_> {
+        self.0.send_replace(true);
+        Closed(self)
+    }
+
+    fn is_closed(&self) -> bool {
+        *self.0.borrow()
+    }
+
+    async fn opened(&self) {
+        // The sender is in here, so that it can't be gone.
+        drop(self.0.subscribe().wait_for(|closed| !closed).await);
+    }
+}
+
+impl Drop for Closed<'_> {
+    fn drop(&mut self) {
+        self.0.0.send_replace(false);
+    }
+}
+
 /// A connection to the server, secured as it should be, on which nobody is bound yet. Tasks of `tasks` drive it until
 /// the last handle is dropped. By `until` it gives up one address of the server's for the next, no more than that.
 pub(super) async fn connect(
@@ -30,23 +68,24 @@ pub(super) async fn connect(
     tls: &Arc<ClientConfig>,
     sealed: bool,
     until: Instant,
+    gate: &Gate,
     tasks: &TaskTracker,
 ) -> Result<Ldap, Fault> {
     let (ours, theirs) = UnixStream::pair()?;
     let settings = LdapConnSettings::new().set_std_stream(StdStream::Unix(theirs.into_std()?));
     match &server.place {
-        Place::Unix(path) => tasks.spawn(relay(UnixStream::connect(path).await?, ours, sealed)),
+        Place::Unix(path) => tasks.spawn(relay(UnixStream::connect(path).await?, ours, sealed, gate.clone())),
         Place::Tcp { host, port } => {
             let mut stream = tcp(host, *port, until).await?;
             if server.security == Security::StartTls {
                 start_tls(&mut stream).await?;
             }
             if server.security == Security::Plain {
-                tasks.spawn(relay(stream, ours, sealed))
+                tasks.spawn(relay(stream, ours, sealed, gate.clone()))
             } else {
                 let name = ServerName::try_from(host.clone()).map_err(|_| Fault::Name)?;
                 let stream = TlsConnector::from(Arc::clone(tls)).connect(name, stream).await;
-                tasks.spawn(relay(stream.map_err(Fault::Tls)?, ours, sealed))
+                tasks.spawn(relay(stream.map_err(Fault::Tls)?, ours, sealed, gate.clone()))
             }
         }
     };
@@ -110,7 +149,7 @@ fn extended_result(message: &[u8]) -> Option<Code> {
 }
 
 /// Carries requests to the server, and answers that are fit back, until either side is done.
-async fn relay<S: AsyncRead + AsyncWrite>(server: S, library: UnixStream, sealed: bool) {
+async fn relay<S: AsyncRead + AsyncWrite>(server: S, library: UnixStream, sealed: bool, gate: Gate) {
     let (from_server, mut to_server) = tokio::io::split(server);
     let (mut from_library, to_library) = library.into_split();
     let requests = async {
@@ -132,6 +171,10 @@ async fn relay<S: AsyncRead + AsyncWrite>(server: S, library: UnixStream, sealed
         let mut to_library = BufWriter::with_capacity(16 * 1024, to_library);
         let mut message = Vec::new();
         while ber::read(&mut from_server, sealed, &mut message).await? {
+            if gate.is_closed() {
+                to_library.flush().await?;
+                gate.opened().await;
+            }
             to_library.write_all(&message).await?;
             if from_server.buffer().is_empty() {
                 to_library.flush().await?;

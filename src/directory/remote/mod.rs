@@ -41,7 +41,7 @@ pub struct Remote {
 /// Whom to ask.
 #[derive(Debug)]
 pub(super) enum Backend {
-    Ldap(ldap::Client),
+    Ldap(Box<ldap::Client>),
     Sql(sql::Client),
     Smtp(smtp::Client),
     #[cfg(test)]
@@ -50,7 +50,10 @@ pub(super) enum Backend {
 
 /// Answers as a test says.
 #[cfg(test)]
-pub(super) struct Told(pub(super) Box<dyn Fn(&Address) -> Result<Option<Attributes>, Failure> + Send + Sync>);
+pub(super) struct Told(pub(super) Box<Script>);
+
+#[cfg(test)]
+type Script = dyn Fn(&Address) -> Result<Option<Attributes>, Failure> + Send + Sync;
 
 #[cfg(test)]
 impl std::fmt::Debug for Told {
@@ -181,6 +184,14 @@ impl Remote {
     /// What is wrong; `None` while it answers.
     pub(super) fn trouble(&self) -> Option<Trouble> {
         self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The client, where it is an LDAP directory.
+    pub(super) fn ldap(&self) -> Option<&ldap::Client> {
+        match &self.backend {
+            Backend::Ldap(client) => Some(client),
+            _ => None,
+        }
     }
 
     /// Waits until a server answers the next time.

@@ -88,7 +88,7 @@ impl Replica {
             }
         };
         let feed = self.feed.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let mut feed = match feed.map_or_else(|| Feed::build(&self.name, &self.config), Ok) {
+        let mut feed = match feed.map_or_else(|| Feed::build(&self.name, &self.config, &self.remote), Ok) {
             Ok(feed) => feed,
             Err(error) => {
                 self.content.fail(&error);

@@ -62,7 +62,7 @@ pub struct Replica {
 /// What keeps a replica current.
 #[derive(Debug)]
 pub(super) enum Feed {
-    Ldap(ldap::Follower),
+    Ldap(Box<ldap::Follower>),
     Sql(sql::Follower),
     #[cfg(test)]
     Scripted(tests::Script),
@@ -70,14 +70,14 @@ pub(super) enum Feed {
 
 impl Feed {
     /// The feed of a directory that can have one.
-    fn build(name: &str, config: &directory::Config) -> Result<Self, BuildError> {
+    fn build(name: &str, config: &directory::Config, remote: &Remote) -> Result<Self, BuildError> {
         let key = format!("directory.{name}");
         let refresh = config.replica.refresh;
-        match config {
-            directory::Config { ldap: Some(ldap), .. } => {
-                Ok(Self::Ldap(ldap::Follower::build(&key, ldap, refresh)?))
+        match (config, remote.ldap()) {
+            (directory::Config { ldap: Some(ldap), .. }, Some(client)) => {
+                Ok(Self::Ldap(Box::new(client.follower(name, ldap, refresh))))
             }
-            directory::Config { sql: Some(sql), .. } => {
+            (directory::Config { sql: Some(sql), .. }, _) => {
                 Ok(Self::Sql(sql::Follower::build(&key, sql, refresh)?))
             }
             _ => Err(BuildError::Kind { key }),
@@ -149,7 +149,7 @@ impl Replica {
         shared: Shared,
         metrics: &Metrics,
     ) -> Result<Self, BuildError> {
-        let feed = Feed::build(name, config)?;
+        let feed = Feed::build(name, config, &remote)?;
         Ok(Self {
             name: name.into(),
             remote,
@@ -310,7 +310,5 @@ impl Replica {
 /// A listing that says the same as one that was held back is believed so long after that one.
 const CONFIRMED_AFTER: Duration = Duration::from_secs(5 * 60);
 
-#[cfg(test)]
-mod model;
 #[cfg(test)]
 mod tests;

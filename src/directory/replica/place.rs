@@ -18,7 +18,8 @@ pub(super) fn stem(name: &str, config: &Config) -> String {
     let mut hash = Fnv::default();
     if let Some(ldap) = &config.ldap {
         let content = ldap::Config {
-            // How it is asked says nothing of what it holds.
+            // Which of its servers are asked, and how, says nothing of what it holds.
+            urls: Vec::new(),
             password_file: None,
             allow_plain: false,
             start_tls: false,

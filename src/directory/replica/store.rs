@@ -12,7 +12,7 @@ use std::{
 use redb::{Database, ReadableDatabase, ReadableTable, Table, TableDefinition, WriteTransaction};
 
 use super::{ObjectId, disk::Disk};
-use crate::directory::index::{Index, Sorted};
+use crate::directory::index::{Index, SUSPENDED, Sorted};
 
 /// The tables of one replica.
 #[derive(Debug)]
@@ -103,15 +103,15 @@ impl Store {
                 if stop.load(Ordering::Relaxed) {
                     return Err(StoreError::Stopped);
                 }
-                if row.value().0 != key || all.is_none() {
+                if row.value().0 != key {
                     if let Some(bits) = all {
                         sorted.add(&key, bits).map_err(|_| StoreError::Garbled)?;
                     }
                     key.clear();
                     key.extend_from_slice(row.value().0);
-                    all = Some(0);
+                    all = None;
                 }
-                all = all.map(|all| all | bits.value());
+                all = Some(together(all, bits.value()));
             }
             if let Some(bits) = all {
                 sorted.add(&key, bits).map_err(|_| StoreError::Garbled)?;
@@ -304,11 +304,17 @@ impl Tables<'_> {
         let touched = std::mem::take(&mut self.touched);
         let told = touched.into_iter().map(|key| {
             let mut all = None;
-            self.each(&key, |bits| all = Some(all.unwrap_or(0) | bits))?;
+            self.each(&key, |bits| all = Some(together(all, bits)))?;
             Ok((key, all))
         });
         told.collect()
     }
+}
+
+/// What goes for an address of several objects. While one of them is not suspended, mail has somewhere to go; what else
+/// goes for one of them goes for all.
+fn together(all: Option<u8>, bits: u8) -> u8 {
+    all.map_or(bits, |all| (all | bits) & !SUSPENDED | (all & bits))
 }
 
 fn has(rows: &[Row], key: &[u8]) -> bool {

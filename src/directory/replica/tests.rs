@@ -1,5 +1,7 @@
 //! A replica with a feed and a directory that do as a test says; and its file on disks that fail.
 
+mod model;
+
 use std::{
     collections::BTreeMap,
     fmt,

@@ -117,7 +117,7 @@ impl Writer {
                 "what the directory lists is held back, the old content stays; `backstop reload --accept` takes it"
             ),
             (None, Some(_)) => {
-                tracing::info!(directory = %name, "what the directory lists is in force again")
+                tracing::info!(directory = %name, "what the directory lists is in force again");
             }
             _ => {}
         }

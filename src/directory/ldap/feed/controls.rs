@@ -232,7 +232,7 @@ fn parse_dirsync(value: &[u8]) -> Option<DirSync> {
 }
 
 /// `cookie syncCookie OPTIONAL, flag BOOLEAN DEFAULT default`, and what follows.
-fn cookie_and_flag(mut fields: Reader<'_>, default: bool) -> Option<(Option<Box<[u8]>>, bool, Reader<'_>)> {
+fn cookie_and_flag(mut fields: Reader<'_>, default: bool) -> Option<(Cookie, bool, Reader<'_>)> {
     let cookie = fields.take(OCTET_STRING).map(Box::from);
     let flag = match fields.take(BOOLEAN) {
         None => default,
@@ -241,6 +241,9 @@ fn cookie_and_flag(mut fields: Reader<'_>, default: bool) -> Option<(Option<Box<
     };
     Some((cookie, flag, fields))
 }
+
+/// `syncCookie OPTIONAL`
+type Cookie = Option<Box<[u8]>>;
 
 /// BER elements one after another, of definite length and with tag numbers below 31: all that these messages need
 /// (RFC 4511 §5.1).

@@ -24,6 +24,7 @@ use crate::directory::{
     ldap::{
         fault::{Code, Fault},
         object::Object,
+        transport::Gate,
     },
     replica::{ObjectId, Writer},
 };
@@ -32,6 +33,8 @@ use crate::directory::{
 #[derive(Debug)]
 pub(super) struct Link {
     pub(super) ldap: Ldap,
+    /// Holds the server's answers back.
+    pub(super) gate: Gate,
     /// Entries a page; `None`, if the server has no pages (RFC 2696).
     pub(super) page_size: Option<u32>,
     /// A part of what is below the base is on another server, and nothing of it comes here: whom the replica does not

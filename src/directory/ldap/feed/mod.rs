@@ -24,9 +24,10 @@ use super::{
     Config, Feed,
     connection::Servers,
     fault::{Code, Fault},
+    schema::Shape,
 };
 use crate::directory::{
-    BuildError, Why,
+    Why,
     remote::Failure,
     replica::{Lost, Writer},
 };
@@ -65,25 +66,23 @@ enum End {
 }
 
 impl Follower {
-    /// Connects nowhere yet. `key` is `directory.NAME`, `refresh` is for where the servers tell no changes.
-    ///
-    /// # Errors
-    /// What can't be used, with its place in the configuration.
-    pub(in crate::directory) fn build(
-        key: &str,
+    /// Connects nowhere yet. `refresh` is for where the servers tell no changes.
+    pub(super) fn new(
+        name: &str,
+        servers: Servers,
+        shape: Shape,
         config: &Config,
         refresh: Duration,
-    ) -> Result<Self, BuildError> {
-        let (access, shape) = super::open(key, config)?;
-        Ok(Self {
-            name: key.trim_start_matches("directory.").to_owned(),
-            servers: Servers::new(access),
+    ) -> Self {
+        Self {
+            name: name.to_owned(),
+            servers,
             subject: Subject::new(config, shape),
             feed: config.feed,
             page_size: config.page_size,
             refresh,
             told: None,
-        })
+        }
     }
 
     /// Returns only when it fails.
@@ -93,7 +92,12 @@ impl Follower {
             Err(failure) => return failure,
         };
         self.servers.worked(server);
-        let Err(end) = self.follow(Link { ldap, page_size: None, elsewhere: false }, writer).await;
+        let Err(end) = self
+            .follow(
+                Link { ldap, gate: self.servers.gate().clone(), page_size: None, elsewhere: false },
+                writer,
+            )
+            .await;
         match end {
             End::Fault(fault) => self.servers.failed(server, fault),
             End::Refused(code) => self.servers.failed(server, Fault::Search(code)),

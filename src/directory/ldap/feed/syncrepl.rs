@@ -79,6 +79,9 @@ struct Consumer<'a> {
     moves: bool,
 }
 
+/// Whether the server is still there, asked at that time.
+type Question = Pin<Box<dyn Future<Output = Result<Instant, End>> + Send>>;
+
 type Stream = SearchStream<'static, String, Vec<String>>;
 
 impl Consumer<'_> {
@@ -189,6 +192,8 @@ impl Consumer<'_> {
                 Told::Cookie(_) | Told::Nothing => {}
             }
             if refresh.batch.changes.len() >= BATCH {
+                // However fast the server is, what waits here is little more than this.
+                let _closed = link.gate.close();
                 refresh.batch.write(writer, None, refresh.listing).await?;
             }
         };
@@ -221,7 +226,7 @@ impl Consumer<'_> {
         let asker = link.ldap.clone();
         let mut ticks = interval(POLL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut question: Option<Pin<Box<dyn Future<Output = Result<Instant, End>> + Send>>> = None;
+        let mut question: Option<Question> = None;
         let mut before = began;
         let mut batch = Batch::default();
         loop {

@@ -13,10 +13,12 @@ use backstop_harness::wait_until;
 use serde_json::json;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::Follower;
 use crate::{
     address::Address,
-    directory::{ldap::Config, replica::Writer},
+    directory::{
+        ldap::{Client, Config},
+        replica::Writer,
+    },
     policy::Attributes,
 };
 
@@ -38,7 +40,7 @@ impl Following {
     fn resume(mut writer: Writer, config: &Config, refresh: Duration) -> Self {
         let (replica, tasks, stop) = (writer.view(), TaskTracker::new(), CancellationToken::new());
         let (left, failures) = (Arc::new(Mutex::new(None)), Arc::new(Mutex::new(Vec::new())));
-        let mut follower = Follower::build("directory.test", config, refresh).unwrap();
+        let mut follower = Client::build("directory.test", config).unwrap().follower("test", config, refresh);
         let (stopped, leave, told) = (stop.clone(), Arc::clone(&left), Arc::clone(&failures));
         tasks.spawn(async move {
             let feed = async {
