@@ -2,7 +2,7 @@
 //!
 //! Everything in it is immutable and replaced as a whole, so that a look-up takes no lock and allocates nothing. Changes
 //! come as small maps, which are merged as they become many: one change costs a few copies of itself, and a look-up
-//! finds few maps. When the changes have become an eighth of the list, a new index is built.
+//! finds few maps. When the changes have become a quarter of the list, a new index is built.
 
 use std::{
     collections::HashMap,
@@ -133,7 +133,7 @@ impl Memory {
     /// never are.
     pub(super) fn is_due(&self, least: usize) -> bool {
         let view = self.view.load();
-        view.frozen == 0 && view.changes() > least.max(view.index.len() / 8)
+        view.frozen == 0 && view.changes() > least.max(view.index.len() / 4)
     }
 
     /// An index of everything as of now is being built. Gives what [`Memory::built`] needs.
