@@ -1,5 +1,11 @@
 //! The server that mail is relayed to is asked who exists: call-ahead through real Postfix, on both sides.
 
+mod doubts;
+mod lmtp;
+mod outage;
+mod routes;
+mod tls;
+
 use std::net::{IpAddr, Ipv4Addr};
 
 use backstop_harness::{Backstop, BackstopBuilder, Postfix, PostfixBuilder, Reply, Sendmail, Smtp};
