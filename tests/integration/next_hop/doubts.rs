@@ -97,10 +97,9 @@ fn one_that_begins_to_refuse_everybody_makes_nobody_unknown() {
     inside.write("answers", "/./ 550 5.1.1 too many unknown recipients from your host\n");
     inside.reload();
     // The connection that is kept still has the old rules.
-    let last = (0..20).map(|number| status(&format!("anna+{number}@example.test"))).inspect(|status| {
-        assert_ne!(*status, 1, "a user was called unknown");
-    });
-    assert_eq!(last.last(), Some(2));
+    let answers: Vec<i32> = (0..20).map(|number| status(&format!("anna+{number}@example.test"))).collect();
+    assert!(!answers.contains(&1), "a user was called unknown: {answers:?}");
+    assert_eq!(answers.last(), Some(&2));
     unknown(&backstop, "nobody2@example.test", "refuses the control recipient postmaster@example.test");
 }
 
