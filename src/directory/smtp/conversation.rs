@@ -27,6 +27,8 @@ pub(super) struct Conversation {
     offers: Offers,
     /// A MAIL was said that no RSET followed.
     begun: bool,
+    /// It was with SMTPUTF8.
+    utf8: bool,
     answer: Option<Reply>,
 }
 
@@ -114,6 +116,7 @@ impl Conversation {
             secured: false,
             offers: Offers::default(),
             begun: false,
+            utf8: false,
             answer: None,
         }
     }
@@ -127,10 +130,19 @@ impl Conversation {
         if std::mem::replace(&mut self.begun, true) {
             self.next.push_back((Stage::Reset, "RSET\r\n".to_owned()));
         }
+        self.utf8 = utf8;
         let parameter = if utf8 { " SMTPUTF8" } else { "" };
         self.next.push_back((Stage::Mail, format!("MAIL FROM:<>{parameter}\r\n")));
-        // An address never holds a control character, and shows itself quoted where needed.
-        self.next.push_back((Stage::Rcpt, format!("RCPT TO:<{recipient}>\r\n")));
+        self.rcpt(recipient);
+        Ok(())
+    }
+
+    /// Asks for another one in the same transaction; to be called when [`Step::Answer`] came last.
+    pub(super) fn ask_also(&mut self, recipient: &Address) -> Result<(), TalkError> {
+        if !self.utf8 && !recipient.key_str().is_ascii() {
+            return self.ask(recipient);
+        }
+        self.rcpt(recipient);
         Ok(())
     }
 
@@ -203,6 +215,11 @@ impl Conversation {
             Stage::Rcpt => self.answer = Some(reply),
         }
         Ok(())
+    }
+
+    fn rcpt(&mut self, recipient: &Address) {
+        // An address never holds a control character, and shows itself quoted where needed.
+        self.next.push_back((Stage::Rcpt, format!("RCPT TO:<{recipient}>\r\n")));
     }
 
     fn hello(&mut self) {

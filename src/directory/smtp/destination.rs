@@ -162,6 +162,9 @@ fn host_and_port(protocol: Protocol, text: &str) -> Result<(Host, u16), &'static
             port.parse().ok().filter(|&port| port > 0).ok_or("the port is no number from 1 to 65535")?
         }
     };
+    if host.contains('/') {
+        return Err("a path has to follow lmtp:unix:");
+    }
     let (tag, tagged) = host.split_at_checked(5).unwrap_or_default();
     let address = if tag.eq_ignore_ascii_case("ipv6:") { tagged } else { host };
     if let Ok(address) = address.parse() {
@@ -229,6 +232,10 @@ mod tests {
             "lmtp:unix:run/x",
             "lmtp:unix:",
             "lmtp:",
+            "lmtp:/run/x",
+            "lmtp:run/x:24",
+            "/run/x",
+            "[/run/x]",
             "a@b",
             "a,b",
             "a/b\n",
@@ -254,6 +261,7 @@ mod tests {
             (Lmtp, "unix:/run/dovecot/lmtp", Some("lmtp:unix:/run/dovecot/lmtp")),
             (Lmtp, "unix:private/dovecot-lmtp", Some("lmtp:unix:/var/spool/postfix/private/dovecot-lmtp")),
             (Lmtp, "unix:", None),
+            (Lmtp, "/run/dovecot/lmtp", None),
             (Lmtp, "inet:mail.example.com", Some("lmtp:mail.example.com:24")),
             (Lmtp, "inet:mail.example.com:2003", Some("lmtp:mail.example.com:2003")),
             (Lmtp, "inet:[127.0.0.1]:2003", Some("lmtp:127.0.0.1:2003")),

@@ -1,7 +1,7 @@
 //! One next hop: its connections, its servers, and how it is asked.
 
 use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak, atomic::Ordering},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
     time::{Duration, Instant},
 };
 
@@ -18,8 +18,8 @@ use super::{
     routes::Route,
     servers::{Place, Server, Servers},
     trouble::Trouble,
-    vouch::{Key, invented},
-    wire::{Connection, Heard},
+    vouch::{Key, Random, invented},
+    wire::Connection,
 };
 use crate::address::Address;
 
@@ -61,7 +61,9 @@ impl Host {
         recipient: &Address,
         deadline: Deadline,
     ) -> Result<bool, Trouble> {
-        let permit = timeout_at(deadline, self.permits.acquire()).await;
+        // Enough has to be left for the question, or a host that is merely busy would seem to be silent.
+        let left = deadline.saturating_duration_since(Deadline::now());
+        let permit = timeout(left / 2, self.permits.acquire()).await;
         // The semaphore is never closed.
         let Ok(Ok(_permit)) = permit else { return Err(Trouble::Busy(self.name())) };
         let answer = self.ask_servers(shared, recipient, deadline).await;
@@ -90,9 +92,9 @@ impl Host {
             let left = deadline.saturating_duration_since(Deadline::now());
             // A server that hangs leaves time to try the next one.
             let share = if at + 1 == candidates.len() { left } else { left / 2 };
-            let heard = Heard::new(false);
-            let mut session = Session { host: self, shared, server, heard: &heard, connection: None };
-            let asked = timeout(share, session.ask(recipient)).await;
+            let until = Deadline::now() + share;
+            let mut session = Session { host: self, shared, server, until, greeted: false, connection: None };
+            let asked = timeout_at(until, session.ask(recipient)).await;
             let error = match asked {
                 Ok(Ok(known)) => {
                     servers.health.worked(index);
@@ -107,13 +109,12 @@ impl Host {
                 Ok(Err(error)) => error,
                 Err(_) => {
                     self.drop_idle(&server.place);
-                    let error = Trouble::TimedOut(server.to_string());
-                    if heard.load(Ordering::Relaxed) {
-                        // It answers others; this recipient is too hard for it.
+                    if session.greeted {
+                        // It is there; this recipient is too hard for it, or it delays its refusals.
                         servers.health.worked(index);
-                        return Err(error);
+                        return Err(Trouble::Slow(server.to_string()));
                     }
-                    error
+                    Trouble::TimedOut(server.to_string())
                 }
             };
             servers.health.failed(index, Instant::now());
@@ -204,7 +205,10 @@ struct Session<'a> {
     host: &'a Arc<Host>,
     shared: &'a Shared,
     server: &'a Server,
-    heard: &'a Heard,
+    /// When it has to be over.
+    until: Deadline,
+    /// The server has greeted us on the connection that is used now.
+    greeted: bool,
     connection: Option<Connection>,
 }
 
@@ -212,49 +216,53 @@ impl Session<'_> {
     async fn ask(&mut self, recipient: &Address) -> Result<bool, Trouble> {
         let domain = recipient.domain();
         let key = (self.server.place.clone(), domain.clone());
-        let reply = self.rcpt(recipient).await?;
+        let control = self.shared.settings.control(domain);
+        let (reply, after) = self.rcpt(recipient, Some(&control)).await?;
         let server = self.server.to_string();
-        match self.judge(&reply) {
-            Judgement::Takes if self.takes_any(&key).await? => {
-                Err(Trouble::TakesAll { server, domain: domain.clone() })
-            }
-            Judgement::Takes => Ok(true),
-            Judgement::TakesUnseen => Err(Trouble::TakesUnseen { server, reply }),
-            Judgement::PutOff => Err(Trouble::PutOff { server, reply }),
-            judgement @ (Judgement::Unknown | Judgement::Refuses) => {
-                self.see_to_control(&key).await?;
+        match (self.judge(&reply), after) {
+            (Judgement::Takes, _) => match self.random(&key).await? {
+                Random::Refused => Ok(true),
+                Random::Taken => Err(Trouble::TakesAll { server, domain: domain.clone() }),
+                Random::Undecided => Err(Trouble::Undecided { server, domain: domain.clone() }),
+            },
+            (Judgement::TakesUnseen, _) => Err(Trouble::TakesUnseen { server, reply }),
+            (Judgement::PutOff, _) => Err(Trouble::PutOff { server, reply }),
+            (judgement, Some(after)) => {
+                self.see_to_control(&key, control, after)?;
                 if judgement == Judgement::Unknown {
                     Ok(false)
                 } else {
                     Err(Trouble::Refused { server, reply })
                 }
             }
+            // No refusal counts by itself.
+            (Judgement::Unknown | Judgement::Refuses, None) => Err(Trouble::Refused { server, reply }),
         }
     }
 
-    /// Whether it takes a random recipient of the domain.
-    async fn takes_any(&mut self, key: &Key) -> Result<bool, Trouble> {
-        if let Some(takes) = self.shared.vouch.takes_any(key) {
-            return Ok(takes);
+    /// What it makes of a random recipient of the domain.
+    async fn random(&mut self, key: &Key) -> Result<Random, Trouble> {
+        if let Some(random) = self.shared.vouch.recall(key) {
+            return Ok(random);
         }
-        let reply = self.rcpt(&invented(&key.1)).await?;
-        let judgement = self.judge(&reply);
-        let takes = matches!(judgement, Judgement::Takes | Judgement::TakesUnseen);
-        // "Later" is no yes, but not to be remembered either.
-        if judgement != Judgement::PutOff {
-            self.shared.vouch.random(key, &self.server.to_string(), takes);
-        }
-        Ok(takes)
+        // A server that delays its refusals must not make those wait for ever whom it takes.
+        let left = self.until.saturating_duration_since(Deadline::now());
+        let random = match timeout(left / 2, self.rcpt(&invented(&key.1), None)).await {
+            Ok(Ok((reply, _))) => match self.judge(&reply) {
+                Judgement::Takes | Judgement::TakesUnseen => Random::Taken,
+                Judgement::Unknown | Judgement::Refuses => Random::Refused,
+                Judgement::PutOff => Random::Undecided,
+            },
+            Ok(Err(Trouble::Choked(_))) | Err(_) => Random::Undecided,
+            Ok(Err(error)) => return Err(error),
+        };
+        self.shared.vouch.random(key, &self.server.to_string(), random);
+        Ok(random)
     }
 
-    /// An error unless it takes the control recipient.
-    async fn see_to_control(&mut self, key: &Key) -> Result<(), Trouble> {
-        if self.shared.vouch.takes_control(key) {
-            return Ok(());
-        }
-        let control = Box::new(self.shared.settings.control(&key.1));
-        let reply = self.rcpt(&control).await?;
-        let server = self.server.to_string();
+    /// An error unless it took the control recipient; `reply`: what it said of him after it had refused another.
+    fn see_to_control(&self, key: &Key, control: Address, reply: Reply) -> Result<(), Trouble> {
+        let (server, control) = (self.server.to_string(), Box::new(control));
         match self.judge(&reply) {
             Judgement::Takes | Judgement::TakesUnseen => {
                 self.shared.vouch.control_taken(key);
@@ -269,12 +277,14 @@ impl Session<'_> {
         }
     }
 
-    /// One recipient in a transaction of its own. A connection that turns out to be stale is replaced once.
-    async fn rcpt(&mut self, recipient: &Address) -> Result<Reply, Trouble> {
+    /// One recipient in a transaction of its own, and where it is refused for good, what the server says of the control
+    /// recipient right after that. A connection that turns out to be stale is replaced once.
+    async fn rcpt(&mut self, recipient: &Address, control: Option<&Address>) -> Result<Replies, Trouble> {
         let kept = self.connection.take().or_else(|| self.host.take_idle(&self.server.place));
         if let Some(mut connection) = kept {
-            match connection.ask(recipient, self.heard).await {
-                Ok(reply) => return Ok(self.keep(connection, reply)),
+            self.greeted = true;
+            match exchange(&mut connection, recipient, control).await {
+                Ok(replies) => return Ok(self.keep(connection, replies)),
                 Err(error @ Trouble::Talk { error: TalkError::NoUtf8, .. }) => {
                     self.connection = Some(connection);
                     return Err(error);
@@ -283,18 +293,40 @@ impl Session<'_> {
                 Err(_) => self.host.drop_idle(&self.server.place),
             }
         }
-        let mut connection = Connection::open(self.server, &self.shared.settings, self.heard).await?;
-        let reply = connection.ask(recipient, self.heard).await?;
-        Ok(self.keep(connection, reply))
+        let mut connection = self.open().await?;
+        match exchange(&mut connection, recipient, control).await {
+            Ok(replies) => Ok(self.keep(connection, replies)),
+            Err(error) if error.blames_server() => Err(self.try_another(recipient, error).await),
+            Err(error) => Err(error),
+        }
     }
 
-    fn keep(&mut self, connection: Connection, reply: Reply) -> Reply {
+    /// It went wrong, after the server had greeted us: who is to blame, it or the recipient? Whoever knows an address that
+    /// it chokes on must not be able to make it seem down for everybody.
+    async fn try_another(&mut self, recipient: &Address, error: Trouble) -> Trouble {
+        let control = self.shared.settings.control(recipient.domain());
+        let asked = async {
+            let mut connection = self.open().await?;
+            let reply = connection.ask(&control).await?;
+            Ok(self.keep(connection, reply))
+        };
+        asked.await.map_or_else(|error| error, |_| Trouble::Choked(Box::new(error)))
+    }
+
+    async fn open(&mut self) -> Result<Connection, Trouble> {
+        self.greeted = false;
+        let connection = Connection::open(self.server, &self.shared.settings).await?;
+        self.greeted = true;
+        Ok(connection)
+    }
+
+    fn keep<T>(&mut self, connection: Connection, replies: T) -> T {
         if connection.questions < QUESTIONS {
             self.connection = Some(connection);
         } else {
             connection.quit();
         }
-        reply
+        replies
     }
 
     fn judge(&self, reply: &Reply) -> Judgement {
@@ -307,6 +339,23 @@ impl Session<'_> {
             self.host.park(self.shared, &self.server.place, connection);
         }
     }
+}
+
+/// What is said of a recipient, and then, if that was a refusal, of the control recipient.
+type Replies = (Reply, Option<Reply>);
+
+/// Asks for the recipient, and after a refusal for the control recipient in the same transaction.
+async fn exchange(
+    connection: &mut Connection,
+    recipient: &Address,
+    control: Option<&Address>,
+) -> Result<Replies, Trouble> {
+    let reply = connection.ask(recipient).await?;
+    let after = match control {
+        Some(control) if reply.code >= 500 => Some(connection.ask_also(control).await?),
+        _ => None,
+    };
+    Ok((reply, after))
 }
 
 /// Takes leave on connections that were not used for a while.

@@ -1,8 +1,8 @@
 //! Recipients that the next hop knows: call-ahead, over SMTP or LMTP.
 //!
 //! The server that mail is relayed to is asked as if mail were to come, MAIL FROM:<> and RCPT TO, but no message follows:
-//! never DATA. A no is only what says clearly "no such mailbox" while the server takes a control recipient; a yes counts
-//! only where it refuses a random one. Everything else is a [`Failure`]: it could not be found out.
+//! never DATA. A no is only what says clearly "no such mailbox", from a server that takes a control recipient right after
+//! it; a yes counts only where it refuses a random one. Everything else is a [`Failure`]: it could not be found out.
 
 mod config;
 mod conversation;
@@ -121,3 +121,6 @@ impl Client {
 const HOSTS: u64 = 1000;
 const FORGOTTEN: Duration = Duration::from_secs(60 * 60);
 const UNNAMED: u64 = 20;
+
+#[cfg(test)]
+mod tests;

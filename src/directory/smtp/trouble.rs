@@ -33,6 +33,10 @@ pub(super) enum Trouble {
     Talk { server: String, error: TalkError },
     #[error("{0}: no answer in time")]
     TimedOut(String),
+    #[error("{0}: no answer for this recipient in time")]
+    Slow(String),
+    #[error("{0}; it answers for the control recipient, so it is this recipient")]
+    Choked(Box<Trouble>),
     #[error("{destination} is down: {last}")]
     Down { destination: String, last: String },
     #[error("too many questions for {0} at once")]
@@ -45,6 +49,10 @@ pub(super) enum Trouble {
     TakesUnseen { server: String, reply: Reply },
     #[error("{server} takes any recipient in {domain}")]
     TakesAll { server: String, domain: Domain },
+    #[error(
+        "{server} neither takes nor refuses a random recipient in {domain}, so that its yes says nothing"
+    )]
+    Undecided { server: String, domain: Domain },
     #[error(
         "{server} refuses the control recipient {control}, so that its refusals say nothing (`control` has to be a recipient that it takes): {reply}"
     )]
@@ -69,10 +77,10 @@ impl Trouble {
             Self::Resolve(_) | Self::Connect { .. } | Self::Down { .. } => Why::Down,
             Self::Talk { error: TalkError::NoUtf8, .. } | Self::Refused { .. } => Why::Refused,
             Self::Tls { .. } | Self::Talk { .. } | Self::Control { .. } => Why::Failed,
-            Self::TimedOut(_) => Why::TimedOut,
+            Self::TimedOut(_) | Self::Slow(_) => Why::TimedOut,
             Self::Busy(_) => Why::Busy,
-            Self::PutOff { .. } | Self::ControlPutOff { .. } => Why::PutOff,
-            Self::TakesUnseen { .. } | Self::TakesAll { .. } => Why::TakesAll,
+            Self::PutOff { .. } | Self::ControlPutOff { .. } | Self::Choked(_) => Why::PutOff,
+            Self::TakesUnseen { .. } | Self::TakesAll { .. } | Self::Undecided { .. } => Why::TakesAll,
         }
     }
 }

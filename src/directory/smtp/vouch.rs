@@ -1,5 +1,6 @@
 //! What is known of how far a server's answers can be believed, by server and domain: a yes counts where it refuses a random
-//! recipient, a no where it takes the control recipient. Both is found out again every few minutes, when it is needed.
+//! recipient, which is found out again every minute, when it is needed. Whether it takes the control recipient is never
+//! remembered, but told to the admin.
 
 use std::{
     hash::{BuildHasher, RandomState},
@@ -17,10 +18,8 @@ use crate::address::{Address, Domain, LocalPart};
 pub(super) struct Vouch {
     /// The directory's name, for the log.
     directory: Arc<str>,
-    /// It took the control recipient.
-    controls: Cache<Key, ()>,
-    /// Whether it took a random one.
-    randoms: Cache<Key, bool>,
+    /// What it made of a random recipient.
+    randoms: Cache<Key, Random>,
     /// What an admin should know.
     notices: Cache<Key, Notice>,
 }
@@ -28,35 +27,34 @@ pub(super) struct Vouch {
 /// One server, as it answers for one domain.
 pub(super) type Key = (Place, Domain);
 
+/// What a server makes of a random recipient.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Random {
+    Refused,
+    Taken,
+    /// It puts him off, hangs up or does not answer in time.
+    Undecided,
+}
+
 #[derive(Debug, Clone)]
 enum Notice {
+    /// Or may well do so.
     TakesAll(Arc<str>),
     RefusesControl(Arc<str>),
 }
 
 impl Vouch {
     pub(super) fn new(directory: &str) -> Self {
-        Self {
-            directory: directory.into(),
-            controls: cache(CONTROL),
-            randoms: cache(RANDOM),
-            notices: cache(NOTICE),
-        }
+        Self { directory: directory.into(), randoms: cache(RANDOM), notices: cache(NOTICE) }
     }
 
-    /// Whether it took the control recipient a moment ago.
-    pub(super) fn takes_control(&self, key: &Key) -> bool {
-        self.controls.contains_key(key)
-    }
-
-    /// Whether it took a random recipient when it was last asked; `None`: that was too long ago.
-    pub(super) fn takes_any(&self, key: &Key) -> Option<bool> {
+    /// What it made of a random recipient when it was last asked; `None`: that was too long ago.
+    pub(super) fn recall(&self, key: &Key) -> Option<Random> {
         self.randoms.get(key)
     }
 
     /// It took the control recipient.
     pub(super) fn control_taken(&self, key: &Key) {
-        self.controls.insert(key.clone(), ());
         if let Some(Notice::RefusesControl(text)) = self.notices.get(key) {
             self.notices.invalidate(key);
             tracing::info!(directory = %self.directory, was = %text, "the control recipient is taken again");
@@ -65,31 +63,44 @@ impl Vouch {
 
     /// It refused the control recipient for good; `text`: who whom.
     pub(super) fn control_refused(&self, key: &Key, text: &str) {
-        self.controls.invalidate(key);
         // The log line is that of the failure.
         self.notices.insert(key.clone(), Notice::RefusesControl(text.into()));
     }
 
-    /// It took a random recipient, or refused it for good.
-    pub(super) fn random(&self, key: &Key, server: &str, taken: bool) {
-        self.randoms.insert(key.clone(), taken);
+    /// What it made of a random recipient.
+    pub(super) fn random(&self, key: &Key, server: &str, random: Random) {
+        self.randoms.insert(key.clone(), random);
         let noticed = matches!(self.notices.get(key), Some(Notice::TakesAll(_)));
-        if taken {
-            let text =
-                format!("{server} takes any recipient in {}, so it can't tell who exists there", key.1);
-            self.notices.insert(key.clone(), Notice::TakesAll(text.into()));
-            if !noticed {
-                tracing::warn!(
-                    directory = %self.directory, server, domain = %key.1,
-                    "the server takes any recipient: nobody can be refused by what it says"
-                );
+        let domain = &key.1;
+        let text = match random {
+            Random::Taken => {
+                format!("{server} takes any recipient in {domain}, so it can't tell who exists there")
             }
-        } else if noticed {
-            self.notices.invalidate(key);
-            tracing::info!(
-                directory = %self.directory, server, domain = %key.1,
-                "the server refuses unknown recipients again"
-            );
+            Random::Undecided => format!(
+                "{server} neither takes nor refuses a random recipient in {domain} in time, so its yes says nothing"
+            ),
+            Random::Refused => {
+                if noticed {
+                    self.notices.invalidate(key);
+                    tracing::info!(
+                        directory = %self.directory, server, %domain,
+                        "the server refuses unknown recipients again"
+                    );
+                }
+                return;
+            }
+        };
+        self.notices.insert(key.clone(), Notice::TakesAll(text.into()));
+        match random {
+            _ if noticed => {}
+            Random::Taken => tracing::warn!(
+                directory = %self.directory, server, %domain,
+                "the server takes any recipient: nobody can be refused by what it says"
+            ),
+            _ => tracing::warn!(
+                directory = %self.directory, server, %domain,
+                "the server does not refuse a random recipient in time: its yes says nothing (does it greylist, or delay refusals?)"
+            ),
         }
     }
 
@@ -123,10 +134,8 @@ fn cache<T: Clone + Send + Sync + 'static>(time: Duration) -> Cache<Key, T> {
     Cache::builder().max_capacity(MOST).time_to_live(time).build()
 }
 
-/// So long a server that took the control recipient may refuse others.
-const CONTROL: Duration = Duration::from_secs(60);
 /// So long it is not asked for a random recipient again.
-const RANDOM: Duration = Duration::from_secs(5 * 60);
+const RANDOM: Duration = Duration::from_secs(60);
 /// So long after it was last found out a notice stands.
 const NOTICE: Duration = Duration::from_secs(60 * 60);
 /// Of each, at most.
@@ -152,16 +161,21 @@ mod tests {
     fn notices_begin_and_end() {
         let vouch = Vouch::new("x");
         let key = (Place::Unix("/run/x".into()), Domain::parse("x.test").unwrap());
-        assert_eq!(vouch.takes_any(&key), None);
-        vouch.random(&key, "mail", true);
-        assert_eq!(vouch.takes_any(&key), Some(true));
-        assert!(vouch.notices()[0].contains("mail takes any recipient in x.test"));
-        vouch.random(&key, "mail", false);
-        assert_eq!((vouch.takes_any(&key), vouch.notices().len()), (Some(false), 0));
-        assert!(vouch.is_well() && !vouch.takes_control(&key));
+        assert_eq!(vouch.recall(&key), None);
+        for (random, notice) in [
+            (Random::Taken, "mail takes any recipient in x.test"),
+            (Random::Undecided, "mail neither takes nor refuses a random recipient in x.test"),
+        ] {
+            vouch.random(&key, "mail", random);
+            assert_eq!(vouch.recall(&key), Some(random));
+            assert!(vouch.notices()[0].contains(notice));
+        }
+        vouch.random(&key, "mail", Random::Refused);
+        assert_eq!((vouch.recall(&key), vouch.notices().len()), (Some(Random::Refused), 0));
+        assert!(vouch.is_well());
         vouch.control_refused(&key, "no postmaster");
         assert!(!vouch.is_well() && vouch.notices().is_empty());
         vouch.control_taken(&key);
-        assert!(vouch.is_well() && vouch.takes_control(&key));
+        assert!(vouch.is_well());
     }
 }

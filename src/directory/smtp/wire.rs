@@ -2,11 +2,7 @@
 //!
 //! Has no time-out of its own: whoever waits for it has one, and drops it. Then the connection is closed.
 
-use std::{
-    net::IpAddr,
-    sync::atomic::{AtomicBool, Ordering},
-    time::Instant,
-};
+use std::{net::IpAddr, time::Instant};
 
 use futures_util::FutureExt;
 use rustls::pki_types::ServerName;
@@ -38,43 +34,39 @@ pub(super) struct Connection {
     pub(super) idle: Instant,
 }
 
-/// Set when the server said something.
-pub(super) type Heard = AtomicBool;
-
 trait Stream: AsyncRead + AsyncWrite + Send + Sync + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Sync + Unpin> Stream for T {}
 
 impl Connection {
     /// Connects and waits for the greeting. Where TLS is welcome but fails, it is done without.
-    pub(super) async fn open(server: &Server, settings: &Settings, heard: &Heard) -> Result<Self, Trouble> {
+    pub(super) async fn open(server: &Server, settings: &Settings) -> Result<Self, Trouble> {
         let tls = match (&server.place, settings.tls) {
             // Nobody listens in on a socket of this host.
             (Place::Unix(_), _) => Tls::Never,
             (_, Tls::WhereOffered) if !server.may_use_tls() => Tls::Never,
             (_, tls) => tls,
         };
-        match Self::greet(server, settings, tls, heard).await {
+        match Self::greet(server, settings, tls).await {
             Err(Trouble::Tls { .. }) if tls == Tls::WhereOffered => {
                 server.tls_failed();
-                Self::greet(server, settings, Tls::Never, heard).await
+                Self::greet(server, settings, Tls::Never).await
             }
             result => result,
         }
     }
 
     /// Asks for a recipient.
-    pub(super) async fn ask(&mut self, recipient: &Address, heard: &Heard) -> Result<Reply, Trouble> {
+    pub(super) async fn ask(&mut self, recipient: &Address) -> Result<Reply, Trouble> {
         self.talk.ask(recipient).map_err(|error| self.trouble(error))?;
         self.questions += 1;
-        loop {
-            match self.step(heard).await? {
-                Step::Answer(reply) => return Ok(reply),
-                // Neither comes before the answer.
-                Step::StartTls | Step::Idle => return Err(self.trouble(TalkError::Unasked)),
-                Step::Write(_) | Step::Read => {}
-            }
-        }
+        self.answer().await
+    }
+
+    /// Asks for another one in the same transaction.
+    pub(super) async fn ask_also(&mut self, recipient: &Address) -> Result<Reply, Trouble> {
+        self.talk.ask_also(recipient).map_err(|error| self.trouble(error))?;
+        self.answer().await
     }
 
     /// Whether the server has neither closed the connection nor said anything since it was last used.
@@ -88,7 +80,18 @@ impl Connection {
         let _ = self.stream.flush().now_or_never();
     }
 
-    async fn greet(server: &Server, settings: &Settings, tls: Tls, heard: &Heard) -> Result<Self, Trouble> {
+    async fn answer(&mut self) -> Result<Reply, Trouble> {
+        loop {
+            match self.step().await? {
+                Step::Answer(reply) => return Ok(reply),
+                // Neither comes before the answer.
+                Step::StartTls | Step::Idle => return Err(self.trouble(TalkError::Unasked)),
+                Step::Write(_) | Step::Read => {}
+            }
+        }
+    }
+
+    async fn greet(server: &Server, settings: &Settings, tls: Tls) -> Result<Self, Trouble> {
         let failed = |error| Trouble::Connect { server: server.to_string(), error };
         let (stream, name): (Box<dyn Stream>, _) = match &server.place {
             Place::Tcp(address) => {
@@ -107,7 +110,7 @@ impl Connection {
         let mut connection =
             Self { stream, talk, server: server.to_string(), questions: 0, idle: Instant::now() };
         loop {
-            match connection.step(heard).await? {
+            match connection.step().await? {
                 Step::Idle => return Ok(connection),
                 Step::StartTls => connection = connection.secure(server, settings).await?,
                 Step::Answer(_) => return Err(connection.trouble(TalkError::Unasked)),
@@ -117,7 +120,7 @@ impl Connection {
     }
 
     /// Takes one step.
-    async fn step(&mut self, heard: &Heard) -> Result<Step, Trouble> {
+    async fn step(&mut self) -> Result<Step, Trouble> {
         let step = self.talk.step().map_err(|error| self.trouble(error))?;
         match &step {
             Step::Write(bytes) => {
@@ -135,7 +138,6 @@ impl Connection {
                 if length == 0 {
                     return Err(closed(&self.server, self.talk.stage()));
                 }
-                heard.store(true, Ordering::Relaxed);
                 self.talk.receive(buffer.get(..length).unwrap_or_default());
             }
             Step::StartTls | Step::Idle | Step::Answer(_) => {}

@@ -86,6 +86,23 @@ fn without_a_control_recipient_nobody_is_unknown() {
     assert_eq!(check.status, 2, "{}", check.stdout);
 }
 
+/// A server that protects itself from clients who ask for many that do not exist, as our questions do.
+#[test]
+fn one_that_begins_to_refuse_everybody_makes_nobody_unknown() {
+    let checks = "smtpd_recipient_restrictions = check_recipient_access regexp:$config_directory/answers";
+    let mut inside = knowing().file("answers", "").main(checks).start();
+    let backstop = asking(&host(&inside)).start();
+    let status = |recipient: &str| backstop.command(&["check", recipient, "--client", "192.0.2.1"]).status;
+    assert_eq!((status("anna@example.test"), status("nobody@example.test")), (0, 1));
+    inside.write("answers", "/./ 550 5.1.1 too many unknown recipients from your host\n");
+    inside.reload();
+    // The connection that is kept still has the old rules.
+    let answers: Vec<i32> = (0..20).map(|number| status(&format!("anna+{number}@example.test"))).collect();
+    assert!(!answers.contains(&1), "a user was called unknown: {answers:?}");
+    assert_eq!(answers.last(), Some(&2));
+    unknown(&backstop, "nobody2@example.test", "refuses the control recipient postmaster@example.test");
+}
+
 #[test]
 fn refusals_before_the_recipient() {
     let now = "smtpd_delay_reject = no";

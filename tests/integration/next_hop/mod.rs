@@ -1,5 +1,11 @@
 //! The server that mail is relayed to is asked who exists: call-ahead through real Postfix, on both sides.
 
+mod doubts;
+mod lmtp;
+mod outage;
+mod routes;
+mod tls;
+
 use std::net::{IpAddr, Ipv4Addr};
 
 use backstop_harness::{Backstop, BackstopBuilder, Postfix, PostfixBuilder, Reply, Sendmail, Smtp};
@@ -93,6 +99,7 @@ fn a_wrong_setting_is_told_with_its_place() {
     for (toml, message) in [
         ("control = \"x\"", "names no server"),
         ("host = \"127.0.0.1:99999\"", "is no server"),
+        ("host = \"lmtp:/run/x\"", "a path has to follow lmtp:unix:"),
         ("host = \"a\"\nabsent_codes = [\"550\"]", "no enhanced status code"),
         ("host = \"a\"\ndeadline = \"9s\"", "at most 8s"),
         ("host = \"a\"\ncontrol = \"a b@\"", "is no recipient"),

@@ -2,8 +2,8 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// Plays a server's side: `S:` is what it says, `C:` what we must have said, `TLS` the handshake; `?` asks for joe@x.test
-/// and `!` is the answer that must have come. Returns the error that ended it.
+/// Plays a server's side: `S:` is what it says, `C:` what we must have said, `TLS` the handshake; `?` asks for joe@x.test,
+/// `&` for ann@x.test as well, and `!` is the answer that must have come. Returns the error that ended it.
 fn play(protocol: Protocol, tls: Tls, script: &str) -> Option<TalkError> {
     let mut conversation = Conversation::new(protocol, "us.test", tls);
     let mut said = String::new();
@@ -25,6 +25,9 @@ fn play(protocol: Protocol, tls: Tls, script: &str) -> Option<TalkError> {
             if let Err(error) = conversation.ask(&Address::parse("joe@x.test").unwrap()) {
                 return Some(error);
             }
+        } else if line == "&" {
+            assert!(matches!(at, Step::Answer(_)), "{at:?}");
+            conversation.ask_also(&Address::parse("ann@x.test").unwrap()).unwrap();
         } else if let Some(code) = line.strip_prefix("! ") {
             let reply: Option<Reply> = answer.take();
             assert_eq!(reply.map(|reply| reply.code.to_string()).as_deref(), Some(code));
@@ -97,6 +100,29 @@ fn questions_in_one_piece() {
          S: 250 Ok
          S: 251 elsewhere
          ! 251",
+    );
+    assert_eq!(ended, None);
+}
+
+/// RFC 5321 §3.3: a transaction has any number of recipients.
+#[test]
+fn two_questions_in_one_transaction() {
+    let ended = smtp(
+        "S: 220 x.test ESMTP
+         C: EHLO us.test
+         S: 250-x.test\\r\\n250 pipelining
+         ?
+         C: MAIL FROM:<>\\r\\nRCPT TO:<joe@x.test>
+         S: 250 Ok\\r\\n550 5.1.1 no
+         ! 550
+         &
+         C: RCPT TO:<ann@x.test>
+         S: 250 2.1.5 Ok
+         ! 250
+         ?
+         C: RSET\\r\\nMAIL FROM:<>\\r\\nRCPT TO:<joe@x.test>
+         S: 250 Ok\\r\\n250 Ok\\r\\n250 Ok
+         ! 250",
     );
     assert_eq!(ended, None);
 }
@@ -244,6 +270,20 @@ fn what_goes_on_the_wire() {
     let mut both = hello("PIPELINING");
     both.offers.utf8 = true;
     assert_eq!(asks(&mut both, "jörg@x.test").unwrap(), "MAIL FROM:<> SMTPUTF8\r\nRCPT TO:<jörg@x.test>\r\n");
+
+    // RFC 6531 §3.4: SMTPUTF8 is the whole transaction's.
+    let also = |first: &str| {
+        let mut conversation = hello("PIPELINING");
+        conversation.offers.utf8 = true;
+        asks(&mut conversation, first).unwrap();
+        conversation.receive(b"250 Ok\r\n550 5.1.1 no\r\n");
+        assert!(matches!(conversation.step(), Ok(Step::Answer(_))));
+        conversation.ask_also(&Address::parse("jörg@x.test").unwrap()).unwrap();
+        let Ok(Step::Write(bytes)) = conversation.step() else { panic!("nothing to send") };
+        String::from_utf8(bytes).unwrap()
+    };
+    assert_eq!(also("jürg@x.test"), "RCPT TO:<jörg@x.test>\r\n");
+    assert_eq!(also("joe@x.test"), "RSET\r\nMAIL FROM:<> SMTPUTF8\r\nRCPT TO:<jörg@x.test>\r\n");
 }
 
 proptest! {
