@@ -171,6 +171,7 @@ async fn adversary_who_comes_into_a_group_that_the_filter_asks_for_is_seen() {
     samba.add(&format!(
         "dn: CN=mailers,{STAFF}\nobjectClass: group\nsAMAccountName: mailers\nmember: CN=u00,{STAFF}\n\n"
     ));
+    let mut missed = Vec::new();
     for feed in ["dirsync", "usn"] {
         let mut config = below(&samba, STAFF, SambaAd::ADMINISTRATOR, feed);
         config.filter = Some(format!("(memberOf=CN=mailers,{STAFF})"));
@@ -182,6 +183,9 @@ async fn adversary_who_comes_into_a_group_that_the_filter_asks_for_is_seen() {
         let (known, current) = (following.find("u01@example.test").is_some(), following.replica.is_current());
         following.stop().await;
         samba.modify(&change("mailers", &format!("delete: member\nmember: CN=u01,{STAFF}")));
-        assert!(known || !current, "{feed}: after 8 s u01 is not known, and the list calls itself current: a 550");
+        if !known && current {
+            missed.push(feed);
+        }
     }
+    assert_eq!(missed, [""; 0], "after 8 s u01 is not known, and the list calls itself current: a 550");
 }
