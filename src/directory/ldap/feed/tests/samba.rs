@@ -162,3 +162,30 @@ async fn a_domain_as_a_whole_and_its_restart() {
     });
     feed.wait_current();
 }
+
+/// `memberOf` is a back link: who comes into a group is not changed himself, and no feed of changes names him.
+#[tokio::test(flavor = "multi_thread")]
+async fn adversary_who_comes_into_a_group_that_the_filter_asks_for_is_seen() {
+    let samba = SambaAd::start();
+    fill(&samba);
+    samba.add(&format!(
+        "dn: CN=mailers,{STAFF}\nobjectClass: group\nsAMAccountName: mailers\nmember: CN=u00,{STAFF}\n\n"
+    ));
+    let mut missed = Vec::new();
+    for feed in ["dirsync", "usn"] {
+        let mut config = below(&samba, STAFF, SambaAd::ADMINISTRATOR, feed);
+        config.filter = Some(format!("(memberOf=CN=mailers,{STAFF})"));
+        let following = Following::start(&config, NEVER);
+        following.wait_current();
+        assert!(following.find("u00@example.test").is_some());
+        samba.modify(&change("mailers", &format!("add: member\nmember: CN=u01,{STAFF}")));
+        std::thread::sleep(Duration::from_secs(8));
+        let (known, current) = (following.find("u01@example.test").is_some(), following.replica.is_current());
+        following.stop().await;
+        samba.modify(&change("mailers", &format!("delete: member\nmember: CN=u01,{STAFF}")));
+        if !known && current {
+            missed.push(feed);
+        }
+    }
+    assert_eq!(missed, [""; 0], "after 8 s u01 is not known, and the list calls itself current: a 550");
+}

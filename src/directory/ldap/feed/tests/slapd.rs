@@ -259,3 +259,41 @@ mod full {
         assert_eq!(feed.replica.addresses(), 200_001 - 42);
     }
 }
+
+/// slapo-memberof(5) changes entries behind the back of slapo-syncprov(5).
+#[tokio::test(flavor = "multi_thread")]
+async fn adversary_who_comes_into_a_group_that_the_filter_asks_for_is_seen() {
+    let slapd = Slapd::builder().database("overlay memberof\n").start();
+    for name in ["u0", "u1"] {
+        slapd.add(&person(name, PEOPLE));
+    }
+    let group = "cn=mailers,ou=people,dc=example,dc=test";
+    slapd.add(&format!("dn: {group}\nobjectClass: groupOfNames\ncn: mailers\nmember: uid=u0,{PEOPLE}\n\n"));
+    let mut config = below(&slapd, Slapd::BASE, "syncrepl");
+    config.filter = Some(format!("(memberOf={group})"));
+    let following = Following::start(&config, NEVER);
+    following.wait_current();
+    assert!(following.find("u0@example.test").is_some());
+    slapd.modify(&format!("dn: {group}\nchangetype: modify\nadd: member\nmember: uid=u1,{PEOPLE}\n\n"));
+    std::thread::sleep(Duration::from_secs(8));
+    let (known, current) = (following.find("u1@example.test").is_some(), following.replica.is_current());
+    assert!(known || !current, "after 8 s u1 is not known, and the list calls itself current: a 550");
+}
+
+/// A part of the tree that is given to another server while the feed runs: whoever is there is not known here.
+#[tokio::test(flavor = "multi_thread")]
+async fn adversary_a_referral_that_comes_later_ends_certainty() {
+    let slapd = Slapd::start();
+    slapd.add(&person("u0", PEOPLE));
+    for feed in ["syncrepl", "auto"] {
+        let following = Following::start(&below(&slapd, Slapd::BASE, feed), NEVER);
+        following.wait_current();
+        slapd.add(&format!(
+            "dn: ou=far{feed},dc=example,dc=test\nobjectClass: referral\nobjectClass: extensibleObject\nou: far{feed}\n\
+             ref: ldap://127.0.0.1:1/ou=far{feed},dc=example,dc=test\n\n"
+        ));
+        std::thread::sleep(Duration::from_secs(8));
+        assert!(!following.replica.is_current(), "whom only the other server knows gets a 550");
+        following.stop().await;
+    }
+}
