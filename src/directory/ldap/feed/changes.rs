@@ -10,6 +10,7 @@ use super::{
     End,
     controls::show_deleted,
     link::{ANYTHING, BULK, Link, QUICK, Query, guid_of},
+    listing::Again,
     names::{Guid, filter_of_guids},
     subject::Subject,
 };
@@ -25,12 +26,18 @@ pub(super) struct Changes {
     changed: Vec<Guid>,
     /// Those that may have come from elsewhere, or gone there, with all that is below them.
     moved: Vec<(Guid, String)>,
+    /// More than are kept.
+    too_many: bool,
 }
 
 impl Changes {
     /// Takes down an object. `moved`: its place or name may be another than before.
     pub(super) fn note(&mut self, entry: Object, moved: bool) {
         let Some(guid) = guid_of(&entry) else { return };
+        if self.gone.len() + self.changed.len() >= MOST_CHANGES {
+            self.too_many = true;
+            return;
+        }
         if is_deleted(&entry) {
             self.gone.push(guid);
             return;
@@ -41,18 +48,31 @@ impl Changes {
         }
     }
 
+    /// There were more than are kept: everything must be listed.
+    pub(super) fn are_too_many(&self) -> bool {
+        self.too_many
+    }
+
     /// There were none.
     pub(super) fn is_empty(&self) -> bool {
         self.gone.is_empty() && self.changed.is_empty()
     }
 
-    /// What they mean for the replica; `None`: a whole part of the tree came or went, and everything must be listed.
+    /// What they mean for the replica; `None`: a whole part of the tree came or went, or there are very many, and everything
+    /// must be listed.
+    ///
+    /// # Errors
+    /// Also [`Fault::Blind`], if something is out of sight, and all else is.
     pub(super) async fn read(
         mut self,
         link: &mut Link,
         subject: &Subject,
         context: &str,
+        again: &mut Again,
     ) -> Result<Option<Vec<Change>>, End> {
+        if self.too_many {
+            return Ok(None);
+        }
         self.changed.sort_unstable();
         self.changed.dedup();
         let mut found = HashMap::with_capacity(self.changed.len());
@@ -71,6 +91,16 @@ impl Changes {
                     return Ok(None);
                 }
             }
+        }
+        let missing = self.changed.iter().filter(|guid| !found.contains_key(guid.as_slice())).count();
+        if missing > 0 && !link.sees_anybody(subject).await? {
+            return Err(Fault::Blind.into());
+        }
+        if is_doubtful(self.changed.len(), missing) {
+            // Who is not found any more may be out of sight, or no recipient, now or ever: a listing tells, and what it
+            // takes away is held back if it is much.
+            again.owe();
+            self.changed.retain(|guid| found.contains_key(guid.as_slice()));
         }
         let gone = self.gone.into_iter().map(|guid| Change::Remove(guid.into()));
         let changed = self.changed.into_iter().map(|guid| {
@@ -106,12 +136,9 @@ pub(super) async fn sees_deleted(link: &mut Link, context: &str) -> Result<bool,
     }
 }
 
-/// For the log, where it may not.
-pub(super) fn tell_of_deletions(context: &str) {
-    tracing::info!(
-        context,
-        "the account may not see deleted objects: whoever is deleted is known until the next full listing"
-    );
+/// Whether so many changed objects that are not found look as if rights were taken away.
+fn is_doubtful(changed: usize, missing: usize) -> bool {
+    missing > MOST_MISSING && missing > changed / 2
 }
 
 /// Whether it is the rest of a deleted object (MS-ADTS §3.1.1.5.5.1).
@@ -123,3 +150,37 @@ pub(super) fn is_deleted(entry: &Object) -> bool {
 const AT_ONCE: usize = 100;
 /// Beyond that it is quicker to list everything.
 const MOST_MOVED: usize = 100;
+/// Changes that are kept in memory.
+const MOST_CHANGES: usize = 100_000;
+/// Of objects that changed together, so many may be out of sight.
+const MOST_MISSING: usize = 20;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn few_or_the_lesser_part_may_be_out_of_sight() {
+        for (changed, missing, doubtful) in [
+            (20, 20, false),
+            (21, 21, true),
+            (40, 21, true),
+            (42, 21, false),
+            (1000, 400, false),
+            (0, 0, false),
+        ] {
+            assert_eq!(is_doubtful(changed, missing), doubtful, "{missing} of {changed}");
+        }
+    }
+
+    #[test]
+    fn a_flood_of_changes_is_not_kept() {
+        let mut changes = Changes::default();
+        for number in 0..=MOST_CHANGES {
+            assert!(!changes.are_too_many(), "{number}");
+            changes.note(Object::of(&[("objectGUID", &["0123456789abcdef"])]), true);
+        }
+        assert!(changes.are_too_many() && !changes.is_empty());
+        assert_eq!(changes.changed.len(), MOST_CHANGES);
+    }
+}

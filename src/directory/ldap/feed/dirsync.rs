@@ -13,15 +13,18 @@ use ldap3::Scope;
 
 use super::{
     End,
-    changes::{Changes, is_deleted, sees_deleted, tell_of_deletions},
+    changes::{Changes, is_deleted, sees_deleted},
     controls::{DIRSYNC, dirsync, dirsync_request},
     cookie::{Kind, Mark},
-    link::{ANYTHING, BULK, Link, Query, RootDse},
+    link::{ANYTHING, BULK, Link, MOST_ENTRIES, Query, RootDse},
     listing::{Again, everything, pause},
     subject::Subject,
 };
 use crate::directory::{
-    ldap::fault::{Code, Fault},
+    ldap::{
+        fault::{Code, Fault},
+        object::Object,
+    },
     replica::Writer,
 };
 
@@ -30,7 +33,7 @@ pub(super) async fn follow(
     link: &mut Link,
     server: &RootDse,
     subject: &Subject,
-    refresh: Duration,
+    again: &mut Again,
     writer: &mut Writer,
 ) -> Result<Infallible, End> {
     if !server.supports(DIRSYNC) {
@@ -46,27 +49,26 @@ pub(super) async fn follow(
     // With the right to replicate some servers show what is deleted, and some want another right for that.
     let sees_deleted = sees_deleted(link, &context).await?;
     let mut view = View { subject, context: &context, as_reader: false, sees_deleted, mark };
-    let mut cookie = match view.begin(link, writer).await {
+    let mut cookie = match view.begin(link, again, writer).await {
         Err(End::Refused(code)) if code.number() == INSUFFICIENT_ACCESS => {
             view = View { as_reader: true, mark: subject.mark(Kind::DirSyncAsReader, b""), ..view };
-            view.begin(link, writer).await?
+            view.begin(link, again, writer).await?
         }
         begun => begun?,
     };
     if !view.sees_deleted {
-        tell_of_deletions(&context);
+        again.tell_of_deletions(&context);
     }
-    let mut again = Again::new(refresh, !view.sees_deleted || subject.ages, writer);
     loop {
         let began = Instant::now();
-        let relist = again.is_due() || !view.poll(link, SOON, &mut cookie, writer).await?;
+        let relist = again.is_due(!view.sees_deleted || subject.drifts, writer)
+            || !view.poll(link, SOON, &mut cookie, again, writer).await?;
         if relist {
-            everything(link, subject, Some(view.mark.put_on(&cookie)), writer).await?;
-            again.listed(writer);
+            everything(link, subject, Some(view.mark.put_on(&cookie)), again, writer).await?;
         } else {
-            link.confirm(writer, began);
+            link.look_elsewhere_again(subject).await?;
+            link.confirm(subject, writer, began);
         }
-        again.misses(!view.sees_deleted || subject.ages);
         pause(began).await;
     }
 }
@@ -84,9 +86,15 @@ struct View<'a> {
 impl View<'_> {
     /// The cookie to go on from: the writer's, if it is this view's and the server takes it; else a new one, and
     /// everything was listed.
-    async fn begin(&mut self, link: &mut Link, writer: &mut Writer) -> Result<Box<[u8]>, End> {
+    async fn begin(
+        &mut self,
+        link: &mut Link,
+        again: &mut Again,
+        writer: &mut Writer,
+    ) -> Result<Box<[u8]>, End> {
         if let Some(mut cookie) = writer.cookie().and_then(|cookie| self.mark.take_off(&cookie)) {
-            match self.poll(link, BULK, &mut cookie, writer).await.map_err(|end| end.or_refused(true)) {
+            match self.poll(link, BULK, &mut cookie, again, writer).await.map_err(|end| end.or_refused(true))
+            {
                 Ok(true) => return Ok(cookie),
                 // It does not know the cookie any more, or a part of the tree moved.
                 Ok(false) => {}
@@ -97,7 +105,7 @@ impl View<'_> {
         let mut cookie = Box::default();
         // What is shown here is listed below, by the filter; only where that begins is wanted.
         while self.ask(link, BULK, &mut cookie, None).await.map_err(|end| end.or_refused(false))? {}
-        everything(link, self.subject, Some(self.mark.put_on(&cookie)), writer).await?;
+        everything(link, self.subject, Some(self.mark.put_on(&cookie)), again, writer).await?;
         Ok(cookie)
     }
 
@@ -107,17 +115,18 @@ impl View<'_> {
         link: &mut Link,
         limit: Duration,
         cookie: &mut Box<[u8]>,
+        again: &mut Again,
         writer: &mut Writer,
     ) -> Result<bool, End> {
         loop {
             let mut changes = Changes::default();
             let more = self.ask(link, limit, cookie, Some(&mut changes)).await?;
             if !changes.is_empty() {
-                let Some(changes) = changes.read(link, self.subject, self.context).await? else {
+                let Some(changes) = changes.read(link, self.subject, self.context, again).await? else {
                     while self.ask(link, BULK, cookie, None).await? {}
                     return Ok(false);
                 };
-                writer.apply(changes, Some(self.mark.put_on(cookie))).await?;
+                writer.apply(changes, again.allow(self.mark.put_on(cookie))).await?;
             }
             if !more {
                 return Ok(true);
@@ -131,23 +140,25 @@ impl View<'_> {
         link: &mut Link,
         limit: Duration,
         cookie: &mut Box<[u8]>,
-        changes: Option<&mut Changes>,
+        mut changes: Option<&mut Changes>,
     ) -> Result<bool, End> {
         let attributes = self.subject.watched();
         let attributes: Vec<_> = attributes.iter().map(String::as_str).collect();
         let query =
             Query { base: self.context, scope: Scope::Subtree, filter: ANYTHING, attributes: &attributes };
-        let page = link.search(&query, vec![dirsync_request(self.as_reader, cookie)], limit).await?;
-        let state = dirsync(&page.controls)?.ok_or(Fault::Malformed)?;
-        *cookie = state.cookie;
-        self.sees_deleted |= page.entries.iter().any(is_deleted);
-        if let Some(changes) = changes {
-            for entry in page.entries {
+        let controls = vec![dirsync_request(self.as_reader, cookie)];
+        let sees_deleted = &mut self.sees_deleted;
+        let note = |entry: Object| {
+            *sees_deleted |= is_deleted(&entry);
+            if let Some(changes) = &mut changes {
                 // Whatever moves gets its name anew; whatever is new has a class besides.
                 let moved = entry.text("name").is_some() && entry.text("objectClass").is_none();
                 changes.note(entry, moved);
             }
-        }
+        };
+        let page = link.each(&query, controls, limit, MOST_ENTRIES, note).await?;
+        let state = dirsync(&page.controls)?.ok_or(Fault::Malformed)?;
+        *cookie = state.cookie;
         Ok(state.more)
     }
 }

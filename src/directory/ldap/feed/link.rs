@@ -9,7 +9,7 @@ use std::{
 };
 
 use ldap3::{
-    Ldap, LdapResult, ResultEntry, Scope,
+    Ldap, LdapResult, ResultEntry, Scope, SearchStream,
     controls::{Control, RawControl},
 };
 use tokio::time::timeout;
@@ -30,16 +30,20 @@ use crate::directory::{
 };
 
 /// A bound connection to one server.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Link {
     pub(super) ldap: Ldap,
     /// Holds the server's answers back.
     pub(super) gate: Gate,
     /// Entries a page; `None`, if the server has no pages (RFC 2696).
     pub(super) page_size: Option<u32>,
+    /// The server is one.
+    pub(super) active_directory: bool,
     /// A part of what is below the base is on another server, and nothing of it comes here: whom the replica does not
     /// know may be there.
     pub(super) elsewhere: bool,
+    /// When that was found out, and how long it took.
+    looked: Option<(Instant, Duration)>,
 }
 
 /// What to search for.
@@ -61,13 +65,25 @@ pub(super) struct Page {
     pub(super) controls: Vec<Control>,
 }
 
+/// What is found, one by one.
+pub(super) struct Results {
+    stream: SearchStream<'static, String, Vec<String>>,
+    base: String,
+    /// So much more may come.
+    left: usize,
+    references: Vec<String>,
+}
+
 /// Goes through the pages of a search.
-#[derive(Debug)]
 pub(super) struct Pages<'a> {
     query: Query<'a>,
     control: Option<RawControl>,
+    /// The one that is being read.
+    page: Option<Results>,
     /// The cookie for the next one; `None` after the last one.
     next: Option<Box<[u8]>>,
+    /// Entries that may come yet, on all pages.
+    left: usize,
 }
 
 /// What a server says of itself (RFC 4512 §5.1; MS-ADTS §3.1.1.3.2).
@@ -75,54 +91,89 @@ pub(super) struct Pages<'a> {
 pub(super) struct RootDse(Object);
 
 impl Link {
-    /// All that is found at once.
+    /// On which nothing was asked yet.
+    pub(super) fn new(ldap: Ldap, gate: Gate) -> Self {
+        Self { ldap, gate, page_size: None, active_directory: false, elsewhere: false, looked: None }
+    }
+
+    /// All that is found at once, which is little: more than anybody would ask for in this way is a fault.
     pub(super) async fn search(
         &mut self,
         query: &Query<'_>,
         controls: Vec<RawControl>,
         limit: Duration,
     ) -> Result<Page, End> {
-        within(limit, self.found(query, controls)).await?
+        let mut entries = Vec::new();
+        let found = self.each(query, controls, limit, MOST_AT_ONCE, |entry| entries.push(entry));
+        let page = found.await?;
+        Ok(Page { entries, ..page })
     }
 
-    async fn found(&mut self, query: &Query<'_>, controls: Vec<RawControl>) -> Result<Page, End> {
-        let Query { base, scope, filter, attributes } = *query;
-        let search = self.ldap.with_controls(controls).streaming_search(base, scope, filter, attributes);
-        let mut stream = search.await?;
-        let mut page = Page::default();
-        while let Some(entry) = stream.next().await? {
-            if is_entry(&entry) {
-                page.entries.push(Object::read(entry).ok_or(Fault::Malformed)?);
-            } else {
-                page.references.extend(reference(entry));
+    /// Hands over what is found as it comes, and keeps no entry.
+    pub(super) async fn each(
+        &mut self,
+        query: &Query<'_>,
+        controls: Vec<RawControl>,
+        limit: Duration,
+        most: usize,
+        mut take: impl FnMut(Object),
+    ) -> Result<Page, End> {
+        within(limit, async {
+            let mut results = self.start(query, controls, most).await?;
+            while let Some(entry) = results.next().await? {
+                take(entry);
             }
-        }
-        page.controls = succeeded(stream.finish().await, base)?.ctrls;
-        Ok(page)
+            results.finish().await
+        })
+        .await?
+    }
+
+    async fn start(
+        &mut self,
+        query: &Query<'_>,
+        controls: Vec<RawControl>,
+        most: usize,
+    ) -> Result<Results, End> {
+        let Query { base, scope, filter, attributes } = *query;
+        let attributes = attributes.iter().map(|&name| name.to_owned()).collect::<Vec<_>>();
+        let search = self.ldap.with_controls(controls).streaming_search(base, scope, filter, attributes);
+        Ok(Results { stream: search.await?, base: base.to_owned(), left: most, references: Vec::new() })
     }
 
     /// Finds out whether a part of the directory is on another server: a search tells, whatever it looks for.
-    pub(super) async fn look_elsewhere(
-        &mut self,
-        subject: &Subject,
-        active_directory: bool,
-    ) -> Result<(), End> {
+    pub(super) async fn look_elsewhere(&mut self, subject: &Subject) -> Result<(), End> {
         // Both have an index there, and find nothing.
-        let filter = if active_directory {
+        let filter = if self.active_directory {
             filter_of_guids(ANYTHING, &[[0; 16]])
         } else {
             "(objectClass=referral)".into()
         };
         let query =
             Query { base: &subject.base, scope: Scope::Subtree, filter: &filter, attributes: &["1.1"] };
-        let page = self.search(&query, Vec::new(), BULK).await?;
+        let limit = self.looked.map_or(BULK, |(_, took)| QUICK + took * 4);
+        let began = Instant::now();
+        let page = self.search(&query, Vec::new(), limit).await?;
         self.elsewhere = page.references.iter().any(|reference| subject.may_be_at(reference));
+        self.looked = Some((Instant::now(), began.elapsed()));
         Ok(())
     }
 
+    /// The same once more, from time to time: seldom enough where it costs the server something.
+    pub(super) async fn look_elsewhere_again(&mut self, subject: &Subject) -> Result<(), End> {
+        if self.looked.is_some_and(|(at, took)| at.elapsed() < LOOK.max(took * 20)) {
+            return Ok(());
+        }
+        self.look_elsewhere(subject).await
+    }
+
+    /// What another one found on the same connection.
+    pub(super) fn found_as(&mut self, other: Self) {
+        (self.elsewhere, self.looked) = (other.elsewhere, other.looked);
+    }
+
     /// Tells the writer that it is current. Live only if it can know everybody.
-    pub(super) fn confirm(&self, writer: &mut Writer, as_of: Instant) {
-        writer.current(as_of, !self.elsewhere);
+    pub(super) fn confirm(&self, subject: &Subject, writer: &mut Writer, as_of: Instant) {
+        writer.current(as_of, !self.elsewhere && !subject.is_filtered);
     }
 
     /// The entry at a name; `None` if it is not there, or may not be seen.
@@ -142,9 +193,22 @@ impl Link {
 
     /// Whether something is below the entry.
     pub(super) async fn has_children(&mut self, name: &str) -> Result<bool, End> {
-        let query = Query { base: name, scope: Scope::OneLevel, filter: ANYTHING, attributes: &["1.1"] };
+        self.finds(
+            &Query { base: name, scope: Scope::OneLevel, filter: ANYTHING, attributes: &["1.1"] },
+            QUICK,
+        )
+        .await
+    }
+
+    /// Whether at least one recipient can be seen: rights that hide all look like a directory without any.
+    pub(super) async fn sees_anybody(&mut self, subject: &Subject) -> Result<bool, End> {
+        self.finds(&subject.query(&["1.1"]), BULK).await
+    }
+
+    /// Whether there is at least one.
+    async fn finds(&mut self, query: &Query<'_>, limit: Duration) -> Result<bool, End> {
         self.ldap.with_search_options(ldap3::SearchOptions::new().sizelimit(1));
-        match self.search(&query, Vec::new(), QUICK).await {
+        match self.search(query, Vec::new(), limit).await {
             Ok(page) => Ok(!page.entries.is_empty()),
             Err(End::Fault(Fault::Search(code))) if code.number() == SIZE_LIMIT_EXCEEDED => Ok(true),
             Err(End::Fault(Fault::Base(..))) => Ok(false),
@@ -153,20 +217,54 @@ impl Link {
     }
 }
 
+impl Results {
+    /// The next entry; `None` after the last one.
+    async fn next(&mut self) -> Result<Option<Object>, End> {
+        while let Some(entry) = self.stream.next().await? {
+            self.left = self.left.checked_sub(1).ok_or(Fault::TooMany)?;
+            if is_entry(&entry) {
+                return Ok(Some(Object::read(entry).ok_or(Fault::Malformed)?));
+            }
+            if self.references.len() < MOST_REFERENCES {
+                self.references.extend(reference(entry));
+            }
+        }
+        Ok(None)
+    }
+
+    /// What came besides the entries, if it was all.
+    async fn finish(mut self) -> Result<Page, End> {
+        let controls = succeeded(self.stream.finish().await, &self.base)?.ctrls;
+        Ok(Page { entries: Vec::new(), references: self.references, controls })
+    }
+}
+
 impl<'a> Pages<'a> {
     /// A search, with a control for each of its pages.
     pub(super) fn new(query: Query<'a>, control: Option<RawControl>) -> Self {
-        Self { query, control, next: Some(Box::default()) }
+        Self { query, control, page: None, next: Some(Box::default()), left: MOST_ENTRIES }
     }
 
-    /// The next page; `None` after the last one.
-    pub(super) async fn next(&mut self, link: &mut Link) -> Result<Option<Page>, End> {
-        let Some(cookie) = self.next.take() else { return Ok(None) };
-        let mut controls: Vec<_> = self.control.clone().into_iter().collect();
-        controls.extend(link.page_size.map(|size| page_request(size, &cookie)));
-        let page = link.search(&self.query, controls, BULK).await?;
-        self.next = next_page(&page.controls)?;
-        Ok(Some(page))
+    /// The next entry; `None` after the last one of the last page.
+    pub(super) async fn next(&mut self, link: &mut Link) -> Result<Option<Object>, End> {
+        loop {
+            let Some(page) = &mut self.page else {
+                let Some(cookie) = self.next.take() else { return Ok(None) };
+                let mut controls: Vec<_> = self.control.clone().into_iter().collect();
+                controls.extend(link.page_size.map(|size| page_request(size, &cookie)));
+                let most = link.page_size.map_or(MOST_ENTRIES, |size| size as usize * 2 + MOST_REFERENCES);
+                let started = within(QUICK, link.start(&self.query, controls, most)).await??;
+                self.page = Some(started);
+                continue;
+            };
+            if let Some(entry) = within(BULK, page.next()).await?? {
+                self.left = self.left.checked_sub(1).ok_or(Fault::TooMany)?;
+                return Ok(Some(entry));
+            }
+            if let Some(page) = self.page.take() {
+                self.next = next_page(&within(QUICK, page.finish()).await??.controls)?;
+            }
+        }
     }
 }
 
@@ -246,6 +344,16 @@ pub(super) const ANYTHING: &str = "(objectClass=*)";
 pub(super) const QUICK: Duration = Duration::from_secs(5);
 /// A page, or a message of many: a server may have to go through everything for the first one.
 pub(super) const BULK: Duration = Duration::from_secs(60);
+
+/// How often to look for parts of the directory that are elsewhere.
+const LOOK: Duration = Duration::from_secs(5);
+
+/// Entries and references that are taken together. The largest answer that is asked for has some hundred.
+const MOST_AT_ONCE: usize = 10_000;
+/// References that are kept.
+const MOST_REFERENCES: usize = 1000;
+/// Entries of one listing: a server that sends more does not know when to end.
+pub(super) const MOST_ENTRIES: usize = 10_000_000;
 
 const ROOT_DSE: &[&str] = &[
     "supportedControl",

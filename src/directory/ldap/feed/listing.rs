@@ -5,12 +5,13 @@
 
 use std::{
     convert::Infallible,
+    mem::take,
     time::{Duration, Instant},
 };
 
 use super::{
     End, POLL,
-    link::{Link, Pages, QUICK},
+    link::{Link, Pages, QUICK, id_of},
     subject::Subject,
 };
 use crate::directory::{ldap::fault::Fault, replica::Writer};
@@ -19,17 +20,17 @@ use crate::directory::{ldap::fault::Fault, replica::Writer};
 pub(super) async fn follow(
     link: &mut Link,
     subject: &Subject,
-    refresh: Duration,
+    again: &mut Again,
     writer: &mut Writer,
 ) -> Result<Infallible, End> {
     loop {
         let began = Instant::now();
-        everything(link, subject, None, writer).await?;
+        everything(link, subject, None, again, writer).await?;
         writer.current(began, false);
         // A connection on which nothing moves is cut by some, and that should be seen before it is needed.
-        let again = tokio::time::Instant::now() + refresh;
-        while tokio::time::Instant::now() < again {
-            tokio::time::sleep_until(again.min(tokio::time::Instant::now() + KEEP_ALIVE)).await;
+        let next = tokio::time::Instant::now() + again.refresh;
+        while tokio::time::Instant::now() < next {
+            tokio::time::sleep_until(next.min(tokio::time::Instant::now() + KEEP_ALIVE)).await;
             super::link::within(QUICK, link.root_dse()).await??;
         }
     }
@@ -40,56 +41,94 @@ pub(super) async fn everything(
     link: &mut Link,
     subject: &Subject,
     cookie: Option<Vec<u8>>,
+    again: &mut Again,
     writer: &mut Writer,
 ) -> Result<(), End> {
     writer.begin_listing();
     let attributes = subject.attributes();
     let mut pages = Pages::new(subject.query(&attributes), None);
-    let mut anybody = false;
-    while let Some(page) = pages.next(link).await? {
-        let page = subject.read(link, page.entries).await?;
-        anybody |= page.iter().any(|(_, recipients)| !recipients.is_empty());
-        writer.list(page).await?;
+    let (mut batch, mut weight, mut anybody) = (Vec::new(), 0, false);
+    // What is missing of these is asked for when nothing else is on its way.
+    let mut unfinished = Vec::new();
+    while let Some(object) = pages.next(link).await? {
+        if !attributes.iter().all(|name| object.is_whole(name)) {
+            if unfinished.len() == BATCH {
+                return Err(Fault::TooMany.into());
+            }
+            unfinished.push(object);
+            continue;
+        }
+        let recipients = subject.recipients(&object);
+        anybody |= !recipients.is_empty();
+        weight += 1 + recipients.len();
+        batch.push((id_of(&object), recipients));
+        if weight >= BATCH {
+            // However fast the server is, what waits here is little more than this.
+            let _closed = link.gate.close();
+            writer.list(take(&mut batch)).await?;
+            weight = 0;
+        }
     }
+    writer.list(batch).await?;
+    let rest = subject.read(link, unfinished).await?;
+    anybody |= rest.iter().any(|(_, recipients)| !recipients.is_empty());
+    writer.list(rest).await?;
     if !anybody {
         // Rights that hide all recipients look like a directory without any.
         return Err(Fault::Blind.into());
     }
     writer.end_listing(cookie).await?;
+    again.listed();
     Ok(())
 }
 
-/// When everything is listed again beside a feed that can't tell all.
+/// When everything is listed again, beside a feed of changes: none tells of all. Outlives connections.
 #[derive(Debug)]
 pub(super) struct Again {
     refresh: Duration,
-    /// The feed misses deletions.
-    always: bool,
-    /// What was listed last is held back until it is listed again.
-    held: bool,
-    due: Instant,
+    last: Instant,
+    /// Changes were left out, for the next listing to tell what is true.
+    owed: bool,
+    /// The log was told that deletions are not seen.
+    told: bool,
 }
 
 impl Again {
-    /// `always`: the feed misses something. Else only what is held back is listed again.
-    pub(super) fn new(refresh: Duration, always: bool, writer: &Writer) -> Self {
-        Self { refresh, always, held: writer.holds_back(), due: Instant::now() + refresh }
+    pub(super) fn new(refresh: Duration) -> Self {
+        Self { refresh, last: Instant::now(), owed: false, told: false }
     }
 
-    /// Whether it is time.
-    pub(super) fn is_due(&self) -> bool {
-        (self.always || self.held) && self.due <= Instant::now()
-    }
-
-    /// Whether the feed misses something, as is known by now.
-    pub(super) fn misses(&mut self, always: bool) {
-        self.always = always;
+    /// Whether it is time. `misses`: the feed is known to miss something.
+    pub(super) fn is_due(&self, misses: bool, writer: &Writer) -> bool {
+        let soon = misses || self.owed || writer.holds_back();
+        let after = if soon { self.refresh } else { self.refresh.saturating_mul(SELDOM) };
+        self.last.elapsed() >= after
     }
 
     /// Everything was listed just now.
-    pub(super) fn listed(&mut self, writer: &Writer) {
-        self.held = writer.holds_back();
-        self.due = Instant::now() + self.refresh;
+    pub(super) fn listed(&mut self) {
+        self.last = Instant::now();
+        self.owed = false;
+    }
+
+    /// Changes were left out: a listing is needed, and until then no cookie may go beyond them.
+    pub(super) fn owe(&mut self) {
+        self.owed = true;
+    }
+
+    /// The cookie, unless it goes beyond changes that were left out.
+    pub(super) fn allow(&self, cookie: Vec<u8>) -> Option<Vec<u8>> {
+        (!self.owed).then_some(cookie)
+    }
+
+    /// For the log, where the account may not see what was deleted; once.
+    pub(super) fn tell_of_deletions(&mut self, context: &str) {
+        if !std::mem::replace(&mut self.told, true) {
+            tracing::warn!(
+                context,
+                "the account may not see deleted objects: whoever is deleted is known until the next full listing"
+            );
+        }
     }
 }
 
@@ -100,3 +139,8 @@ pub(super) async fn pause(began: Instant) {
 
 /// Servers and firewalls are known to cut connections after a few idle minutes.
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
+/// Entries and addresses that are handed over together.
+const BATCH: usize = 1000;
+/// A feed that is told of all changes misses what rights and other objects do: in so many times the interval everything is
+/// listed once (with 15 minutes, each day).
+const SELDOM: u32 = 96;

@@ -19,7 +19,7 @@ use std::{convert::Infallible, time::Duration};
 
 use ldap3::LdapError;
 
-use self::{controls::Malformed, link::Link, subject::Subject};
+use self::{controls::Malformed, link::Link, listing::Again, subject::Subject};
 use super::{
     Config, Feed,
     connection::Servers,
@@ -41,7 +41,7 @@ pub(in crate::directory) struct Follower {
     subject: Subject,
     feed: Feed,
     page_size: u32,
-    refresh: Duration,
+    again: Again,
     /// The way that the log was told of last.
     told: Option<Way>,
 }
@@ -62,8 +62,15 @@ enum End {
     Refused(Code),
     Fault(Fault),
     Malformed(Malformed),
+    Schema(WrongSchema),
     Lost(Lost),
 }
+
+/// The attributes that are looked at are not those of Active Directory, where `mail` is one address of many: whoever has
+/// others would be called absent.
+#[derive(Debug, thiserror::Error)]
+#[error("the server is Active Directory: set schema = \"active-directory\"")]
+struct WrongSchema;
 
 impl Follower {
     /// Connects nowhere yet. `refresh` is for where the servers tell no changes.
@@ -80,7 +87,7 @@ impl Follower {
             subject: Subject::new(config, shape),
             feed: config.feed,
             page_size: config.page_size,
-            refresh,
+            again: Again::new(refresh),
             told: None,
         }
     }
@@ -92,24 +99,24 @@ impl Follower {
             Err(failure) => return failure,
         };
         self.servers.worked(server);
-        let Err(end) = self
-            .follow(
-                Link { ldap, gate: self.servers.gate().clone(), page_size: None, elsewhere: false },
-                writer,
-            )
-            .await;
+        let Err(end) = self.follow(Link::new(ldap, self.servers.gate().clone()), writer).await;
         match end {
             End::Fault(fault) => self.servers.failed(server, fault),
             End::Refused(code) => self.servers.failed(server, Fault::Search(code)),
             End::Malformed(malformed) => Failure::new(Why::Failed, malformed),
+            End::Schema(wrong) => Failure::new(Why::Failed, wrong),
             End::Lost(lost) => lost.into(),
         }
     }
 
     async fn follow(&mut self, mut link: Link, writer: &mut Writer) -> Result<Infallible, End> {
         let server = link.root_dse().await?;
+        if server.is_active_directory() && !self.subject.fits_active_directory {
+            return Err(End::Schema(WrongSchema));
+        }
         link.page_size = server.page_size(self.page_size);
-        link.look_elsewhere(&self.subject, server.is_active_directory()).await?;
+        link.active_directory = server.is_active_directory();
+        link.look_elsewhere(&self.subject).await?;
         let ways = ways(self.feed, server.is_active_directory(), server.supports(controls::SYNC_REQUEST));
         let (&last, others) = ways.split_last().expect("there is always a way");
         for &way in others {
@@ -142,12 +149,12 @@ impl Follower {
             );
             self.told = Some(way);
         }
-        let (subject, refresh) = (&self.subject, self.refresh);
+        let (subject, again) = (&self.subject, &mut self.again);
         match way {
-            Way::Syncrepl => syncrepl::follow(link, server, subject, refresh, writer).await,
-            Way::DirSync => dirsync::follow(link, server, subject, refresh, writer).await,
-            Way::Usn => usn::follow(link, server, subject, refresh, writer).await,
-            Way::Listing => listing::follow(link, subject, refresh, writer).await,
+            Way::Syncrepl => syncrepl::follow(link, server, subject, again, writer).await,
+            Way::DirSync => dirsync::follow(link, server, subject, again, writer).await,
+            Way::Usn => usn::follow(link, server, subject, again, writer).await,
+            Way::Listing => listing::follow(link, subject, again, writer).await,
         }
     }
 }

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::directory::{
     ldap::{
-        Config, SuspendedWhen,
+        Config, Schema, SuspendedWhen,
         filter::Filter,
         object::{Object, complete},
         referral::Referral,
@@ -28,15 +28,28 @@ pub(super) struct Subject {
     /// Who is a recipient.
     pub(super) filter: String,
     shape: Shape,
-    /// Time alone changes what goes for a recipient.
-    pub(super) ages: bool,
+    /// Not every entry with an address is a recipient. What such a filter asks for may change without a change of the entry:
+    /// `memberOf` is what a group says.
+    pub(super) is_filtered: bool,
+    /// Who is a recipient, or what goes for him, changes with time alone, or with other entries: no feed tells of that.
+    pub(super) drifts: bool,
+    /// Addresses are looked for where Active Directory has them, or where the administrator says.
+    pub(super) fits_active_directory: bool,
 }
 
 impl Subject {
     /// What the configuration describes.
     pub(super) fn new(config: &Config, shape: Shape) -> Self {
+        let filters = [&config.filter, &config.suspended_filter, &config.restricted_filter];
         let ages = config.suspended_when.contains(&SuspendedWhen::Expired);
-        Self { base: config.base.clone(), filter: shape.all(), shape, ages }
+        Self {
+            base: config.base.clone(),
+            filter: shape.all(),
+            shape,
+            is_filtered: config.filter.is_some(),
+            drifts: ages || filters.into_iter().any(Option::is_some),
+            fits_active_directory: config.schema == Schema::ActiveDirectory || config.attributes.is_some(),
+        }
     }
 
     /// The search for all of it.

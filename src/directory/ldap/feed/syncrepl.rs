@@ -4,13 +4,7 @@
 //! all that it stands for: at the end of a refresh, and with a change. That a server falls silent is noticed by questions
 //! on the same connection. Where persisting is refused, the server is asked for changes every second.
 
-use std::{
-    convert::Infallible,
-    future::pending,
-    mem::take,
-    pin::Pin,
-    time::{Duration, Instant},
-};
+use std::{convert::Infallible, future::pending, mem::take, pin::Pin, time::Instant};
 
 use futures_util::FutureExt;
 use ldap3::{LdapError, ResultEntry, Scope, SearchStream};
@@ -20,7 +14,7 @@ use super::{
     End, POLL,
     controls::{EntryState, SyncInfo, SyncMode, sync_done, sync_info, sync_request, sync_state},
     cookie::{Kind, Mark},
-    link::{BULK, Link, QUICK, RootDse, is_entry, succeeded, within},
+    link::{BULK, Link, MOST_ENTRIES, QUICK, RootDse, is_entry, succeeded, within},
     listing::{Again, pause},
     subject::Subject,
 };
@@ -34,21 +28,24 @@ pub(super) async fn follow(
     link: &mut Link,
     server: &RootDse,
     subject: &Subject,
-    refresh: Duration,
+    again: &mut Again,
     writer: &mut Writer,
 ) -> Result<Infallible, End> {
     let context = subject.context(server);
     let moves = context.is_none_or(|context| subject.is_part_of(&context));
-    let consumer = Consumer { subject, mark: subject.mark(Kind::Syncrepl, b""), refresh, moves };
+    let mut consumer = Consumer { subject, mark: subject.mark(Kind::Syncrepl, b""), again, moves };
     let mut mode = SyncMode::RefreshAndPersist;
     let mut anew = false;
     loop {
+        // While the server persists, this is asked there.
+        let from_start = take(&mut anew) || consumer.is_due(writer);
         let kept = writer.cookie().and_then(|cookie| consumer.mark.take_off(&cookie));
-        let cookie = kept.filter(|_| !take(&mut anew));
+        let cookie = kept.filter(|_| !from_start);
         let began = Instant::now();
         match consumer.run(link, mode, cookie.as_deref(), writer).await {
             Ok(Ended::Refreshed) => {
-                link.confirm(writer, began);
+                link.look_elsewhere_again(subject).await?;
+                link.confirm(subject, writer, began);
                 pause(began).await;
             }
             Ok(Ended::Anew) => anew = true,
@@ -74,20 +71,24 @@ enum Ended {
 struct Consumer<'a> {
     subject: &'a Subject,
     mark: Mark,
-    refresh: Duration,
+    again: &'a mut Again,
     /// Parts of the tree can move below the base, or away, as a whole; nobody tells of what is in them.
     moves: bool,
 }
 
-/// Whether the server is still there, asked at that time.
-type Question = Pin<Box<dyn Future<Output = Result<Instant, End>> + Send>>;
+/// Whether the server is still there, asked at that time, and what it has of the directory.
+type Question<'a> = Pin<Box<dyn Future<Output = Result<(Instant, Link), End>> + Send + 'a>>;
 
 type Stream = SearchStream<'static, String, Vec<String>>;
 
 impl Consumer<'_> {
+    fn is_due(&self, writer: &Writer) -> bool {
+        self.again.is_due(self.subject.drifts, writer)
+    }
+
     /// One search with the Sync Request Control, to its end.
     async fn run(
-        &self,
+        &mut self,
         link: &mut Link,
         mode: SyncMode,
         cookie: Option<&[u8]>,
@@ -104,7 +105,7 @@ impl Consumer<'_> {
     }
 
     async fn listen(
-        &self,
+        &mut self,
         link: &mut Link,
         stream: &mut Stream,
         mode: SyncMode,
@@ -119,7 +120,7 @@ impl Consumer<'_> {
         if mode == SyncMode::RefreshOnly {
             return Ok(Ended::Refreshed);
         }
-        link.confirm(writer, began);
+        link.confirm(self.subject, writer, began);
         self.persist(stream, link, began, writer).await
     }
 
@@ -142,14 +143,15 @@ impl Consumer<'_> {
 
     /// The refresh stage (RFC 4533 §3.3.1, §3.4.1). `true`: everything must be listed.
     async fn refresh(
-        &self,
+        &mut self,
         stream: &mut Stream,
         link: &mut Link,
         cookie: Option<&[u8]>,
         writer: &mut Writer,
     ) -> Result<bool, End> {
         let mut refresh = Refresh { listing: cookie.is_none(), ..Refresh::default() };
-        if refresh.listing {
+        let anew = refresh.listing;
+        if anew {
             writer.begin_listing();
         }
         // What is in something that moved is told of by nobody; what else is known is not even that something moved.
@@ -161,6 +163,10 @@ impl Consumer<'_> {
                 let done = sync_done(&result.ctrls)?.ok_or(Fault::Malformed)?;
                 break (done.cookie, !done.refresh_deletes);
             };
+            refresh.messages += 1;
+            if refresh.messages > MOST_ENTRIES {
+                return Err(Fault::TooMany.into());
+            }
             match self.understand(message, link).await? {
                 Told::Put(id, recipients, container) => {
                     if let (Some(name), Some(_)) = (container, cookie) {
@@ -170,7 +176,7 @@ impl Consumer<'_> {
                 }
                 Told::Remove(id, container) => {
                     moved |= container;
-                    refresh.batch.changes.push(Change::Remove(id));
+                    refresh.remove(vec![id]);
                 }
                 Told::Present(ids) => {
                     refresh.begin_listing(writer).await?;
@@ -179,7 +185,7 @@ impl Consumer<'_> {
                 }
                 Told::Gone(ids) => {
                     moved |= self.moves && !ids.is_empty();
-                    refresh.batch.changes.extend(ids.into_iter().map(Change::Remove));
+                    refresh.remove(ids);
                 }
                 Told::Refreshed { cookie, present, done } => {
                     if present {
@@ -190,6 +196,9 @@ impl Consumer<'_> {
                     }
                 }
                 Told::Cookie(_) | Told::Nothing => {}
+            }
+            if refresh.is_large() {
+                return Ok(true);
             }
             if refresh.batch.changes.len() >= BATCH {
                 // However fast the server is, what waits here is little more than this.
@@ -208,6 +217,9 @@ impl Consumer<'_> {
                 return Err(Fault::Blind.into());
             }
             writer.end_listing(cookie).await?;
+            if anew {
+                self.again.listed();
+            }
         } else {
             refresh.batch.write(writer, cookie, false).await?;
         }
@@ -222,11 +234,10 @@ impl Consumer<'_> {
         began: Instant,
         writer: &mut Writer,
     ) -> Result<Ended, End> {
-        let again = Again::new(self.refresh, self.subject.ages, writer);
-        let asker = link.ldap.clone();
+        let subject = self.subject;
         let mut ticks = interval(POLL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut question: Option<Question> = None;
+        let mut question: Option<Question<'_>> = None;
         let mut before = began;
         let mut batch = Batch::default();
         loop {
@@ -260,6 +271,8 @@ impl Consumer<'_> {
                         }
                     }
                     let cookie = cookie.map(|cookie| self.mark.put_on(&cookie));
+                    // Only who floods is held back: an answer to the question may wait behind this.
+                    let _closed = (batch.changes.len() >= BATCH).then(|| link.gate.close());
                     batch.write(writer, cookie, false).await?;
                     if anew {
                         return Ok(Ended::Anew);
@@ -268,21 +281,24 @@ impl Consumer<'_> {
                 asked = answer => {
                     // The server may tell of changes a moment after it answered: what was before the question before is
                     // certain.
-                    link.confirm(writer, before);
-                    before = asked?;
+                    let (asked, asker) = asked?;
+                    link.found_as(asker);
+                    link.confirm(subject, writer, before);
+                    before = asked;
                     question = None;
                 }
                 _ = ticks.tick(), if idle => {
-                    if again.is_due() {
+                    if self.is_due(writer) {
                         return Ok(Ended::Anew);
                     }
-                    let mut asker = asker.clone();
+                    let mut asker = link.clone();
                     question = Some(Box::pin(async move {
                         let asked = Instant::now();
-                        let search = asker.search("", Scope::Base, super::link::ANYTHING, ["1.1"]);
+                        let search = asker.ldap.search("", Scope::Base, super::link::ANYTHING, ["1.1"]);
                         // Whatever the answer is, the server is there.
                         within(QUICK, search).await??;
-                        Ok(asked)
+                        asker.look_elsewhere_again(subject).await?;
+                        Ok((asked, asker))
                     }));
                 }
             }
@@ -386,8 +402,11 @@ enum Told {
 struct Refresh {
     /// Who is not mentioned is gone.
     listing: bool,
+    messages: usize,
     /// Those mentioned while it was not known whether this is a listing.
     mentioned: Vec<ObjectId>,
+    /// Objects that are gone, as was told one by one.
+    gone: usize,
     /// Somebody is there: rights that hide all look like an empty directory.
     anybody: bool,
     batch: Batch,
@@ -400,6 +419,17 @@ impl Refresh {
             self.mentioned.push(id.clone());
         }
         self.batch.changes.push(Change::Put(id, recipients));
+    }
+
+    fn remove(&mut self, ids: Vec<ObjectId>) {
+        self.gone += ids.len();
+        self.batch.changes.extend(ids.into_iter().map(Change::Remove));
+    }
+
+    /// So much is said to be gone that a listing has to tell (which is held back if it takes away too much), or so much
+    /// changed that a listing takes less.
+    fn is_large(&self) -> bool {
+        !self.listing && (self.gone > MOST_GONE || self.mentioned.len() > MOST_MENTIONED)
     }
 
     /// It is a listing after all.
@@ -462,6 +492,10 @@ const CLASSES: [&[u8]; 6] =
 
 /// Changes told to the replica together, at most.
 const BATCH: usize = 1000;
+/// Deletions that are believed without a listing, of those while nobody listened.
+const MOST_GONE: usize = 100;
+/// Of 16 octets each.
+const MOST_MENTIONED: usize = 100_000;
 /// `e-syncRefreshRequired` (RFC 4533 §2.6)
 const REFRESH_REQUIRED: u32 = 4096;
 /// RFC 4511 §4.1.9: another way of asking would not help.

@@ -3,17 +3,13 @@
 //! The numbers are one server's own, and of one life of its database (`invocationId`): at another one everything is listed.
 //! Deleted objects are seen if the account may read them; else a listing at an interval finds who is gone.
 
-use std::{
-    collections::HashMap,
-    convert::Infallible,
-    time::{Duration, Instant},
-};
+use std::{collections::HashMap, convert::Infallible, time::Instant};
 
 use ldap3::Scope;
 
 use super::{
     End,
-    changes::{Changes, sees_deleted, tell_of_deletions},
+    changes::{Changes, sees_deleted},
     controls::{SHOW_DELETED, show_deleted},
     cookie::{Kind, Mark},
     link::{Link, Pages, Query, RootDse, guid_of},
@@ -34,7 +30,7 @@ pub(super) async fn follow(
     link: &mut Link,
     server: &RootDse,
     subject: &Subject,
-    refresh: Duration,
+    again: &mut Again,
     writer: &mut Writer,
 ) -> Result<Infallible, End> {
     let Some(context) = subject.context(server) else {
@@ -48,57 +44,43 @@ pub(super) async fn follow(
     };
     let sees_deleted = server.supports(SHOW_DELETED) && sees_deleted(link, &context).await?;
     if !sees_deleted {
-        tell_of_deletions(&context);
+        again.tell_of_deletions(&context);
     }
     let mark = subject.mark(Kind::Usn, &invocation);
-    let mut again = Again::new(refresh, !sees_deleted || subject.ages, writer);
     let kept = writer.cookie().and_then(|cookie| mark.take_off(&cookie));
     let mut window = match kept.and_then(|cookie| number(str::from_utf8(&cookie).ok()?)) {
         Some(usn) => Window::new(usn),
-        None => list(link, subject, &mark, writer).await?,
+        None => list(link, subject, &mark, again, writer).await?,
     };
     loop {
         let began = Instant::now();
-        let relist = again.is_due()
-            || !poll(link, subject, &context, sees_deleted, &mut window, &mark, writer).await?;
-        if relist {
-            window = list(link, subject, &mark, writer).await?;
-            again.listed(writer);
+        if !again.is_due(!sees_deleted || subject.drifts, writer)
+            && let Some(changes) = window.poll(link, &context, sees_deleted).await?
+            && let Some(changes) = changes.read(link, subject, &context, again).await?
+        {
+            if !changes.is_empty() {
+                let cookie = mark.put_on(window.lower.to_string().as_bytes());
+                writer.apply(changes, again.allow(cookie)).await?;
+            }
+            link.look_elsewhere_again(subject).await?;
+            link.confirm(subject, writer, began);
         } else {
-            link.confirm(writer, began);
+            window = list(link, subject, &mark, again, writer).await?;
         }
         pause(began).await;
     }
 }
 
-/// Tells the writer what changed; `false`: everything must be listed.
-async fn poll(
+/// Lists everything; the window begins before that.
+async fn list(
     link: &mut Link,
     subject: &Subject,
-    context: &str,
-    sees_deleted: bool,
-    window: &mut Window,
     mark: &Mark,
+    again: &mut Again,
     writer: &mut Writer,
-) -> Result<bool, End> {
-    let highest = highest(link).await?;
-    if highest < window.upper {
-        // The database went back in time.
-        return Ok(false);
-    }
-    let changes = window.look(link, context, highest, sees_deleted).await?;
-    if changes.is_empty() {
-        return Ok(true);
-    }
-    let Some(changes) = changes.read(link, subject, context).await? else { return Ok(false) };
-    writer.apply(changes, Some(mark.put_on(window.lower.to_string().as_bytes()))).await?;
-    Ok(true)
-}
-
-/// Lists everything; the window begins before that.
-async fn list(link: &mut Link, subject: &Subject, mark: &Mark, writer: &mut Writer) -> Result<Window, End> {
+) -> Result<Window, End> {
     let usn = highest(link).await?;
-    everything(link, subject, Some(mark.put_on(usn.to_string().as_bytes())), writer).await?;
+    everything(link, subject, Some(mark.put_on(usn.to_string().as_bytes())), again, writer).await?;
     Ok(Window::new(usn))
 }
 
@@ -117,6 +99,16 @@ struct Window {
 impl Window {
     fn new(usn: u64) -> Self {
         Self { lower: usn, upper: usn, seen: HashMap::new() }
+    }
+
+    /// What changed; `None`: everything must be listed.
+    async fn poll(&mut self, link: &mut Link, context: &str, deleted: bool) -> Result<Option<Changes>, End> {
+        let highest = highest(link).await?;
+        if highest < self.upper {
+            // The database went back in time.
+            return Ok(None);
+        }
+        self.look(link, context, highest, deleted).await.map(Some)
     }
 
     /// What changed since, and was not told before.
@@ -140,17 +132,19 @@ impl Window {
         };
         let mut pages = Pages::new(query, deleted.then(show_deleted));
         let mut seen = HashMap::new();
-        while let Some(page) = pages.next(link).await? {
-            for entry in page.entries {
-                let usn = entry.text("uSNChanged").and_then(number);
-                let (Some(guid), Some(usn)) = (guid_of(&entry), usn) else { continue };
-                if usn > self.upper {
-                    seen.insert(guid, usn);
-                }
-                if self.seen.get(&guid) != Some(&usn) {
-                    let moved = is_container(&entry);
-                    changes.note(entry, moved);
-                }
+        while let Some(entry) = pages.next(link).await? {
+            let usn = entry.text("uSNChanged").and_then(number);
+            let (Some(guid), Some(usn)) = (guid_of(&entry), usn) else { continue };
+            if self.seen.get(&guid) != Some(&usn) {
+                let moved = is_container(&entry);
+                changes.note(entry, moved);
+            }
+            if changes.are_too_many() {
+                // On this connection comes more, and the listing waits until it has come.
+                continue;
+            }
+            if usn > self.upper {
+                seen.insert(guid, usn);
             }
         }
         (self.lower, self.upper, self.seen) = (self.upper, highest, seen);

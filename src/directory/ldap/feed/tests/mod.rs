@@ -1,5 +1,6 @@
 //! Feeds of real servers into a replica in memory.
 
+mod flood;
 mod samba;
 mod slapd;
 

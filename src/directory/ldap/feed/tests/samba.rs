@@ -162,3 +162,68 @@ async fn a_domain_as_a_whole_and_its_restart() {
     });
     feed.wait_current();
 }
+
+/// `memberOf` is a back link: who comes into a group is not changed himself, and no feed of changes names him. Nor does any
+/// tell that rights were taken away.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_no_feed_of_changes_tells() {
+    let samba = SambaAd::start();
+    fill(&samba);
+    samba.add(&format!(
+        "dn: CN=mailers,{STAFF}\nobjectClass: group\nsAMAccountName: mailers\nmember: CN=u00,{STAFF}\n\n"
+    ));
+    for way in ["dirsync", "usn"] {
+        let config = Config {
+            filter: Some(format!("(memberOf=CN=mailers,{STAFF})")),
+            ..below(&samba, STAFF, SambaAd::ADMINISTRATOR, way)
+        };
+        let feed = Following::start(&config, Duration::from_secs(4));
+        feed.wait_complete();
+        feed.sees("u00@example.test");
+        samba.modify(&change("mailers", &format!("add: member\nmember: CN=u01,{STAFF}")));
+        wait_until(Duration::from_secs(15), "the listing", || {
+            assert!(!feed.replica.is_current(), "nobody is absent without a question");
+            feed.find("u01@example.test").is_some()
+        });
+        assert_eq!(feed.failures(), [""; 0]);
+        feed.stop().await;
+        samba.modify(&change("mailers", &format!("delete: member\nmember: CN=u01,{STAFF}")));
+    }
+
+    let wrong = Config {
+        schema: crate::directory::ldap::Schema::InetOrgPerson,
+        suspended_when: Vec::new(),
+        ..below(&samba, STAFF, SambaAd::ADMINISTRATOR, "auto")
+    };
+    let feed = Following::start(&wrong, NEVER);
+    feed.wait_failure("the server is Active Directory: set schema = \"active-directory\"");
+    assert!(!feed.replica.is_complete());
+
+    // So many lose their addresses at once that it looks like a loss of rights: a listing tells, and is held back.
+    let mut left = Vec::new();
+    for way in ["dirsync", "usn"] {
+        let config = below(&samba, STAFF, SambaAd::ADMINISTRATOR, way);
+        let feed = Following::start(&config, NEVER);
+        feed.wait_current();
+        assert_eq!(feed.replica.addresses(), 60);
+        left.push((config, feed.stop().await));
+    }
+    let loss = |number| change(&format!("u{number:02}"), "delete: proxyAddresses");
+    samba.modify(&(1..26).map(loss).collect::<String>());
+    for (config, writer) in left {
+        let feed = Following::resume(writer, &config, Duration::from_secs(3));
+        wait_until(Duration::from_secs(20), "the listing", || feed.replica.holds_back());
+        assert_eq!(feed.replica.addresses(), 60);
+        assert_eq!(feed.failures(), [""; 0]);
+        feed.stop().await;
+    }
+
+    // Not one recipient is left to be seen.
+    let config = below(&samba, STAFF, SambaAd::ADMINISTRATOR, "usn");
+    let feed = Following::start(&config, NEVER);
+    feed.wait_current();
+    let lone = |number| change(&format!("u{number:02}"), "delete: proxyAddresses");
+    samba.modify(&[0, 26, 27, 28, 29].map(lone).concat());
+    feed.wait_failure("not a single recipient can be seen");
+    assert!(feed.replica.addresses() > 0 && !feed.replica.is_current());
+}

@@ -259,3 +259,78 @@ mod full {
         assert_eq!(feed.replica.addresses(), 200_001 - 42);
     }
 }
+
+/// slapo-memberof(5) changes entries behind the back of slapo-syncprov(5).
+#[tokio::test(flavor = "multi_thread")]
+async fn who_comes_into_a_group_that_the_filter_asks_for_is_never_absent() {
+    let slapd = Slapd::builder().database("overlay memberof\n").start();
+    for name in ["u0", "u1"] {
+        slapd.add(&person(name, PEOPLE));
+    }
+    let group = "cn=mailers,ou=people,dc=example,dc=test";
+    slapd.add(&format!("dn: {group}\nobjectClass: groupOfNames\ncn: mailers\nmember: uid=u0,{PEOPLE}\n\n"));
+    let config =
+        Config { filter: Some(format!("(memberOf={group})")), ..below(&slapd, Slapd::BASE, "syncrepl") };
+    let feed = Following::start(&config, Duration::from_secs(4));
+    feed.wait_complete();
+    feed.sees("u0@example.test");
+    slapd.modify(&format!("dn: {group}\nchangetype: modify\nadd: member\nmember: uid=u1,{PEOPLE}\n\n"));
+    wait_until(Duration::from_secs(15), "the listing", || {
+        assert!(!feed.replica.is_current(), "nobody is absent without a question");
+        feed.find("u1@example.test").is_some()
+    });
+    assert_eq!(feed.failures(), [""; 0]);
+}
+
+/// Whom the account may not see any more; no server tells of that.
+#[tokio::test(flavor = "multi_thread")]
+async fn everything_is_listed_again_at_long_intervals() {
+    let readers = "cn=readers,ou=groups,dc=example,dc=test";
+    let acl = "access to dn.exact=\"uid=secret,ou=people,dc=example,dc=test\" by group.exact=\"cn=readers,ou=groups,dc=example,dc=test\" read by * none";
+    let mut slapd = Slapd::builder().global(acl).start();
+    slapd.seed(20);
+    let group = |member: &str| format!("objectClass: groupOfNames\ncn: readers\nmember: {member}\n\n");
+    slapd.add(&format!("dn: {readers}\n{}", group(Slapd::READER)));
+    slapd.add(&person("secret", PEOPLE));
+    let feed = Following::start(&below(&slapd, Slapd::BASE, "syncrepl"), Duration::from_millis(100));
+    feed.wait_current();
+    feed.sees("secret@example.test");
+    slapd.modify(&format!("dn: {readers}\nchangetype: modify\nreplace: member\nmember: cn=nobody\n\n"));
+    wait_until(Duration::from_secs(30), "the listing", || feed.find("secret@example.test").is_none());
+    assert_eq!(feed.failures(), [""; 0]);
+}
+
+/// The session log names who is gone: the rights of the account may have gone.
+#[tokio::test(flavor = "multi_thread")]
+async fn many_deletions_at_once_are_left_to_a_listing() {
+    let slapd = seeded(600);
+    let config = below(&slapd, Slapd::BASE, "syncrepl");
+    let feed = Following::start(&config, NEVER);
+    feed.wait_complete();
+    let writer = feed.stop().await;
+    for number in 0..110 {
+        slapd.delete(&format!("uid=u{number:06},{PEOPLE}"));
+    }
+    let feed = Following::resume(writer, &config, NEVER);
+    wait_until(Duration::from_secs(20), "the listing", || feed.replica.holds_back());
+    feed.wait_current();
+    assert_eq!(feed.replica.addresses(), 1200);
+    assert_eq!(feed.failures(), [""; 0]);
+}
+
+/// A part of the tree that is given to another server while the feed runs: whoever is there is not known here.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_referral_that_comes_later_ends_certainty() {
+    let slapd = Slapd::start();
+    slapd.add(&person("u0", PEOPLE));
+    let feed = Following::start(&below(&slapd, Slapd::BASE, "auto"), NEVER);
+    feed.wait_current();
+    slapd.add(
+        "dn: ou=far,dc=example,dc=test\nobjectClass: referral\nobjectClass: extensibleObject\nou: far\nref: ldap://127.0.0.1:1/ou=far,dc=example,dc=test\n\n",
+    );
+    feed.wait_outdated();
+    slapd.add(&person("new", PEOPLE));
+    feed.sees("new@example.test");
+    assert!(!feed.replica.is_current());
+    assert_eq!(feed.failures(), [""; 0]);
+}
