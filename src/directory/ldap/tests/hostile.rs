@@ -78,7 +78,9 @@ async fn nonsense_is_a_failure_of_the_server() {
         ("success and nobody at all", vec![bound, done, message(3, &wrap(0x65, &[SUCCESS]))]),
     ] {
         let url = server(&tasks, answers).await;
-        let client = client(&format!("urls = [{url:?}]\nbase = \"dc=x\"\ndeadline = \"1s\""));
+        // So that nothing but the question is asked.
+        let schema = "schema = \"active-directory\"";
+        let client = client(&format!("urls = [{url:?}]\nbase = \"dc=x\"\ndeadline = \"1s\"\n{schema}"));
         let (why, said) = ask(&client, "joe@x").await.expect_err(name);
         assert!(matches!(why, Why::Down | Why::Failed), "{name}: {why:?} {said}");
     }
