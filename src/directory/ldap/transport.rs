@@ -198,7 +198,8 @@ async fn relay<S: AsyncRead + AsyncWrite>(server: S, ends: Ends) {
         loop {
             let read = ber::read(&mut from_server, sealed, &mut message).await;
             // Known before the library learns of the end.
-            if read.as_ref().is_err_and(|error| error.get_ref().is_some_and(|error| error.is::<ber::Unfit>())) {
+            if read.as_ref().is_err_and(|error| error.get_ref().is_some_and(|error| error.is::<ber::Unfit>()))
+            {
                 is_unfit.store(true, Ordering::Release);
             }
             if !read? {

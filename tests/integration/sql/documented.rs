@@ -11,7 +11,14 @@ fn postgresql() {
     let database = Postgres::start();
     database.run("create table mailbox (address varchar(190) primary key, suspended boolean)");
     database.run("insert into mailbox values ('anna@example.test', false), ('unpaid@example.test', true)");
-    check(&database, "shop", &[("anna", OK), ("unpaid", SUSPENDED), ("nobody", UNKNOWN)], &[], "select 1", &[]);
+    check(
+        &database,
+        "shop",
+        &[("anna", OK), ("unpaid", SUSPENDED), ("nobody", UNKNOWN)],
+        &[],
+        "select 1",
+        &[],
+    );
     database.run("drop table mailbox");
     fill_postfixadmin(&database, "boolean", "true", "false");
     check_postfixadmin(&database, "postfixadmin-postgres");
@@ -98,7 +105,8 @@ fn check(
             backstop.metric("backstop_directory_addresses", &label) > 0.0
         });
     }
-    let relayed = "relay_domains = example.test, alias.test, off.test, all.test, none.test, allalias.test, late.test";
+    let relayed =
+        "relay_domains = example.test, alias.test, off.test, all.test, none.test, allalias.test, late.test";
     let postfix = backstop_harness::Postfix::builder().milter(&backstop.for_postfix()).main(relayed).start();
     let mut smtp = super::session(&postfix);
     decides(&mut smtp, name, own);
