@@ -31,7 +31,7 @@ pub struct TlsOptions {
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
     /// A file can't be read, or is no PEM.
-    #[error("{}: {error}", path.display())]
+    #[error("{}: {}", path.display(), plain(error))]
     File {
         /// Which.
         path: PathBuf,
@@ -82,6 +82,14 @@ pub fn client_config(options: &TlsOptions) -> Result<Arc<ClientConfig>, TlsError
         }
     };
     Ok(Arc::new(config))
+}
+
+/// As the system says it, where it is the system's error.
+fn plain(error: &rustls::pki_types::pem::Error) -> &dyn std::fmt::Display {
+    match error {
+        rustls::pki_types::pem::Error::Io(error) => error,
+        other => other,
+    }
 }
 
 fn roots(file: Option<&Path>) -> Result<RootCertStore, TlsError> {

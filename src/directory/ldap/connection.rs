@@ -21,7 +21,7 @@ use tokio_util::task::TaskTracker;
 use super::{
     fault::{self, Code, Fault},
     settings::{Access, Bind, Server},
-    transport::{self, Gate},
+    transport::{self, Gate, Opened},
 };
 use crate::{directory::remote::Failure, net::Failover};
 
@@ -87,7 +87,7 @@ impl Servers {
         for (tried, &server) in candidates.iter().enumerate() {
             let until = share(until, candidates.len() - tried);
             match self.connect_to(server, until).await {
-                Ok(ldap) => return Ok((server, ldap)),
+                Ok(opened) => return Ok((server, opened.ldap)),
                 Err(fault) => failure = Some(self.failed(server, fault)),
             }
         }
@@ -95,21 +95,21 @@ impl Servers {
     }
 
     /// A connection to this one.
-    pub(super) async fn connect_to(&self, server: usize, until: Instant) -> Result<Ldap, Fault> {
+    pub(super) async fn connect_to(&self, server: usize, until: Instant) -> Result<Opened, Fault> {
         let server = self.0.access.servers.get(server).expect("an index into the same list");
         self.open(server, until).await
     }
 
     /// A connection, with the same bind, to a server that is none of the configured ones.
-    pub(super) async fn open(&self, server: &Server, until: Instant) -> Result<Ldap, Fault> {
+    pub(super) async fn open(&self, server: &Server, until: Instant) -> Result<Opened, Fault> {
         let shared = &*self.0;
         let opened = async {
             let sealed = matches!(shared.access.bind, Bind::Gssapi);
-            let mut ldap =
+            let mut opened =
                 transport::connect(server, &shared.access.tls, sealed, until, &shared.gate, &shared.tasks)
                     .await?;
-            shared.bind(&mut ldap, server).await?;
-            Ok(ldap)
+            shared.bind(&mut opened.ldap, server).await?;
+            Ok(opened)
         };
         timeout_at(until, fault::caught(opened)).await.unwrap_or(Err(Fault::TimedOut))
     }
@@ -163,7 +163,11 @@ impl Servers {
 
     /// The failure of a question to this server.
     pub(super) fn failure(&self, server: usize, fault: Fault) -> Failure {
-        fault.at(&self.0.access.servers.get(server).map(ToString::to_string).unwrap_or_default())
+        let name = self.0.access.servers.get(server).map(ToString::to_string).unwrap_or_default();
+        match self.0.access.bind {
+            Bind::Anonymous => fault.at_anonymously(&name),
+            _ => fault.at(&name),
+        }
     }
 
     /// The failure when there are no candidates.

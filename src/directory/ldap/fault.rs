@@ -16,7 +16,7 @@ pub(in crate::directory) enum Fault {
     #[error("{0}")]
     Io(#[from] io::Error),
     /// No secure connection.
-    #[error("TLS: {0}")]
+    #[error("TLS: {0}{hint}", hint = hint(.0))]
     Tls(io::Error),
     /// The host's name is none that a certificate can be for.
     #[error("TLS: a certificate can't be for this name")]
@@ -48,6 +48,12 @@ pub(in crate::directory) enum Fault {
     /// What came is not what RFC 4511 says.
     #[error("the answer made no sense")]
     Malformed,
+    /// The same of one question, on a connection that was fine until then.
+    #[error("the answer to this question made no sense, or was too long")]
+    Unfit,
+    /// It is an Active Directory, whose entries are read as if it were not.
+    #[error("the server is Active Directory: set schema = \"active-directory\" (or list `attributes`)")]
+    ActiveDirectory,
     /// There was more than one question may ask for.
     #[error("the answer has too many entries")]
     TooMany,
@@ -73,10 +79,12 @@ pub(in crate::directory) struct Code {
 
 /// A fault, and where.
 #[derive(Debug, thiserror::Error)]
-#[error("{server}: {fault}")]
+#[error("{server}: {fault}{hint}")]
 struct At {
     server: String,
     fault: Fault,
+    /// What helps against it.
+    hint: &'static str,
 }
 
 /// All servers are known to be down.
@@ -104,7 +112,14 @@ impl Fault {
     pub(super) fn blames_server(&self) -> bool {
         match self {
             Self::Search(code) => code.blames_server(),
-            Self::Base(..) | Self::TooMany | Self::Elsewhere(_) | Self::Referral(..) | Self::Blind => false,
+            Self::Slow
+            | Self::Base(..)
+            | Self::Unfit
+            | Self::ActiveDirectory
+            | Self::TooMany
+            | Self::Elsewhere(_)
+            | Self::Referral(..)
+            | Self::Blind => false,
             _ => true,
         }
     }
@@ -116,7 +131,22 @@ impl Fault {
 
     /// The failure of a question to this server.
     pub(super) fn at(self, server: &str) -> Failure {
-        Failure::new(self.why(), At { server: server.to_owned(), fault: self })
+        Failure::new(self.why(), At { server: server.to_owned(), fault: self, hint: "" })
+    }
+
+    /// The same where nobody in particular asked.
+    pub(super) fn at_anonymously(self, server: &str) -> Failure {
+        let hint = if self.is_of_rights() { ": set bind_dn and password_file, or sasl" } else { "" };
+        Failure::new(self.why(), At { server: server.to_owned(), fault: self, hint })
+    }
+
+    /// Whether somebody else might get an answer. Active Directory's word for that is operationsError.
+    fn is_of_rights(&self) -> bool {
+        match self {
+            Self::Bind(code) | Self::Search(code) => matches!(code.code, 1 | 8 | 48 | 50),
+            Self::Base(..) | Self::Blind => true,
+            _ => false,
+        }
     }
 }
 
@@ -183,6 +213,17 @@ pub(super) fn crowded() -> Failure {
 /// The library panics on some answers that are not as they should be. Whoever sends such is a server that fails.
 pub(super) async fn caught<T>(asked: impl Future<Output = Result<T, Fault>>) -> Result<T, Fault> {
     AssertUnwindSafe(asked).catch_unwind().await.unwrap_or(Err(Fault::Malformed))
+}
+
+/// What helps against a connection that is not secure.
+fn hint(error: &io::Error) -> &'static str {
+    let error = error.get_ref().and_then(|error| error.downcast_ref::<rustls::Error>());
+    match error {
+        Some(rustls::Error::InvalidCertificate(rustls::CertificateError::UnknownIssuer)) => {
+            ": name the authority that signed the server's certificate in ca_file"
+        }
+        _ => "",
+    }
 }
 
 /// Text of a server: one line of printable characters, and not too long.
@@ -253,6 +294,27 @@ mod tests {
             assert_eq!(Fault::Search(code.clone()).blames_server(), blames, "{shown}");
             assert_eq!(Fault::Search(code).why(), Why::Failed);
         }
+    }
+
+    #[test]
+    fn what_speaks_against_one_question_only() {
+        for fault in [Fault::Slow, Fault::Unfit, Fault::ActiveDirectory, Fault::Blind, Fault::TooMany] {
+            assert!(!fault.blames_server(), "{fault}");
+        }
+        for fault in [Fault::TimedOut, Fault::Malformed, Fault::Bind(Code::new(49, ""))] {
+            assert!(fault.blames_server(), "{fault}");
+        }
+    }
+
+    #[test]
+    fn what_would_help_is_told() {
+        let rights = || Fault::Search(Code::new(50, ""));
+        assert!(!rights().at("x").to_string().contains("bind_dn"));
+        assert!(rights().at_anonymously("x").to_string().contains("bind_dn and password_file"));
+        assert!(!Fault::TimedOut.at_anonymously("x").to_string().contains("bind_dn"));
+        let error = rustls::Error::InvalidCertificate(rustls::CertificateError::UnknownIssuer);
+        let tls = Fault::Tls(io::Error::new(io::ErrorKind::InvalidData, error));
+        assert!(tls.to_string().contains("UnknownIssuer") && tls.to_string().contains("ca_file"), "{tls}");
     }
 
     #[test]

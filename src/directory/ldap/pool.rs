@@ -2,7 +2,7 @@
 //!
 //! A question goes to the first server that is not known to be down. When that fails, the next is asked at once; when it
 //! is silent for its share of the time, the next is asked as well, and whoever answers first is heard. So a server that
-//! hangs costs a share of the deadline, and then is left alone. A connection that was cut while nobody looked is replaced
+//! hangs costs a share of the deadline, and then is left alone; one that answers others meanwhile does not hang. A connection that was cut while nobody looked is replaced
 //! and asked again, which nobody notices. Failure: a [`Failure`], by the deadline.
 
 use std::{
@@ -10,7 +10,10 @@ use std::{
     pin::pin,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed},
+        atomic::{
+            AtomicBool, AtomicU32, AtomicU64, AtomicUsize,
+            Ordering::{Acquire, Relaxed},
+        },
     },
     time::Duration,
 };
@@ -31,6 +34,7 @@ use super::{
     referral::Referral,
     schema::Shape,
     search::{Found, Question},
+    transport::Opened,
 };
 use crate::directory::remote::Failure;
 
@@ -49,9 +53,12 @@ pub(super) struct Pool {
 struct Line {
     slots: Box<[Slot]>,
     next: AtomicUsize,
-    /// When it answered last, and when a recipient was seen last.
+    /// When it answered last.
     answered: Mark,
+    /// When the last search began that showed a recipient.
     sighted: Mark,
+    /// When the last look that showed none began. Whoever looks holds it, and others wait for what comes of that.
+    blind: tokio::sync::Mutex<Mark>,
 }
 
 /// A connection, or the place for one. Whoever finds it empty opens it, and others wait for that.
@@ -65,6 +72,7 @@ struct Slot {
 #[derive(Debug)]
 struct Link {
     ldap: Ldap,
+    is_unfit: Arc<AtomicBool>,
     born: Instant,
     questions: AtomicU32,
     answered: Mark,
@@ -87,6 +95,7 @@ impl Pool {
             next: AtomicUsize::new(0),
             answered: Mark::default(),
             sighted: Mark::default(),
+            blind: tokio::sync::Mutex::default(),
         };
         let lines = servers.access().servers.iter().map(|_| line()).collect();
         let places = Semaphore::new(connections * SHARED_BY);
@@ -123,8 +132,10 @@ impl Pool {
         let (server, began) = (*server, self.clock.now());
         async move {
             let has_ended = AtomicBool::new(false);
+            // If it is silent then, there is time to find out why before the next one is asked.
+            let patience = share(until, 2 * servers.len());
             let asked = async {
-                let result = self.ask_server(server, question, shape, until).await;
+                let result = self.ask_server(server, question, shape, patience, until).await;
                 has_ended.store(true, Relaxed);
                 match result {
                     Ok(found) => {
@@ -158,29 +169,38 @@ impl Pool {
         server: usize,
         question: &Question,
         shape: &Shape,
+        patience: Instant,
         until: Instant,
     ) -> Result<Found, Fault> {
         let began = self.clock.now();
         let asked = async {
-            let (link, is_new) = self.link(server, until).await?;
+            let (link, is_new) = self.link(server, shape, until).await?;
             let again = async || {
-                let (link, _) = self.link(server, until).await?;
+                let (link, _) = self.link(server, shape, until).await?;
                 self.ask_link(server, &link, question, shape).await
             };
             let mut asked = pin!(self.ask_link(server, &link, question, shape));
-            if is_new {
-                return asked.await;
-            }
-            match timeout_at(share(until, 2), &mut asked).await {
-                Ok(Err(fault)) if fault.is_cut() => again().await,
+            let ended = match timeout_at(patience, &mut asked).await {
                 Ok(result) => result,
-                // It answers others.
-                Err(_) if link.answered.is_since(began) => asked.await,
+                // It answers others, or would.
+                Err(_) if self.is_awake(server, &link, question, shape, began, until).await => asked.await,
+                Err(_) if is_new => asked.await,
                 // Something on the way may have forgotten the connection.
                 Err(_) => {
                     link.is_spent.store(true, Relaxed);
                     first_good(asked, pin!(again())).await
                 }
+            };
+            match ended {
+                // Which of the answers on it could not be taken shows where each question has a connection to itself.
+                Err(fault) if fault.is_cut() && link.is_unfit.load(Acquire) => {
+                    let link = self.open(server, shape, until).await?;
+                    let result = self.ask_link(server, &link, question, shape).await;
+                    let is_unfit = link.is_unfit.load(Acquire);
+                    result.map_err(|fault| if fault.is_cut() && is_unfit { Fault::Unfit } else { fault })
+                }
+                Err(fault) if fault.is_cut() && !is_new => again().await,
+                ended => ended,
             }
         };
         timeout_at(until, asked).await.unwrap_or_else(|_| Err(self.silence(server, began)))
@@ -202,16 +222,23 @@ impl Pool {
         if let Ok(Found { objects, references, .. }) = &mut found {
             references
                 .retain(|url| !Referral::parse(url).is_some_and(|referral| shape.is_aside(&referral.base)));
-            let sighted = line.sighted.age(&self.clock).is_some_and(|age| age < SIGHT);
+            link.answered.set(&self.clock);
+            line.answered.set(&self.clock);
             if !objects.is_empty() {
-                line.sighted.set(&self.clock);
-            } else if references.is_empty() && !sighted {
-                fault::caught(question.sight(&mut ldap, &shape.all())).await?;
-                line.sighted.set(&self.clock);
+                line.sighted.raise(pending.began);
+            } else if references.is_empty()
+                && let Err(fault) = self.look_around(line, &mut ldap, question, shape).await
+            {
+                found = Err(fault);
             }
         }
         match &found {
             Err(fault) if fault.is_cut() => link.is_spent.store(true, Relaxed),
+            // It speaks against this question, but the library may have lost its place.
+            Err(Fault::Malformed) => {
+                link.is_spent.store(true, Relaxed);
+                found = Err(Fault::Unfit);
+            }
             _ => {
                 link.answered.set(&self.clock);
                 line.answered.set(&self.clock);
@@ -221,8 +248,66 @@ impl Pool {
         found
     }
 
+    /// Whether any recipient can be seen there. Those who ask at the same time look once.
+    async fn look_around(
+        &self,
+        line: &Line,
+        ldap: &mut Ldap,
+        question: &Question,
+        shape: &Shape,
+    ) -> Result<(), Fault> {
+        let asked = self.clock.now();
+        let is_sighted = || line.sighted.age(&self.clock).is_some_and(|age| age < SIGHT);
+        if is_sighted() {
+            return Ok(());
+        }
+        let blind = line.blind.lock().await;
+        if is_sighted() {
+            return Ok(());
+        }
+        if blind.is_since(asked) {
+            return Err(Fault::Blind);
+        }
+        let began = self.clock.now();
+        let looked = fault::caught(question.sight(ldap, &shape.all())).await;
+        match &looked {
+            Ok(()) => line.sighted.raise(began),
+            Err(Fault::Blind) => blind.raise(began),
+            Err(_) => {}
+        }
+        looked
+    }
+
+    /// Whether the connection answered since then, or answers another question now, within a part of what is left.
+    async fn is_awake(
+        &self,
+        server: usize,
+        link: &Link,
+        question: &Question,
+        shape: &Shape,
+        began: u64,
+        until: Instant,
+    ) -> bool {
+        if link.answered.is_since(began) {
+            return true;
+        }
+        let (asked, mut ldap) = (self.clock.now(), link.ldap.clone());
+        let filter = shape.all();
+        let looked = timeout_at(share(until, 4), fault::caught(question.sight(&mut ldap, &filter))).await;
+        let line = self.line(server);
+        match looked {
+            Ok(Ok(())) => line.sighted.raise(asked),
+            // Any answer is one.
+            Ok(Err(Fault::Blind | Fault::Search(_) | Fault::Base(..))) => {}
+            _ => return link.answered.is_since(began),
+        }
+        link.answered.set(&self.clock);
+        line.answered.set(&self.clock);
+        true
+    }
+
     /// A connection to the server, and whether it was opened for this.
-    async fn link(&self, server: usize, until: Instant) -> Result<(Arc<Link>, bool), Fault> {
+    async fn link(&self, server: usize, shape: &Shape, until: Instant) -> Result<(Arc<Link>, bool), Fault> {
         let line = self.line(server);
         let at = line.next.fetch_add(1, Relaxed) % line.slots.len().max(1);
         let slot = line.slots.get(at).expect("the configuration has at least one connection");
@@ -233,15 +318,25 @@ impl Pool {
         if let Some(link) = slot.usable() {
             return Ok((link, false));
         }
-        let link = Arc::new(Link {
-            ldap: self.servers.connect_to(server, until).await?,
+        let link = Arc::new(self.open(server, shape, until).await?);
+        *slot.link.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&link));
+        Ok((link, true))
+    }
+
+    /// A new connection to the server, if its entries can be read so.
+    async fn open(&self, server: usize, shape: &Shape, until: Instant) -> Result<Link, Fault> {
+        let Opened { mut ldap, is_unfit } = self.servers.connect_to(server, until).await?;
+        if !shape.fits_active_directory() && fault::caught(Question::is_active_directory(&mut ldap)).await? {
+            return Err(Fault::ActiveDirectory);
+        }
+        Ok(Link {
+            ldap,
+            is_unfit,
             born: Instant::now(),
             questions: AtomicU32::new(0),
             answered: Mark::default(),
             is_spent: AtomicBool::new(false),
-        });
-        *slot.link.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&link));
-        Ok((link, true))
+        })
     }
 
     fn line(&self, server: usize) -> &Line {
@@ -300,6 +395,11 @@ impl Mark {
         self.0.store(clock.now(), Relaxed);
     }
 
+    /// Sets it to this point, unless it is later already.
+    fn raise(&self, to: u64) {
+        self.0.fetch_max(to, Relaxed);
+    }
+
     fn is_since(&self, began: u64) -> bool {
         self.0.load(Relaxed) >= began
     }
@@ -330,5 +430,5 @@ const SHARED_BY: usize = 32;
 const LIFE: Duration = Duration::from_secs(10 * 60);
 /// How many questions use a connection.
 const QUESTIONS: u32 = 50_000;
-/// After this time it is checked again that the account can see anybody at all.
-const SIGHT: Duration = Duration::from_secs(30);
+/// For so long it counts that the account could see somebody.
+const SIGHT: Duration = Duration::from_secs(1);

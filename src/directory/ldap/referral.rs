@@ -114,8 +114,8 @@ async fn fetch(
         question.base = referral.base;
     }
     let asked = async {
-        let mut ldap = servers.open(&server, until).await?;
-        question.ask(&mut ldap).await
+        let mut opened = servers.open(&server, until).await?;
+        question.ask(&mut opened.ldap).await
     };
     let found = timeout_at(until, asked).await.unwrap_or(Err(Fault::TimedOut))?;
     if found.is_cut_short && found.objects.is_empty() {

@@ -180,6 +180,11 @@ impl Shape {
         judged
     }
 
+    /// Whether an Active Directory's entries can be read so: its users may have no address but in `proxyAddresses`.
+    pub(super) fn fits_active_directory(&self) -> bool {
+        self.own || self.schema == Schema::ActiveDirectory
+    }
+
     /// Whether a part of the directory that a reference names holds no recipients, as every domain of Active Directory has
     /// some: DNS zones, configuration and schema.
     pub(super) fn is_aside(&self, base: &str) -> bool {

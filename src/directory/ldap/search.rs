@@ -48,6 +48,17 @@ impl Question {
         if found.objects.is_empty() { Err(Fault::Blind) } else { Ok(()) }
     }
 
+    /// Whether the server says that it is an Active Directory (MS-ADTS 3.1.1.3.2, 3.1.1.3.4.3.1). One that tells nothing of
+    /// itself is none.
+    ///
+    /// # Errors
+    /// When no answer came that makes sense.
+    pub(super) async fn is_active_directory(ldap: &mut Ldap) -> Result<bool, Fault> {
+        let found = ldap.search("", Scope::Base, "(objectClass=*)", [CAPABILITIES]).await?;
+        let own = found.0.into_iter().filter_map(Object::read).next();
+        Ok(own.is_some_and(|own| own.values(CAPABILITIES).any(|value| value == ACTIVE_DIRECTORY)))
+    }
+
     async fn search(&self, ldap: &mut Ldap, filter: &str, most: i32) -> Result<Found, Fault> {
         let seconds = self.time.as_secs_f64().ceil().max(1.0);
         #[expect(clippy::cast_possible_truncation, reason = "a deadline of seconds")]
@@ -88,6 +99,9 @@ fn reference(item: ResultEntry) -> Option<String> {
     let uri = item.0.expect_constructed()?.into_iter().next()?.expect_primitive()?;
     Some(String::from_utf8_lossy(&uri).into_owned())
 }
+
+const CAPABILITIES: &str = "supportedCapabilities";
+const ACTIVE_DIRECTORY: &[u8] = b"1.2.840.113556.1.4.800";
 
 const SUCCESS: u32 = 0;
 const SIZE_LIMIT: u32 = 4;

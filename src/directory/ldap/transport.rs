@@ -4,7 +4,14 @@
 //! sockets and a task. That also makes TLS our own: names, addresses and certificates are checked as everywhere else.
 //! It sets no time limit; whoever calls does. Failure: [`Fault`].
 
-use std::{io, sync::Arc, time::Duration};
+use std::{
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use ldap3::{Ldap, LdapConnAsync, LdapConnSettings, StdStream, asn1};
 use rustls::{ClientConfig, pki_types::ServerName};
@@ -61,6 +68,13 @@ impl Drop for Closed<'_> {
     }
 }
 
+/// An open connection.
+pub(super) struct Opened {
+    pub(super) ldap: Ldap,
+    /// It was cut from here, because of a message that is not taken.
+    pub(super) is_unfit: Arc<AtomicBool>,
+}
+
 /// A connection to the server, secured as it should be, on which nobody is bound yet. Tasks of `tasks` drive it until
 /// the last handle is dropped. By `until` it gives up one address of the server's for the next, no more than that.
 pub(super) async fn connect(
@@ -70,29 +84,31 @@ pub(super) async fn connect(
     until: Instant,
     gate: &Gate,
     tasks: &TaskTracker,
-) -> Result<Ldap, Fault> {
+) -> Result<Opened, Fault> {
     let (ours, theirs) = UnixStream::pair()?;
+    let is_unfit = Arc::new(AtomicBool::new(false));
+    let ends = Ends { library: ours, sealed, gate: gate.clone(), is_unfit: Arc::clone(&is_unfit) };
     let settings = LdapConnSettings::new().set_std_stream(StdStream::Unix(theirs.into_std()?));
     match &server.place {
-        Place::Unix(path) => tasks.spawn(relay(UnixStream::connect(path).await?, ours, sealed, gate.clone())),
+        Place::Unix(path) => tasks.spawn(relay(UnixStream::connect(path).await?, ends)),
         Place::Tcp { host, port } => {
             let mut stream = tcp(host, *port, until).await?;
             if server.security == Security::StartTls {
                 start_tls(&mut stream).await?;
             }
             if server.security == Security::Plain {
-                tasks.spawn(relay(stream, ours, sealed, gate.clone()))
+                tasks.spawn(relay(stream, ends))
             } else {
                 let name = ServerName::try_from(host.clone()).map_err(|_| Fault::Name)?;
                 let stream = TlsConnector::from(Arc::clone(tls)).connect(name, stream).await;
-                tasks.spawn(relay(stream.map_err(Fault::Tls)?, ours, sealed, gate.clone()))
+                tasks.spawn(relay(stream.map_err(Fault::Tls)?, ends))
             }
         }
     };
     let (driver, ldap) = LdapConnAsync::with_settings(settings, "ldapi:///").await?;
     // How it ends its handles learn.
     tasks.spawn(async { drop(driver.drive().await) });
-    Ok(ldap)
+    Ok(Opened { ldap, is_unfit })
 }
 
 /// Tries all addresses of the host; the time is shared among them.
@@ -148,8 +164,17 @@ fn extended_result(message: &[u8]) -> Option<Code> {
     Some(Code::new(code.into(), &String::from_utf8_lossy(&text)))
 }
 
+/// What a relay needs besides the server.
+struct Ends {
+    library: UnixStream,
+    sealed: bool,
+    gate: Gate,
+    is_unfit: Arc<AtomicBool>,
+}
+
 /// Carries requests to the server, and answers that are fit back, until either side is done.
-async fn relay<S: AsyncRead + AsyncWrite>(server: S, library: UnixStream, sealed: bool, gate: Gate) {
+async fn relay<S: AsyncRead + AsyncWrite>(server: S, ends: Ends) {
+    let Ends { library, sealed, gate, is_unfit } = ends;
     let (from_server, mut to_server) = tokio::io::split(server);
     let (mut from_library, to_library) = library.into_split();
     let requests = async {
@@ -170,7 +195,16 @@ async fn relay<S: AsyncRead + AsyncWrite>(server: S, library: UnixStream, sealed
         let mut from_server = BufReader::with_capacity(16 * 1024, from_server);
         let mut to_library = BufWriter::with_capacity(16 * 1024, to_library);
         let mut message = Vec::new();
-        while ber::read(&mut from_server, sealed, &mut message).await? {
+        loop {
+            let read = ber::read(&mut from_server, sealed, &mut message).await;
+            // Known before the library learns of the end.
+            if read.as_ref().is_err_and(|error| error.get_ref().is_some_and(|error| error.is::<ber::Unfit>()))
+            {
+                is_unfit.store(true, Ordering::Release);
+            }
+            if !read? {
+                break;
+            }
             if gate.is_closed() {
                 to_library.flush().await?;
                 gate.opened().await;

@@ -18,7 +18,8 @@ pub struct Config {
     /// The authorities to trust besides the system's, PEM.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ca_file: Option<PathBuf>,
-    /// Gives a row if the recipient exists. Its parameters are, in order: the address, its local part, its domain.
+    /// Gives a row if the recipient exists. Its parameters are, in order: the address, its local part, its domain;
+    /// for all of a domain `@DOMAIN`, nothing, the domain.
     /// Columns named `suspended` and `restricted` count; others don't.
     pub query: String,
     /// Gives the column `address`, and may give `suspended` and `restricted`, of every recipient.
@@ -43,6 +44,12 @@ impl Config {
         }
         if self.query.trim().is_empty() {
             say("query", "is empty: it has to give a row for a recipient who exists".to_owned());
+        } else if let Some((scheme, _)) = self.url.split_once(':')
+            && !has_parameter(scheme, &self.query)
+        {
+            let message = "has no parameter ($1 in PostgreSQL, ? in MySQL, ?1 in SQLite), so that it would say the same \
+                           of every address";
+            say("query", message.to_owned());
         }
         match &self.listing {
             None if self.source == Mode::Replica => {
@@ -71,6 +78,39 @@ pub enum Mode {
     Live,
     /// The whole list in memory and on disk, refreshed at an interval.
     Replica,
+}
+
+/// Whether the query has a parameter, as far as that can be told without understanding it: the answer is no only where there
+/// is nothing outside of texts, names and comments that could be one. The database finds out the rest.
+fn has_parameter(scheme: &str, query: &str) -> bool {
+    let marks: &[char] = match scheme {
+        "postgres" | "postgresql" => &['$'],
+        "mysql" | "mariadb" => &['?'],
+        "sqlite" => &['?', '$', ':', '@'],
+        _ => return true,
+    };
+    let anywhere = query.contains(marks);
+    // Backslashes in texts, texts between dollars, comments of MySQL's: each database has its own.
+    if query.contains(['\\', '#']) || query.contains("$$") {
+        return anywhere;
+    }
+    let mut rest = query;
+    while let Some(at) = rest.find(|next: char| marks.contains(&next) || "'\"`-/".contains(next)) {
+        let found = rest.get(at..).unwrap_or_default();
+        let quotes = [("'", "'"), ("\"", "\""), ("`", "`"), ("--", "\n"), ("/*", "*/"), ("-", ""), ("/", "")];
+        let Some((inside, close)) =
+            quotes.iter().find_map(|(open, close)| Some((found.strip_prefix(open)?, close)))
+        else {
+            return true;
+        };
+        match inside.split_once(close) {
+            _ if close.is_empty() => rest = inside,
+            Some((_, after)) => rest = after,
+            // It does not end as it should: it was not understood.
+            None => return anywhere,
+        }
+    }
+    false
 }
 
 fn deadline() -> Duration {
@@ -104,7 +144,11 @@ mod tests {
             std::fs::write(dir.path().join(name), content).unwrap();
         }
         let lines = lines.replace("{dir}", &dir.path().display().to_string());
-        let query = if lines.contains("query =") { "" } else { "query = 'select 1 from m where a = ?'" };
+        let query = match lines {
+            _ if lines.contains("query =") => "",
+            _ if lines.contains("'postgres") => "query = 'select 1 from m where a = $1'",
+            _ => "query = 'select 1 from m where a = ?'",
+        };
         let figment = Figment::from(Toml::string(&format!("{lines}\n{query}")));
         let config: Config = figment.extract().unwrap();
         let mut found = Vec::new();
@@ -162,7 +206,7 @@ mod tests {
             ("url = 'sqlite:{dir}/mail.db'\nca_file = '{dir}/no.pem'", "ca_file", "no connection"),
             ("url = 'postgres://b@db/m'\npassword_file = '{dir}/none'", "password_file", "No such file"),
             ("url = 'postgres://b@db/m'\npassword_file = '{dir}/empty'", "password_file", "is empty"),
-            ("url = 'postgres://b@db/m'\nca_file = '{dir}/none'", "ca_file", "none"),
+            ("url = 'postgres://b@db/m'\nca_file = '{dir}/none'", "ca_file", "No such file"),
             ("url = 'postgres://b@db/m'\nca_file = '{dir}/no.pem'", "ca_file", "no certificate"),
             (
                 "url = 'postgres://b@db/m?sslmode=require'\nca_file = '/etc/ssl/x.pem'",
@@ -170,6 +214,8 @@ mod tests {
                 "verify-full",
             ),
             ("url = 'postgres://b@db/m'\nquery = ' '", "query", "is empty"),
+            ("url = 'postgres://b@db/m'\nquery = 'select 1'", "query", "has no parameter"),
+            ("url = 'mysql://b@db/m'\nquery = 'select 1 from m where a = $1'", "query", "has no parameter"),
             ("url = 'postgres://b@db/m'\nsource = 'replica'", "source", "listing"),
             ("url = 'postgres://b@db/m'\nsource = 'replica'\nlisting = ''", "listing", "is empty"),
             ("url = 'postgres://b@db/m'\ndeadline = '0s'", "deadline", "more than 0"),
@@ -182,6 +228,31 @@ mod tests {
             assert_eq!(place, key, "{lines}: {message}");
             assert!(message.contains(part), "{lines}: {message}");
             assert!(!message.contains("secret"), "{lines}: {message}");
+        }
+    }
+
+    #[test]
+    fn a_query_has_a_parameter_or_clearly_none() {
+        for (scheme, query, has) in [
+            ("postgres", "select 1 where a = $1", true),
+            ("postgres", "select 1 where a = '$1'", false),
+            ("postgres", "select '''', \"$1\"", false),
+            ("postgres", "select 1 -- $1\n", false),
+            ("postgres", "select 1 -- it's\n where a = $1", true),
+            ("postgres", "select 1 - 1 /* ' $1 */ / 2", false),
+            ("postgres", "select 1 /* ' */ where a = $1", true),
+            ("postgres", r"select E'\'' where a = $1", true),
+            ("postgres", "select $$it's$$ where a = $1", true),
+            ("postgres", "select ?", false),
+            ("mysql", "select 1 from `a?` where b = '?'", false),
+            ("mysql", "select 1 # it's\n where a = ? -- it's", true),
+            ("mariadb", "select $1", false),
+            ("sqlite", "select ?1", true),
+            ("sqlite", "select @address", true),
+            ("sqlite", "select 1", false),
+            ("oracle", "select 1", true),
+        ] {
+            assert_eq!(has_parameter(scheme, query), has, "{scheme}: {query}");
         }
     }
 }

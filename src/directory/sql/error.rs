@@ -11,7 +11,7 @@ use crate::directory::Why;
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Error {
     /// No connection.
-    #[error("can't connect: {0}")]
+    #[error("can't connect: {0}{hint}", hint = hint(.0))]
     Connect(sqlx::Error),
     /// No connection, for want of a password.
     #[error(transparent)]
@@ -45,6 +45,17 @@ pub(super) enum Error {
     /// A list without addresses.
     #[error("the column {column:?} has the type {kind}, which holds no addresses")]
     NoAddress { column: String, kind: String },
+    /// Nobody whom it knew is to be found, so that nobody can be called unknown.
+    #[error(
+        "none of the recipients that were known is there any more: is the table being written, or hidden from this user?"
+    )]
+    Gone,
+    /// The same, where nobody was known yet.
+    #[error("the listing gives nobody, so that nobody can be called unknown")]
+    Nobody,
+    /// It gave no row, and then did not tell in time whether it has recipients at all.
+    #[error("no answer in time to whether any recipient is there")]
+    Unsure,
     /// Too many ask at the same time.
     #[error("too many questions at once")]
     Busy,
@@ -61,7 +72,7 @@ impl Error {
     pub(super) fn why(&self) -> Why {
         match self {
             Self::Busy => Why::Busy,
-            Self::TimedOut => Why::TimedOut,
+            Self::TimedOut | Self::Unsure => Why::TimedOut,
             Self::Spared(_) => Why::Down,
             // What TLS finds wrong comes as data that makes no sense.
             Self::Connect(sqlx::Error::Io(error)) if error.kind() != io::ErrorKind::InvalidData => Why::Down,
@@ -92,6 +103,16 @@ impl Error {
             Self::Incomplete | Self::Rows => true,
             _ => false,
         }
+    }
+}
+
+/// What helps against it.
+fn hint(error: &sqlx::Error) -> &'static str {
+    // Each driver wraps what the TLS library says in its own way.
+    if error.to_string().contains("UnknownIssuer") {
+        ": name the authority that signed the server's certificate in ca_file"
+    } else {
+        ""
     }
 }
 

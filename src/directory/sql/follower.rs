@@ -11,13 +11,13 @@ use std::{
 };
 
 use futures_util::{FutureExt, TryStreamExt};
-use sqlx::{AssertSqlSafe, Column, ColumnIndex, Either, Executor, IntoArguments, Row, SqlSafeStr, Statement};
+use sqlx::{AssertSqlSafe, ColumnIndex, Either, Executor, IntoArguments, SqlSafeStr, Statement};
 
 use super::{
     BuildError, Config, Connections, Error,
     kind::Kind,
     pool::{Mark, Pool},
-    value::{self, Value},
+    value,
 };
 use crate::{
     directory::{
@@ -171,7 +171,7 @@ impl Work<'_> {
                 }
                 None => break,
             };
-            page.add(address::<D>(&row)?, value::attributes::<D>(&row)?);
+            page.add(value::address::<D>(&row)?, value::attributes::<D>(&row)?);
             if page.objects.len() >= PAGE {
                 self.writer.list(page.turn()).await?;
             }
@@ -224,23 +224,6 @@ impl Page {
     /// What it holds, and it is empty then.
     fn turn(&mut self) -> Vec<(ObjectId, Vec<Recipient>)> {
         self.objects.drain().map(|(id, recipient)| (id, vec![recipient])).collect()
-    }
-}
-
-/// What the column `address` holds, or else the first one; `None`: nothing.
-fn address<D: Kind>(row: &D::Row) -> Result<Option<String>, Error>
-where
-    usize: ColumnIndex<D::Row>,
-{
-    let columns = row.columns();
-    let at = columns.iter().position(|column| column.name().eq_ignore_ascii_case("address")).unwrap_or(0);
-    match (D::value(row, at).map_err(Error::Query)?, columns.get(at)) {
-        (Value::Null, _) => Ok(None),
-        (Value::Text(text), _) => Ok(Some(text.to_owned())),
-        (_, column) => Err(Error::NoAddress {
-            column: column.map_or_else(String::new, |column| column.name().to_owned()),
-            kind: value::kind::<D>(row, at),
-        }),
     }
 }
 

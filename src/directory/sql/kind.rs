@@ -1,6 +1,6 @@
 //! What the three databases have in common: a prepared query, asked with an address.
 //!
-//! The address goes beside the query as a parameter, never into its text.
+//! What is asked for goes beside the query as parameters, never into its text.
 
 use std::future::Future;
 
@@ -14,9 +14,12 @@ use sqlx::{
 use super::{
     Error,
     error::MOST_ROWS,
-    value::{Values, attributes},
+    value::{self, Values, attributes},
 };
-use crate::{address::Address, policy::Attributes};
+use crate::policy::Attributes;
+
+/// What the query's parameters stand for: the address, its local part, its domain.
+pub(super) type Parameters = [String; 3];
 
 /// A database that can be asked.
 pub(super) trait Kind: Values {
@@ -26,12 +29,19 @@ pub(super) trait Kind: Values {
     /// The same with a password.
     fn with_password(options: Self::Options, password: &str) -> Self::Options;
 
-    /// What the database knows of an address.
+    /// What the query's rows say; `None`: there are none.
     fn ask(
         connection: &mut Self::Connection,
         query: SqlStr,
-        address: &Address,
+        parameters: &Parameters,
     ) -> impl Future<Output = Result<Option<Attributes>, Error>> + Send;
+
+    /// What the first row of the listing has for an address; `None`: there are no rows. The connection ends with it: the
+    /// other rows may still be on their way.
+    fn first(
+        connection: Self::Connection,
+        listing: SqlStr,
+    ) -> impl Future<Output = Result<Option<Option<String>>, Error>> + Send;
 
     /// A number that is another one when anybody else has written; `None` where there is none to be had.
     fn version(_: &mut Self::Connection) -> impl Future<Output = Result<Option<i64>, Error>> + Send {
@@ -49,9 +59,13 @@ impl Kind for Postgres {
     async fn ask(
         connection: &mut Self::Connection,
         query: SqlStr,
-        address: &Address,
+        parameters: &Parameters,
     ) -> Result<Option<Attributes>, Error> {
-        ask::<Self>(connection, query, address).await
+        ask::<Self>(connection, query, parameters).await
+    }
+
+    async fn first(connection: Self::Connection, listing: SqlStr) -> Result<Option<Option<String>>, Error> {
+        first::<Self>(connection, listing).await
     }
 }
 
@@ -65,9 +79,13 @@ impl Kind for MySql {
     async fn ask(
         connection: &mut Self::Connection,
         query: SqlStr,
-        address: &Address,
+        parameters: &Parameters,
     ) -> Result<Option<Attributes>, Error> {
-        ask::<Self>(connection, query, address).await
+        ask::<Self>(connection, query, parameters).await
+    }
+
+    async fn first(connection: Self::Connection, listing: SqlStr) -> Result<Option<Option<String>>, Error> {
+        first::<Self>(connection, listing).await
     }
 }
 
@@ -81,9 +99,13 @@ impl Kind for Sqlite {
     async fn ask(
         connection: &mut Self::Connection,
         query: SqlStr,
-        address: &Address,
+        parameters: &Parameters,
     ) -> Result<Option<Attributes>, Error> {
-        ask::<Self>(connection, query, address).await
+        ask::<Self>(connection, query, parameters).await
+    }
+
+    async fn first(connection: Self::Connection, listing: SqlStr) -> Result<Option<Option<String>>, Error> {
+        first::<Self>(connection, listing).await
     }
 
     /// <https://www.sqlite.org/pragma.html#pragma_data_version>
@@ -97,7 +119,7 @@ impl Kind for Sqlite {
 async fn ask<D>(
     connection: &mut D::Connection,
     query: SqlStr,
-    address: &Address,
+    parameters: &Parameters,
 ) -> Result<Option<Attributes>, Error>
 where
     D: Values,
@@ -113,13 +135,12 @@ where
         Some(Either::Right(count)) => count,
         None => 0,
     };
-    let parameters = [address.key_str(), address.local(), address.domain().as_str()];
     if wanted == 0 || wanted > parameters.len() {
         return Err(Error::Parameters(wanted));
     }
     let mut question = statement.query();
-    for parameter in parameters.into_iter().take(wanted) {
-        question = question.bind(parameter);
+    for parameter in parameters.iter().take(wanted) {
+        question = question.bind(parameter.as_str());
     }
     let mut found: Result<Option<Attributes>, Error> = Ok(None);
     let (mut count, mut complete) = (0, false);
@@ -142,4 +163,16 @@ where
     }
     // The driver for SQLite panics in a thread of its own where a table has changed, and what one sees of it is the end.
     if complete { found } else { Err(Error::Incomplete) }
+}
+
+async fn first<D>(mut connection: D::Connection, listing: SqlStr) -> Result<Option<Option<String>>, Error>
+where
+    D: Values,
+    for<'c> &'c mut D::Connection: Executor<'c, Database = D>,
+    D::Arguments: IntoArguments<D>,
+    usize: ColumnIndex<D::Row>,
+{
+    let statement = connection.prepare(listing).await.map_err(Error::Query)?;
+    let row = connection.fetch_optional(statement.query()).await.map_err(Error::Query)?;
+    row.map(|row| value::address::<D>(&row)).transpose()
 }

@@ -1,7 +1,7 @@
 //! Recipients in an SQL database: PostgreSQL, MySQL or MariaDB, SQLite.
 //!
-//! A recipient exists if the admin's query gives a row, and is absent if it gives none. Whatever else happens (no
-//! connection, a mistake in the query, a column that says neither yes nor no, no answer in time) is a
+//! A recipient exists if the admin's query gives a row, and is absent if it gives none while others can be seen.
+//! Whatever else happens (no connection, a mistake in the query, a column that says neither yes nor no, no answer in time) is a
 //! [`Failure`]. It changes nothing in the database and never writes an address into a query's text.
 
 mod config;
@@ -10,6 +10,7 @@ mod follower;
 mod kind;
 mod pool;
 mod server;
+mod sight;
 mod value;
 
 use std::{
@@ -61,13 +62,12 @@ impl Connections {
             key: format!("{key}.sql.{}", error.key()),
             error: error.into(),
         })?;
-        let (password, query, most) = (config.password_file.clone(), &*config.query, config.connections);
         Ok(match server {
-            Server::Postgres(options) => Self::Postgres(Pool::new(options, password, query, most)),
-            Server::MySql(options) => Self::MySql(Pool::new(options, password, query, most)),
+            Server::Postgres(options) => Self::Postgres(Pool::new(options, config)),
+            Server::MySql(options) => Self::MySql(Pool::new(options, config)),
             Server::Sqlite(options) => {
                 let path = options.get_filename().to_owned();
-                Self::Sqlite(Pool::new(options, password, query, most), path)
+                Self::Sqlite(Pool::new(options, config), path)
             }
         })
     }

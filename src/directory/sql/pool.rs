@@ -3,6 +3,8 @@
 //! A connection is handed out by value and comes back only after a clean end: one whose question was given up, or that made
 //! a mistake, is closed by being dropped, so that nobody ever reads an answer to another's question. A kept one that the
 //! server has cut meanwhile costs one more attempt, on a fresh one, and nobody notices.
+//!
+//! A row for `@example.com` makes everything in that domain exist. Nobody is called absent unless somebody else can be seen.
 
 use std::{
     fmt,
@@ -12,9 +14,14 @@ use std::{
 };
 
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, SqlSafeStr};
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::Semaphore;
 
-use super::{Error, kind::Kind, server::password};
+use super::{
+    Config, Error,
+    kind::{Kind, Parameters},
+    server::password,
+    sight::Sight,
+};
 use crate::{address::Address, policy::Attributes};
 
 /// Connections to one database.
@@ -22,6 +29,8 @@ pub(super) struct Pool<D: Kind> {
     options: D::Options,
     password_file: Option<PathBuf>,
     query: Arc<str>,
+    listing: Option<Arc<str>>,
+    sight: Sight,
     permits: Semaphore,
     idle: Mutex<Vec<Kept<D>>>,
 }
@@ -38,10 +47,17 @@ struct Kept<D: Kind> {
 }
 
 impl<D: Kind> Pool<D> {
-    /// No connections yet, and `most` at most.
-    pub(super) fn new(options: D::Options, password_file: Option<PathBuf>, query: &str, most: u32) -> Self {
-        let permits = Semaphore::new(most.try_into().unwrap_or(Semaphore::MAX_PERMITS));
-        Self { options, password_file, query: query.into(), permits, idle: Mutex::default() }
+    /// No connections yet.
+    pub(super) fn new(options: D::Options, config: &Config) -> Self {
+        Self {
+            options,
+            password_file: config.password_file.clone(),
+            query: config.query.as_str().into(),
+            listing: config.listing.as_deref().map(Arc::from),
+            sight: Sight::default(),
+            permits: Semaphore::new(config.connections.try_into().unwrap_or(Semaphore::MAX_PERMITS)),
+            idle: Mutex::default(),
+        }
     }
 
     /// What the database knows of the address. Takes as long as the database does; half of the deadline at most to wait
@@ -52,24 +68,85 @@ impl<D: Kind> Pool<D> {
         mark: Mark,
         deadline: Duration,
     ) -> Result<Option<Attributes>, Error> {
-        let asked = Instant::now();
+        let (asked, until) = (Instant::now(), tokio::time::Instant::now() + deadline);
         let permit = tokio::time::timeout(deadline / 2, self.permits.acquire()).await;
-        let Ok(Ok(permit)) = permit else { return Err(Error::Busy) };
-        let rest = deadline.saturating_sub(asked.elapsed());
-        let answer = tokio::time::timeout(rest, self.ask_now(address, mark, &permit)).await;
-        answer.unwrap_or(Err(Error::TimedOut))
+        let Ok(Ok(_permit)) = permit else { return Err(Error::Busy) };
+        let found = tokio::time::timeout_at(until, self.find(address, mark)).await;
+        let found = found.unwrap_or(Err(Error::TimedOut))?;
+        match found {
+            Some(known) if !known.catch_all => self.sight.saw(Some(address), asked),
+            Some(_) => {}
+            None => {
+                let looked = tokio::time::timeout_at(until, self.look_around(mark)).await;
+                looked.unwrap_or(Err(Error::Unsure))?;
+            }
+        }
+        Ok(found)
     }
 
-    async fn ask_now(
+    /// Asks for the address, and then for all of its domain.
+    async fn find(&self, address: &Address, mark: Mark) -> Result<Option<Attributes>, Error> {
+        let domain = address.domain().as_str();
+        let all = [format!("@{domain}"), String::new(), domain.to_owned()];
+        let found = self.first_of(&[parameters(address), all], mark).await?;
+        Ok(found.map(|(at, row)| match at {
+            0 => row,
+            _ => Attributes { suspended: false, catch_all: true, ..row },
+        }))
+    }
+
+    /// Whether anybody can be seen. Those who ask at the same time look once.
+    async fn look_around(&self, mark: Mark) -> Result<(), Error> {
+        let asked = Instant::now();
+        if self.sight.is_fresh() {
+            return Ok(());
+        }
+        let mut looking = self.sight.looking.lock().await;
+        if self.sight.is_fresh() {
+            return Ok(());
+        }
+        let known = self.sight.known();
+        let nobody = || if known.is_empty() { Error::Nobody } else { Error::Gone };
+        if looking.is_some_and(|began| began >= asked) {
+            return Err(nobody());
+        }
+        let began = Instant::now();
+        let questions: Vec<_> = known.iter().map(parameters).collect();
+        if let Some((at, _)) = self.first_of(&questions, mark).await? {
+            self.sight.saw(known.get(at), began);
+            return Ok(());
+        }
+        if let Some(listing) = &self.listing {
+            let connection = match self.take(mark).await {
+                Some(kept) => kept.connection,
+                None => self.connect().await?,
+            };
+            let listing = AssertSqlSafe(Arc::clone(listing)).into_sql_str();
+            if let Some(text) = D::first(connection, listing).await? {
+                // It is known from now on, so that the next look costs one question.
+                let address = text.and_then(|text| Address::parse(text.trim()).ok());
+                self.sight.saw(address.as_ref(), began);
+                return Ok(());
+            }
+        } else if known.is_empty() {
+            // Whether there was ever anybody, nobody can tell.
+            return Ok(());
+        }
+        *looking = Some(began);
+        Err(nobody())
+    }
+
+    /// The first of these questions that gives a row, and what that says.
+    async fn first_of(
         &self,
-        address: &Address,
+        questions: &[Parameters],
         mark: Mark,
-        _: &SemaphorePermit<'_>,
-    ) -> Result<Option<Attributes>, Error> {
-        let query = || AssertSqlSafe(Arc::clone(&self.query)).into_sql_str();
+    ) -> Result<Option<(usize, Attributes)>, Error> {
+        if questions.is_empty() {
+            return Ok(None);
+        }
         if let Some(mut kept) = self.take(mark).await {
-            let answer = D::ask(&mut kept.connection, query(), address).await;
-            match answer {
+            match self.first_on(&mut kept.connection, questions).await {
                 // The others are as old, and most likely gone as well.
                 Err(error) if error.is_of_connection() => self.lock().clear(),
                 answer => {
@@ -81,11 +158,25 @@ impl<D: Kind> Pool<D> {
         let connection = self.connect().await?;
         let now = Instant::now();
         let mut fresh = Kept { connection, opened: now, since: now, mark };
-        let answer = D::ask(&mut fresh.connection, query(), address).await;
+        let answer = self.first_on(&mut fresh.connection, questions).await;
         if !answer.as_ref().is_err_and(Error::is_of_connection) {
             self.keep(fresh);
         }
         answer
+    }
+
+    async fn first_on(
+        &self,
+        connection: &mut D::Connection,
+        questions: &[Parameters],
+    ) -> Result<Option<(usize, Attributes)>, Error> {
+        for (at, parameters) in questions.iter().enumerate() {
+            let query = AssertSqlSafe(Arc::clone(&self.query)).into_sql_str();
+            if let Some(row) = D::ask(connection, query, parameters).await? {
+                return Ok(Some((at, row)));
+            }
+        }
+        Ok(None)
     }
 
     /// A connection of its own, which does not count.
@@ -129,6 +220,10 @@ impl<D: Kind> Kept<D> {
     fn is_fit(&self, mark: Mark) -> bool {
         self.mark == mark && self.since.elapsed() < LONGEST_IDLE && self.opened.elapsed() < LONGEST_LIFE
     }
+}
+
+fn parameters(address: &Address) -> Parameters {
+    [address.key_str(), address.local(), address.domain().as_str()].map(str::to_owned)
 }
 
 impl<D: Kind> fmt::Debug for Pool<D> {

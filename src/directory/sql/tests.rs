@@ -237,7 +237,8 @@ fn cannot_be_talked_into_anything(database: &impl Database) {
 /// A wrong query is told of, and is nobody's absence; it is right as soon as it is made right.
 fn tells_what_is_wrong(database: &impl Database, missing: &str) {
     database.client("select from where :1").fails("joe@x", Why::Failed, &["syntax"]);
-    database.client("select 1").fails("joe@x", Why::Failed, &["0 parameters", "from one to three"]);
+    let none = database.client("select 1 from mailbox where address = '\\:1' or address = '\\:1'");
+    none.fails("joe@x", Why::Failed, &["0 parameters", "from one to three"]);
     let four = "select 1 from mailbox where address in (:1, :2, :3, :4)";
     database.client(four).fails("joe@x", Why::Failed, &["4 parameters", "from one to three"]);
     let all = "select a.address from mailbox a, mailbox b, mailbox c, mailbox d, mailbox e where :1 <> ''";
@@ -258,6 +259,52 @@ fn tells_what_is_wrong(database: &impl Database, missing: &str) {
     database.run("alter table late add column suspended int");
     database.run("update late set suspended = 1");
     assert!(client.knows("joe@x"), "nobody notices");
+}
+
+/// A row for `@example.com` takes all of the domain, and what it says of suspension is nobody's.
+fn catches_all(database: &impl Database) {
+    database.run(
+        "create table caught (address varchar(50), suspended int, restricted int); \
+         insert into caught values ('@all.test', 1, 1), ('joe@all.test', 1, 0)",
+    );
+    let client = database.client("select suspended, restricted from caught where address = :1");
+    for (address, found) in [
+        ("whoever@all.test", Some(Attributes { suspended: false, restricted: true, catch_all: true })),
+        ("joe@all.test", Some(SUSPENDED)),
+        ("whoever@other.test", None),
+    ] {
+        assert_eq!(client.ask(address).unwrap(), found, "{address}");
+    }
+    let parts = database.client("select 1 from caught where address = :1 and :2 = '' and :3 = 'all.test'");
+    assert!(parts.knows("whoever@all.test") && !parts.knows("whoever@other.test"));
+}
+
+/// A table that is emptied to be filled anew makes nobody absent.
+fn is_not_believed_while_nobody_can_be_seen(database: &impl Database) {
+    let fill = "insert into site values ('joe@x'), ('ann@x')";
+    database.run("create table site (address varchar(50))");
+    let query = "select 1 from site where address = :1";
+    let keys = format!("{}\nlisting = 'select address from site'", database.keys());
+    let (bare, listed) = (database.client(query), database.client_with(&keys, query));
+    assert!(!bare.knows("joe@x"), "nobody knows whether there ever was anybody");
+    listed.fails("joe@x", Why::Failed, &["the listing gives nobody"]);
+    database.run(fill);
+    for client in [&bare, &listed] {
+        assert!(client.knows("joe@x") && !client.knows("nobody@x"));
+    }
+    database.run("delete from site where address = 'ann@x'");
+    assert!(!bare.knows("ann@x"), "joe can be seen");
+    database.run("delete from site");
+    for client in [&bare, &listed] {
+        wait_until(Duration::from_secs(10), "the empty table to be noticed", || client.ask("ann@x").is_err());
+        for address in ["joe@x", "ann@x", "nobody@x"] {
+            client.fails(address, Why::Failed, &["none of the recipients that were known is there any more"]);
+        }
+    }
+    database.run("insert into site values ('ann@x')");
+    assert!(!listed.knows("joe@x"), "the listing gives somebody");
+    bare.fails("joe@x", Why::Failed, &["none of the recipients"]);
+    assert!(bare.knows("ann@x") && !bare.knows("joe@x"));
 }
 
 struct InPostgres(Postgres, Runtime, Way);
@@ -456,6 +503,8 @@ mod postgresql {
         make_mailboxes(&database);
         finds_recipients(&database);
         cannot_be_talked_into_anything(&database);
+        catches_all(&database);
+        is_not_believed_while_nobody_can_be_seen(&database);
         tells_what_is_wrong(&database, "relation \"late\" does not exist");
 
         database.run("create type state as enum ('y', 'n')");
@@ -597,6 +646,8 @@ mod mariadb {
         make_mailboxes(&database);
         finds_recipients(&database);
         cannot_be_talked_into_anything(&database);
+        catches_all(&database);
+        is_not_believed_while_nobody_can_be_seen(&database);
         tells_what_is_wrong(&database, "Table 'mail.late' doesn't exist");
 
         says_what_its_columns_say(
@@ -723,6 +774,8 @@ mod sqlite {
         make_mailboxes(&database);
         finds_recipients(&database);
         cannot_be_talked_into_anything(&database);
+        catches_all(&database);
+        is_not_believed_while_nobody_can_be_seen(&database);
         tells_what_is_wrong(&database, "no such table: late");
         says_what_its_columns_say(
             &database,

@@ -61,6 +61,23 @@ where
     }
 }
 
+/// What the column `address` holds, or else the first one; `None`: nothing.
+pub(super) fn address<D: Values>(row: &D::Row) -> Result<Option<String>, Error>
+where
+    usize: ColumnIndex<D::Row>,
+{
+    let columns = row.columns();
+    let at = columns.iter().position(|column| column.name().eq_ignore_ascii_case("address")).unwrap_or(0);
+    match (D::value(row, at).map_err(Error::Query)?, columns.get(at)) {
+        (Value::Null, _) => Ok(None),
+        (Value::Text(text), _) => Ok(Some(text.to_owned())),
+        (_, column) => Err(Error::NoAddress {
+            column: column.map_or_else(String::new, |column| column.name().to_owned()),
+            kind: kind::<D>(row, at),
+        }),
+    }
+}
+
 /// The type of a value, for the admin.
 pub(super) fn kind<D: Values>(row: &D::Row, at: usize) -> String
 where

@@ -11,7 +11,14 @@ fn postgresql() {
     let database = Postgres::start();
     database.run("create table mailbox (address varchar(190) primary key, suspended boolean)");
     database.run("insert into mailbox values ('anna@example.test', false), ('unpaid@example.test', true)");
-    check(&database, "shop", &[("anna", OK), ("unpaid", SUSPENDED), ("nobody", UNKNOWN)], &[]);
+    check(
+        &database,
+        "shop",
+        &[("anna", OK), ("unpaid", SUSPENDED), ("nobody", UNKNOWN)],
+        &[],
+        "select 1",
+        &[],
+    );
     database.run("drop table mailbox");
     fill_postfixadmin(&database, "boolean", "true", "false");
     check_postfixadmin(&database, "postfixadmin-postgres");
@@ -37,7 +44,8 @@ fn fill_postfixadmin(database: &impl Database, flag: &str, on: &str, off: &str) 
            ('sales@example.test', 'anna@example.test', 'example.test', {on}), \
            ('old@example.test', 'anna@example.test', 'example.test', {off}), \
            ('@all.test', 'anna@example.test', 'all.test', {on}), ('@none.test', 'anna@example.test', 'none.test', {off}); \
-         insert into alias_domain values ('alias.test', 'example.test', {on}), ('off.test', 'example.test', {off})"
+         insert into alias_domain values ('alias.test', 'example.test', {on}), ('off.test', 'example.test', {off}), \
+           ('allalias.test', 'all.test', {on})"
     );
     database.run(&statements);
 }
@@ -47,22 +55,35 @@ fn check_postfixadmin(database: &impl Database, example: &str) {
     let other = [
         ("anna@alias.test", OK),
         ("old@alias.test", SUSPENDED),
+        ("unpaid@alias.test", SUSPENDED),
+        ("whoever@allalias.test", OK),
         ("nobody@alias.test", UNKNOWN),
         ("anna@off.test", UNKNOWN),
         ("whoever@all.test", OK),
         ("whoever@none.test", UNKNOWN),
     ];
-    check(database, example, &own, &other);
+    let late = "insert into alias (address, goto, domain) values ('@late.test', 'anna@example.test', 'late.test'); \
+                update alias set active = (select active from mailbox where username = 'anna@example.test') \
+                 where address = '@late.test'";
+    check(database, example, &own, &other, late, &[("whoever@late.test", OK)]);
 }
 
-/// The example of that name, as it stands there but for the way to the database and its domains.
-fn check(database: &impl Database, name: &str, own: &[(&str, &str)], other: &[(&str, &str)]) {
+/// The example of that name, as it stands there but for the way to the database and its domains. `late` is run when it has
+/// answered, and then `more` is asked.
+fn check(
+    database: &impl Database,
+    name: &str,
+    own: &[(&str, &str)],
+    other: &[(&str, &str)],
+    late: &str,
+    more: &[(&str, &str)],
+) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/configuration.md");
     let docs = std::fs::read_to_string(path).expect("it is there");
     let begin = format!("```toml\n[directory.{name}]\n");
     let (_, example) = docs.split_once(&begin).unwrap_or_else(|| panic!("no example {name}"));
     let (example, _) = example.split_once("```").expect("it ends");
-    let domains = r#"domains = ["example.test", "alias.test", "off.test", "all.test", "none.test"]"#;
+    let domains = r#"domains = ["example.test", "alias.test", "off.test", "all.test", "none.test", "allalias.test", "late.test"]"#;
     let kept = example.lines().map(|line| match line.split_once(" = ") {
         Some(("domains", _)) => domains,
         Some(("url" | "password_file", _)) => "",
@@ -84,9 +105,12 @@ fn check(database: &impl Database, name: &str, own: &[(&str, &str)], other: &[(&
             backstop.metric("backstop_directory_addresses", &label) > 0.0
         });
     }
-    let relayed = "relay_domains = example.test, alias.test, off.test, all.test, none.test";
+    let relayed =
+        "relay_domains = example.test, alias.test, off.test, all.test, none.test, allalias.test, late.test";
     let postfix = backstop_harness::Postfix::builder().milter(&backstop.for_postfix()).main(relayed).start();
     let mut smtp = super::session(&postfix);
     decides(&mut smtp, name, own);
     decides(&mut smtp, name, other);
+    database.run(late);
+    decides(&mut smtp, name, more);
 }

@@ -119,3 +119,22 @@ async fn the_rest_of_a_long_list_is_fetched() {
     assert!(object.is_whole("proxyAddresses"));
     assert_eq!(client.shape.recipients(&object, SystemTime::now()).len(), 50);
 }
+
+/// With the schema of others, users who have no address but in `proxyAddresses` would be unknown.
+#[tokio::test(flavor = "multi_thread")]
+async fn it_is_not_taken_for_another_directory() {
+    let samba = SambaAd::start();
+    let wrong = settings(&samba, &samba.url(), SambaAd::BASE)
+        .replace("schema = \"active-directory\"", "schema = \"inet-org-person\"");
+    let unset = settings(&samba, &samba.url(), SambaAd::BASE).replace("schema = \"active-directory\"", "");
+    for settings in [wrong, unset] {
+        for _ in 0..2 {
+            let (why, said) = ask(&client(&settings), "nobody@example.test").await.unwrap_err();
+            assert!(why == Why::Failed && said.contains("set schema = \"active-directory\""), "{said}");
+        }
+        let own = client(&format!("attributes = [\"mail\"]\n{settings}"));
+        if let Err((_, said)) = ask(&own, "nobody@example.test").await {
+            assert!(!said.contains("schema"), "{said}");
+        }
+    }
+}

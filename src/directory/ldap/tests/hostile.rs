@@ -78,7 +78,9 @@ async fn nonsense_is_a_failure_of_the_server() {
         ("success and nobody at all", vec![bound, done, message(3, &wrap(0x65, &[SUCCESS]))]),
     ] {
         let url = server(&tasks, answers).await;
-        let client = client(&format!("urls = [{url:?}]\nbase = \"dc=x\"\ndeadline = \"1s\""));
+        // So that nothing but the question is asked.
+        let schema = "schema = \"active-directory\"";
+        let client = client(&format!("urls = [{url:?}]\nbase = \"dc=x\"\ndeadline = \"1s\"\n{schema}"));
         let (why, said) = ask(&client, "joe@x").await.expect_err(name);
         assert!(matches!(why, Why::Down | Why::Failed), "{name}: {why:?} {said}");
     }
@@ -109,5 +111,63 @@ async fn silence_costs_the_deadline() {
         ));
         assert_eq!(ask(&client, "joe@x").await.unwrap_err().0, Why::TimedOut);
         assert_eq!(ask(&client, "joe@x").await.unwrap_err().0, Why::Down);
+    }
+}
+
+/// An entry that can't be taken speaks against those who ask for it; the others on the same connection get their answers.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_entry_that_is_not_taken_leaves_the_others_alone() {
+    let giant = vec![0x30, 0x84, 0xff, 0xff, 0xff, 0xff];
+    let tasks = TaskTracker::new();
+    for nonsense in [giant, Vec::new()] {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("ldap://{}", listener.local_addr().unwrap());
+        let connections = tasks.clone();
+        tasks.spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                connections.spawn(answer(stream, nonsense.clone()));
+            }
+        });
+        let client = client(&format!("urls = [{url:?}]\nbase = \"dc=x\"\nconnections = 1"));
+        assert_eq!(ask(&client, "anna@x").await, EXISTS);
+        for _ in 0..3 {
+            let others = futures_util::future::join_all((0..20).map(|_| ask(&client, "anna@x")));
+            let (wrong, others) = tokio::join!(ask(&client, "giant@x"), others);
+            let (why, said) = wrong.unwrap_err();
+            assert!(why == Why::Failed && said.contains("this question"), "{why:?} {said}");
+            assert!(others.iter().all(|other| *other == EXISTS), "{others:?}");
+            assert_eq!(ask(&client, "anna@x").await, EXISTS);
+        }
+    }
+}
+
+/// Everybody exists; for `giant` it sends this, or an entry that is none.
+async fn answer(mut stream: tokio::net::TcpStream, nonsense: Vec<u8>) {
+    let mut request = Vec::new();
+    while matches!(crate::directory::ldap::ber::read(&mut stream, false, &mut request).await, Ok(true)) {
+        // SEQUENCE, its length, INTEGER of one byte, the operation.
+        let at = if request[1] < 0x80 { 2 } else { 2 + usize::from(request[1] - 0x80) };
+        let (id, operation) = (request[at + 2], request[at + 3]);
+        let text = String::from_utf8_lossy(&request).into_owned();
+        let done = message(id, &wrap(0x65, &[SUCCESS]));
+        let entry = |values: &[&[u8]]| {
+            let values: Vec<Vec<u8>> = values.iter().map(|value| wrap(4, &[value])).collect();
+            let values: Vec<&[u8]> = values.iter().map(Vec::as_slice).collect();
+            let mail = wrap(0x30, &[&wrap(4, &[b"mail"]), &wrap(0x31, &values)]);
+            message(id, &wrap(0x64, &[&wrap(4, &[b"cn=x"]), &wrap(0x30, &[&mail])]))
+        };
+        let answer = match operation {
+            0x60 => message(id, &wrap(0x61, &[SUCCESS])),
+            0x63 if text.contains("supportedCapabilities") => done,
+            0x63 if text.contains("giant") && nonsense.is_empty() => {
+                [message(id, &wrap(0x64, &[&wrap(4, &[b"cn=x"])])), done].concat()
+            }
+            0x63 if text.contains("giant") => nonsense.clone(),
+            0x63 => [entry(&[b"anna@x"]), done].concat(),
+            _ => return,
+        };
+        if stream.write_all(&answer).await.is_err() {
+            return;
+        }
     }
 }

@@ -114,3 +114,26 @@ async fn more_entries_than_may_be_sent() {
     assert_eq!(ask(&client, "anna@example.test").await, EXISTS, "one of two that hold it was sent");
     assert_eq!(ask(&client, "nobody@example.test").await, ABSENT);
 }
+
+/// An account that loses its rights sees a directory without recipients.
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_is_absent_where_nobody_can_be_seen_any_more() {
+    let slapd = Slapd::start();
+    slapd.add(&person("anna"));
+    let client = client(&reader(&slapd, &[slapd.url()]));
+    assert_eq!(ask(&client, "anna@example.test").await, EXISTS);
+    assert_eq!(ask(&client, "nobody@example.test").await, ABSENT);
+    slapd.modify(&format!("dn: uid=anna,ou=people,{}\nchangetype: delete\n", Slapd::BASE));
+    let start = std::time::Instant::now();
+    let said = loop {
+        match ask(&client, "anna@example.test").await {
+            Err((Why::Failed, said)) => break said,
+            other => assert!(start.elapsed() < Duration::from_secs(5), "{other:?}"),
+        }
+    };
+    assert!(said.contains("not a single recipient can be seen"), "{said}");
+    let asked = futures_util::future::join_all((0..50).map(|_| ask(&client, "nobody@example.test"))).await;
+    assert!(asked.iter().all(Result::is_err));
+    slapd.add(&person("ben"));
+    assert_eq!(ask(&client, "anna@example.test").await, ABSENT);
+}
