@@ -6,7 +6,7 @@ use crate::{
     config::load_control,
     control::{
         ask,
-        message::{Request, Response, Status},
+        message::{Directory, Request, Response, Status},
     },
 };
 
@@ -53,13 +53,13 @@ fn show(status: &Status) {
     }
     for directory in &status.directories {
         let count = directory.addresses.map_or(String::new(), |count| format!(", {count} addresses"));
-        let age = directory.age_seconds.map_or(String::new(), |age| format!(", as of {age} s ago"));
-        let up = match (directory.up, directory.stale) {
-            (true, false) => "up",
-            (true, true) => "answers from what it knew before",
-            (false, _) => "can't answer",
+        let age = match directory.age_seconds {
+            Some(age) => format!(", as of {age} s ago"),
+            None if directory.kind.ends_with("replica") => ", as of never".to_owned(),
+            None => String::new(),
         };
-        print(format_args!("directory {} ({}): {up}{count}{age}", safe(&directory.name), directory.kind));
+        let Directory { name, kind, state, .. } = directory;
+        print(format_args!("directory {} ({kind}): {state}{count}{age}", safe(name)));
     }
     for notice in &status.notices {
         print(format_args!("note: {}", safe(notice)));

@@ -125,10 +125,10 @@ pub struct Directory {
     pub name: String,
     /// E.g. `file`.
     pub kind: String,
-    /// It can answer.
+    /// What the metric `backstop_directory_up` says.
     pub up: bool,
-    /// It answers from what it knew before: see the notices.
-    pub stale: bool,
+    /// The same in words, e.g. `answers from what it knew before`.
+    pub state: String,
     /// Known addresses, where it can be counted.
     pub addresses: Option<u64>,
     /// How long ago its content was what the directory says, where that is known.

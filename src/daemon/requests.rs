@@ -27,8 +27,8 @@ impl Requests {
         let directories = snapshot.directories.health().into_iter().map(|health| Directory {
             name: health.name.to_string(),
             kind: health.kind.to_owned(),
-            up: health.up,
-            stale: health.stale,
+            up: health.state.is_up(),
+            state: health.state.as_str().to_owned(),
             addresses: health.addresses,
             age_seconds: health.age.map(|age| age.as_secs()),
         });

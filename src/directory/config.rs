@@ -106,6 +106,17 @@ impl Config {
         if let Some(smtp) = &self.smtp {
             smtp.check(&mut |key, message| say(&["smtp", key], message));
         }
+        if !replica::is_wanted(self) {
+            if self.replica != replica::Config::default() {
+                say(&["replica"], "counts for a replica only, and this directory keeps none".to_owned());
+            }
+            for key in self.ldap.iter().flat_map(ldap::Config::ignored) {
+                say(&["ldap", key], "counts for a replica only, and `source` is \"live\"".to_owned());
+            }
+        }
+        if self.file.is_some() && self.cache != remote::Times::default() {
+            say(&["cache"], "counts for directories on other servers only; a file is in memory".to_owned());
+        }
         self.replica.check(&mut |key, message| say(&["replica", key], message));
     }
 }
@@ -127,4 +138,32 @@ impl Default for Config {
 
 fn defer() -> Unavailable {
     Unavailable::Defer
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_would_be_ignored_is_refused() {
+        let ldap = |more: &str| format!(r#"{{"ldap": {{"urls": ["ldaps://h"], "base": "dc=x"{more}}}"#);
+        let live = ldap(r#", "source": "live""#);
+        for (written, wrong) in [
+            (ldap("") + "}", vec![]),
+            (live.clone() + "}", vec![]),
+            (ldap(r#", "feed": "paged", "page_size": 100"#) + r#", "replica": {"refresh": "1m"}}"#, vec![]),
+            (live.clone() + r#", "replica": {"refresh": "1m"}}"#, vec!["replica"]),
+            (ldap(r#", "source": "live", "feed": "paged""#) + "}", vec!["ldap.feed"]),
+            (ldap(r#", "source": "live", "page_size": 100"#) + "}", vec!["ldap.page_size"]),
+            (live + r#", "cache": {"positive": "1m"}}"#, vec![]),
+            (r#"{"file": {"path": "/x"}}"#.to_owned(), vec![]),
+            (r#"{"file": {"path": "/x"}, "cache": {"positive": "1m"}}"#.to_owned(), vec!["cache"]),
+            (r#"{"file": {"path": "/x"}, "replica": {"max_shrink": 0.5}}"#.to_owned(), vec!["replica"]),
+        ] {
+            let config: Config = serde_json::from_str(&written).unwrap();
+            let mut said = Vec::new();
+            config.check(&mut |key, _| said.push(key.join(".")));
+            assert_eq!(said, wrong, "{written}");
+        }
+    }
 }

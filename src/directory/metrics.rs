@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use prometheus::{GaugeVec, HistogramVec, IntCounterVec, IntGaugeVec};
 
-use super::Answer;
+use super::{Answer, State};
 use crate::{files::Status, telemetry::Registry};
 
 /// Metrics of all directories, by name; made once, cheap to clone.
@@ -27,13 +27,13 @@ impl Metrics {
         Self {
             up: registry.gauges(
                 "directory_up",
-                "1 while the directory can answer from current content.",
+                "1 while the directory answers from current content.",
                 label,
             ),
             addresses: registry.gauges("directory_addresses", "Recipients or rules in use.", label),
             age: registry.float_gauges(
                 "directory_age_seconds",
-                "How old the truth is. Files: for how long the content in use has been known to be out of date; replicas: since when they were what the directory says.",
+                "How old the truth is. Files: for how long the content in use has been known to be out of date; replicas: for how long they have not been what the directory says; since the start, if they never were.",
                 label,
             ),
             held_back: registry.gauges(
@@ -66,8 +66,7 @@ impl Metrics {
     }
 
     pub(super) fn status(&self, name: &str, status: &Status) {
-        let up = status.entries.is_some() && status.held.is_none();
-        self.up.with_label_values(&[name]).set(i64::from(up));
+        self.up(name, State::of_files(status).is_up());
         let addresses = status.entries.unwrap_or(0).try_into().unwrap_or(i64::MAX);
         self.addresses.with_label_values(&[name]).set(addresses);
         self.age.with_label_values(&[name]).set(status.stale.as_secs_f64());
@@ -83,7 +82,7 @@ impl Metrics {
         unsaved: bool,
     ) {
         let label = &[name];
-        self.up.with_label_values(label).set(up.into());
+        self.up(name, up);
         self.addresses.with_label_values(label).set(addresses.try_into().unwrap_or(i64::MAX));
         self.age.with_label_values(label).set(age.as_secs_f64());
         self.held_back.with_label_values(label).set(held_back.into());

@@ -40,11 +40,11 @@ pub use replica::Rehearsal;
 pub use replica::Replica;
 pub use search::{Found, Step};
 pub use source::{Answer, Directory, Source, Why};
-pub use status::Health;
+pub use status::{Health, State};
 pub use users::Users;
 
 use crate::{
-    address::{Delimiters, Domain, DomainError},
+    address::{Address, Delimiters, Domain, DomainError},
     files::{Keeper, OpenError, Spec, Status, Watched},
     policy::{DomainFact, RecipientFact, Unavailable},
 };
@@ -158,7 +158,7 @@ impl Directories {
         };
         let configured = directories
             .iter()
-            .map(|(name, config)| Configured::build(name, config, keeper, remotes, metrics))
+            .map(|(name, config)| Configured::build(name, config, &domains.names, keeper, remotes, metrics))
             .collect::<Result<_, _>>()?;
         Ok(Self {
             names: domain_set("domains.names", &domains.names)?,
@@ -197,6 +197,15 @@ impl Directories {
         self.configured.iter().map(|configured| &configured.directory)
     }
 
+    /// Whom they ask; where no replica does so by itself, with a recipient to ask for.
+    fn remotes(&self) -> impl Iterator<Item = (Arc<Remote>, Option<Address>)> {
+        self.configured.iter().filter_map(|Configured { directory, example, .. }| match &directory.source {
+            Source::Remote(remote) => Some((Arc::clone(remote), example.clone())),
+            Source::Replica(replica) => Some((Arc::clone(replica.remote()), None)),
+            _ => None,
+        })
+    }
+
     /// Whether `[domains]` names the domain.
     fn lists(&self, domain: &Domain) -> bool {
         self.names.contains(domain)
@@ -208,7 +217,7 @@ impl Directories {
 
     /// The configured directories in charge of a domain, which `[domains]` lists or not.
     fn in_charge(&self, domain: &Domain, listed: bool) -> impl Iterator<Item = &Directory> {
-        self.configured.iter().filter_map(move |Configured { directory, domains }| {
+        self.configured.iter().filter_map(move |Configured { directory, domains, .. }| {
             let in_charge = domains.as_ref().map_or(listed, |domains| domains.contains(domain));
             in_charge.then_some(directory)
         })
@@ -221,12 +230,15 @@ struct Configured {
     directory: Directory,
     /// In charge of these; `None`: of what `[domains]` lists.
     domains: Option<DomainSet>,
+    /// A recipient whom it can be asked for without mail.
+    example: Option<Address>,
 }
 
 impl Configured {
     fn build(
         name: &str,
         config: &Config,
+        listed: &[String],
         keeper: &Keeper,
         remotes: &Remotes,
         metrics: &Metrics,
@@ -242,7 +254,8 @@ impl Configured {
             None => remotes.open(name, config)?,
         };
         let directory = Directory { name: name.into(), source, on_unavailable: config.on_unavailable };
-        Ok(Self { directory, domains })
+        let example = postmaster(config.domains.as_deref().unwrap_or(listed));
+        Ok(Self { directory, domains, example })
     }
 }
 
@@ -277,6 +290,12 @@ fn domain_set(key: &str, names: &[String]) -> Result<DomainSet, BuildError> {
         name: name.to_owned(),
         error,
     })
+}
+
+/// Whom every domain should have (RFC 5321 §4.5.1), in the first of these.
+fn postmaster(domains: &[String]) -> Option<Address> {
+    let domain = domains.iter().find_map(|name| Domain::parse(name).ok())?;
+    Address::new("postmaster", &domain).ok()
 }
 
 /// What nobody can tell, where nobody is in charge.

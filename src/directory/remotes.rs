@@ -10,12 +10,12 @@ use tokio::{sync::watch, task::JoinHandle};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
-    BuildError, Config, Directories, Metrics, Source, ldap,
+    BuildError, Config, Directories, Metrics, Source, State, ldap,
     remote::{Backend, Remote},
     replica::{self, Replica},
     smtp, sql,
 };
-use crate::{files, store};
+use crate::{address::Address, files, store};
 
 /// Opens directories on other servers. One that is asked for again with an unchanged configuration is handed out again,
 /// with its connections and all that it remembers. Replicas are kept current while [`Remotes::run`] runs, those that are
@@ -25,6 +25,8 @@ pub struct Remotes {
     metrics: Metrics,
     store: Option<store::Config>,
     open: Mutex<Open>,
+    /// Whom the directories in force ask; each with a recipient to ask for before there is mail.
+    asked: Mutex<Vec<(Arc<Remote>, Option<Address>)>>,
     /// Those that are followed.
     in_force: watch::Sender<Vec<Arc<Replica>>>,
 }
@@ -53,7 +55,13 @@ impl Handle {
 impl Remotes {
     /// None yet. Replicas live in memory.
     pub fn new(metrics: Metrics) -> Self {
-        Self { metrics, store: None, open: Mutex::default(), in_force: watch::Sender::default() }
+        Self {
+            metrics,
+            store: None,
+            open: Mutex::default(),
+            asked: Mutex::default(),
+            in_force: watch::Sender::default(),
+        }
     }
 
     /// Replicas have their files in the store.
@@ -82,8 +90,10 @@ impl Remotes {
             }
             _ => return Err(BuildError::Kind { key }),
         };
-        let remote = Arc::new(Remote::new(name, backend, deadline, &config.cache, &self.metrics));
-        let (handle, source) = if replica::is_wanted(config) {
+        let is_replicated = replica::is_wanted(config);
+        let remote = Remote::new(name, backend, deadline, &config.cache, is_replicated, &self.metrics);
+        let remote = Arc::new(remote);
+        let (handle, source) = if is_replicated {
             let shared = replica::Shared::open(name, config, contents);
             let replica = Arc::new(Replica::new(name, config, remote, shared, &self.metrics)?);
             (Handle::Replica(Arc::downgrade(&replica)), Source::Replica(replica))
@@ -94,8 +104,10 @@ impl Remotes {
         Ok(source)
     }
 
-    /// From now on the replicas of these directories are followed, and no others.
+    /// From now on the replicas of these directories are followed, and no others. Live ones are asked one question, so
+    /// that a wrong password is known before the first mail.
     pub fn follow(&self, directories: &Directories) {
+        *lock(&self.asked) = directories.remotes().collect();
         let replicas = directories.configured().filter_map(|directory| match &directory.source {
             Source::Replica(replica) => Some(Arc::clone(replica)),
             _ => None,
@@ -123,7 +135,7 @@ impl Remotes {
             .collect()
     }
 
-    /// Keeps the replicas that are in force current, until `stop`.
+    /// Keeps the replicas that are in force current, and asks those in trouble again, until `stop`.
     pub async fn run(&self, stop: CancellationToken) {
         // Made when it is needed.
         let mut store = None;
@@ -132,10 +144,18 @@ impl Remotes {
         in_force.mark_changed();
         let mut running: Vec<Running> = Vec::new();
         let mut second = tokio::time::interval(Duration::from_secs(1));
+        let mut ask_again = tokio::time::interval(ASK_AGAIN);
+        ask_again.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 () = stop.cancelled() => break,
-                _ = in_force.changed() => {}
+                _ = in_force.changed() => self.introduce(&tasks),
+                _ = ask_again.tick() => {
+                    for (remote, _) in lock(&self.asked).iter() {
+                        tasks.spawn(Arc::clone(remote).ask_again());
+                    }
+                    continue;
+                }
                 _ = second.tick() => {
                     for replica in in_force.borrow().iter() {
                         replica.report();
@@ -162,6 +182,16 @@ impl Remotes {
         for ended in running {
             let replica = ended.end().await;
             let _ = tasks.spawn_blocking(move || replica.close()).await;
+        }
+    }
+
+    /// Asks each live directory that nobody asked yet.
+    fn introduce(&self, tasks: &TaskTracker) {
+        for (remote, example) in lock(&self.asked).iter() {
+            if let (Some(example), State::Unasked) = (example.clone(), remote.state()) {
+                let remote = Arc::clone(remote);
+                tasks.spawn(async move { remote.verify(&example).await });
+            }
         }
     }
 
@@ -202,12 +232,24 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// A directory in trouble is noticed to be back this soon, or twice that: the servers that failed are spared meanwhile.
+const ASK_AGAIN: Duration = Duration::from_secs(5);
+
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
+    use std::{
+        path::Path,
+        sync::atomic::{AtomicBool, Ordering},
+    };
 
     use super::*;
-    use crate::telemetry::Registry;
+    use crate::{
+        directory::{
+            Why,
+            remote::{Failure, Times, Told},
+        },
+        telemetry::Registry,
+    };
 
     /// A replica of a database that is not there.
     fn config(listing: &str, max_shrink: f64) -> Config {
@@ -240,6 +282,38 @@ mod tests {
         tokio::time::timeout(Duration::from_secs(30), met).await.expect("it comes to that");
     }
 
+    /// One question without mail tells of a wrong password, and another one that it is right again.
+    #[tokio::test(start_paused = true)]
+    async fn a_live_directory_is_asked_at_the_start_and_while_it_is_in_trouble() {
+        let is_down = Arc::new(AtomicBool::new(true));
+        let told = Told(Box::new({
+            let is_down = Arc::clone(&is_down);
+            move |_| {
+                let error = std::io::Error::from(std::io::ErrorKind::ConnectionRefused);
+                if is_down.load(Ordering::Relaxed) { Err(Failure::new(Why::Failed, error)) } else { Ok(None) }
+            }
+        }));
+        let metrics = Metrics::register(&Registry::default());
+        let deadline = Duration::from_secs(1);
+        let remote = Remote::new("corp", Backend::Told(told), deadline, &Times::default(), false, &metrics);
+        let remote = Arc::new(remote);
+        assert_eq!(remote.state(), State::Unasked);
+        let remotes = Arc::new(Remotes::new(metrics));
+        let address = Address::parse("postmaster@x").unwrap();
+        lock(&remotes.asked).push((Arc::clone(&remote), Some(address)));
+        let stop = CancellationToken::new();
+        let task = TaskTracker::new().spawn({
+            let (remotes, stop) = (Arc::clone(&remotes), stop.clone());
+            async move { remotes.run(stop).await }
+        });
+        until(|| remote.state() == State::Down).await;
+        assert!(!remote.has_answered());
+        is_down.store(false, Ordering::Relaxed);
+        until(|| remote.state() == State::Up).await;
+        stop.cancel();
+        task.await.unwrap();
+    }
+
     #[tokio::test]
     async fn the_file_is_open_while_its_directory_is_in_force() {
         let directory = tempfile::tempdir().unwrap();
@@ -270,7 +344,7 @@ mod tests {
         assert!(!Arc::ptr_eq(&first, &second) && second.shares(&first) && second.is_loaded());
         remotes.in_force.send_replace(vec![Arc::clone(&second)]);
         // The database is not there.
-        until(|| second.is_stale()).await;
+        until(|| second.state() == State::Down).await;
         assert_eq!(files(), std::slice::from_ref(&file));
         assert!(!is_closed(&file));
 

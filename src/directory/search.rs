@@ -6,7 +6,7 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::Poll,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use smallvec::SmallVec;
@@ -35,6 +35,8 @@ pub struct Step {
     pub asked: String,
     /// What it said.
     pub answer: Answer,
+    /// What its server says, where it can't tell.
+    pub because: Option<String>,
 }
 
 impl std::fmt::Display for Step {
@@ -44,7 +46,8 @@ impl std::fmt::Display for Step {
             Answer::Exists(_) => f.write_str("exists"),
             Answer::Absent => f.write_str("is absent"),
             Answer::Unknown(why) => write!(f, "can't be told: {why}"),
-        }
+        }?;
+        self.because.as_ref().map_or(Ok(()), |because| write!(f, " ({because})"))
     }
 }
 
@@ -52,14 +55,19 @@ impl Directories {
     /// What the directories in charge know of the address. Takes as long as the slowest of them; those in
     /// memory answer without waiting.
     pub async fn find(&self, address: &Address) -> Found {
-        let fact = self.search(address, &mut None).await;
-        Found { fact, steps: Vec::new() }
+        self.find_within(NO_LIMIT, address, false).await
     }
 
     /// The same, with every step that led to it.
     pub async fn explain(&self, address: &Address) -> Found {
-        let mut steps = Some(Vec::new());
-        let fact = self.search(address, &mut steps).await;
+        self.find_within(NO_LIMIT, address, true).await
+    }
+
+    /// The same, with every step if it is to `explain`. Who has not answered within the limit can't tell; what the others
+    /// say counts.
+    pub async fn find_within(&self, limit: Duration, address: &Address, explain: bool) -> Found {
+        let mut steps = explain.then(Vec::new);
+        let fact = self.search(limit, address, &mut steps).await;
         Found { fact, steps: steps.unwrap_or_default() }
     }
 
@@ -67,10 +75,15 @@ impl Directories {
     pub async fn find_exactly(&self, address: &Address) -> RecipientFact {
         let mut forms = Forms::new();
         forms.push(Candidate { form: Form::Written, address: Cow::Borrowed(address) });
-        self.search_forms(address, forms, &mut None).await
+        self.search_forms(NO_LIMIT, address, forms, &mut None).await
     }
 
-    async fn search(&self, address: &Address, steps: &mut Option<Vec<Step>>) -> RecipientFact {
+    async fn search(
+        &self,
+        limit: Duration,
+        address: &Address,
+        steps: &mut Option<Vec<Step>>,
+    ) -> RecipientFact {
         let mut forms: Forms<'_> = candidates(address, &self.delimiters).collect();
         let detected = self.detected.load();
         if detected.get(address.domain()).is_some() {
@@ -81,11 +94,12 @@ impl Directories {
                 }
             }
         }
-        self.search_forms(address, forms, steps).await
+        self.search_forms(limit, address, forms, steps).await
     }
 
     async fn search_forms(
         &self,
+        limit: Duration,
         address: &Address,
         mut forms: Forms<'_>,
         steps: &mut Option<Vec<Step>>,
@@ -110,7 +124,7 @@ impl Directories {
 
         let mut merged = Merged { steps, exists: None, unavailable: None };
         let others = merged.ask_memory(&directories, &forms);
-        self.ask_others(&others, &forms, &mut merged).await;
+        self.ask_others(limit, &others, &forms, &mut merged).await;
         if partial {
             merged.add(
                 &"detected".into(),
@@ -161,22 +175,34 @@ impl Directories {
     }
 
     /// Asks those that are not in memory, all at the same time.
-    async fn ask_others(&self, directories: &[Asked<'_>], forms: &Forms<'_>, merged: &mut Merged<'_>) {
+    async fn ask_others(
+        &self,
+        limit: Duration,
+        directories: &[Asked<'_>],
+        forms: &Forms<'_>,
+        merged: &mut Merged<'_>,
+    ) {
         let found = merged.exists.is_some();
         let slow = directories.iter().filter(|asked| !found || asked.directory.source.has_attributes());
+        let slow: SmallVec<[_; 2]> = slow.collect();
+        if slow.is_empty() {
+            return;
+        }
+        let begun = Instant::now();
         let mut waiting: SmallVec<[_; 2]> = slow
+            .iter()
             .map(|asked| {
-                let answer = async move {
-                    let begun = Instant::now();
+                let answer = async {
                     let answer = asked.directory.source.ask(forms).await;
-                    self.metrics.asked(&asked.directory.name, answer, begun.elapsed());
-                    (asked, answer)
+                    (answer, begun.elapsed())
                 };
                 Waiting::Pending(Box::pin(answer))
             })
             .collect();
-        for (asked, answer) in together(&mut waiting).await {
-            merged.add_answer(asked, &forms[0], answer);
+        for (asked, answer) in slow.into_iter().zip(together(limit, &mut waiting).await) {
+            let (answer, time) = answer.unwrap_or((Answer::Unknown(Why::TimedOut), limit));
+            self.metrics.asked(&asked.directory.name, answer, time);
+            merged.add_answer(asked, forms, answer);
         }
     }
 }
@@ -215,23 +241,29 @@ impl Merged<'_> {
                 continue;
             };
             if self.steps.is_none() || forms.len() == 1 {
-                self.add_answer(asked, &forms[0], answer);
+                self.add_answer(asked, forms, answer);
                 continue;
             }
             for form in forms {
                 // One form alone may have to be asked for where another one was enough.
                 if let Some(answer) = source.recall(std::slice::from_ref(form)) {
-                    self.add_answer(asked, form, answer);
+                    self.add_answer(asked, std::slice::from_ref(form), answer);
                 }
             }
         }
         others
     }
 
-    fn add_answer(&mut self, asked: &Asked<'_>, form: &Candidate<'_>, answer: Answer) {
+    /// What a directory said of these forms, the first of which is told.
+    fn add_answer(&mut self, asked: &Asked<'_>, forms: &[Candidate<'_>], answer: Answer) {
         let directory = asked.directory;
         let unavailable = asked.decides.then_some(directory.on_unavailable);
-        self.add(&directory.name, format_args!("{}", form.address), answer, unavailable);
+        self.add(&directory.name, format_args!("{}", forms[0].address), answer, unavailable);
+        if let (Some(steps), Answer::Unknown(_)) = (self.steps.as_mut(), answer)
+            && let Some(step) = steps.last_mut()
+        {
+            step.because = directory.source.failure(forms);
+        }
     }
 
     fn add(
@@ -251,7 +283,7 @@ impl Merged<'_> {
             }
         }
         if let Some(steps) = self.steps {
-            steps.push(Step { directory: Arc::clone(name), asked: asked.to_string(), answer });
+            steps.push(Step { directory: Arc::clone(name), asked: asked.to_string(), answer, because: None });
         }
     }
 
@@ -259,7 +291,12 @@ impl Merged<'_> {
         let attributes = Attributes { catch_all: true, ..Attributes::default() };
         let asked = format_args!("@{}", address.domain()).to_string();
         if let Some(steps) = self.steps {
-            steps.push(Step { directory: Arc::clone(name), asked, answer: Answer::Exists(attributes) });
+            steps.push(Step {
+                directory: Arc::clone(name),
+                asked,
+                answer: Answer::Exists(attributes),
+                because: None,
+            });
         }
     }
 }
@@ -269,9 +306,9 @@ enum Waiting<F: Future> {
     Done(Option<F::Output>),
 }
 
-/// Waits for all of them.
-async fn together<F: Future>(waiting: &mut [Waiting<F>]) -> Vec<F::Output> {
-    poll_fn(|context| {
+/// Waits for all of them, or until the time is over.
+async fn together<F: Future>(limit: Duration, waiting: &mut [Waiting<F>]) -> Vec<Option<F::Output>> {
+    let all = poll_fn(|context| {
         let mut pending = false;
         for one in waiting.iter_mut() {
             if let Waiting::Pending(future) = one {
@@ -282,10 +319,9 @@ async fn together<F: Future>(waiting: &mut [Waiting<F>]) -> Vec<F::Output> {
             }
         }
         if pending { Poll::Pending } else { Poll::Ready(()) }
-    })
-    .await;
-    waiting
-        .iter_mut()
-        .filter_map(|one| if let Waiting::Done(answer) = one { answer.take() } else { None })
-        .collect()
+    });
+    let _ = tokio::time::timeout(limit, all).await;
+    waiting.iter_mut().map(|one| if let Waiting::Done(answer) = one { answer.take() } else { None }).collect()
 }
+
+const NO_LIMIT: Duration = Duration::MAX;

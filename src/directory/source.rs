@@ -117,6 +117,11 @@ impl Why {
         )
     }
 
+    /// Whether the server answered, though neither yes nor no.
+    pub(super) fn is_answer(self) -> bool {
+        matches!(self, Self::PutOff | Self::TakesAll | Self::Refused)
+    }
+
     /// What becomes of mail, where the admin chose this for a directory that can't answer.
     pub(super) fn outcome(self, chosen: Unavailable) -> Unavailable {
         match self {
@@ -174,6 +179,15 @@ impl Source {
             Self::Listed(index) => index.catches_all(domain),
             Self::Replica(replica) => replica.catches_all(domain),
             Self::Table(_) | Self::Users(_) | Self::Remote(_) => false,
+        }
+    }
+
+    /// Why a server did not answer for one of these forms, in its own words; `None` where no server is asked.
+    pub(super) fn failure(&self, candidates: &[Candidate<'_>]) -> Option<String> {
+        match self {
+            Self::Remote(remote) => remote.failure(candidates),
+            Self::Replica(replica) => replica.remote().failure(candidates),
+            Self::List(_) | Self::Table(_) | Self::Listed(_) | Self::Users(_) => None,
         }
     }
 

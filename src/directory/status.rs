@@ -6,7 +6,6 @@ use super::{Directories, Source};
 use crate::{
     address::Domain,
     files::{Status, Watched},
-    policy::Unavailable,
 };
 
 /// How one directory is.
@@ -16,14 +15,53 @@ pub struct Health {
     pub name: Arc<str>,
     /// E.g. `file`.
     pub kind: &'static str,
-    /// It can answer.
-    pub up: bool,
-    /// It answers from what it knew before: see the notices.
-    pub stale: bool,
+    /// How it answers.
+    pub state: State,
     /// Known addresses or rules, where they can be counted.
     pub addresses: Option<u64>,
     /// How long ago the content was what the directory says, where that is known.
     pub age: Option<Duration>,
+}
+
+/// How a directory answers; `status` and the metric of the same name tell this, and nothing else.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    /// From current content, or by asking a server that answers.
+    Up,
+    /// It is a server that nobody had to ask yet; nothing is known against it.
+    Unasked,
+    /// From what it knew before: see the notices.
+    Stale,
+    /// It never had content.
+    Empty,
+    /// Not at all: see the notices.
+    Down,
+}
+
+impl State {
+    /// Whether `backstop_directory_up` is 1.
+    pub fn is_up(self) -> bool {
+        matches!(self, Self::Up | Self::Unasked)
+    }
+
+    /// In the words of `status`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Up => "up",
+            Self::Unasked => "not asked yet",
+            Self::Stale => "answers from what it knew before",
+            Self::Empty => "no content yet",
+            Self::Down => "can't answer",
+        }
+    }
+
+    pub(super) fn of_files(status: &Status) -> Self {
+        match (status.entries, &status.held) {
+            (None, _) => Self::Empty,
+            (Some(_), Some(_)) => Self::Stale,
+            (Some(_), None) => Self::Up,
+        }
+    }
 }
 
 impl Directories {
@@ -35,8 +73,7 @@ impl Directories {
                 let mut health = Health {
                     name: Arc::clone(&directory.name),
                     kind: "file",
-                    up: status.as_ref().is_none_or(|status| status.entries.is_some()),
-                    stale: status.as_ref().is_some_and(|status| status.held.is_some()),
+                    state: status.as_ref().map_or(State::Up, State::of_files),
                     addresses: status.and_then(|status| status.entries),
                     age: None,
                 };
@@ -46,14 +83,13 @@ impl Directories {
                     Source::Users(_) => health.kind = "system users",
                     Source::Remote(remote) => {
                         health.kind = remote.kind();
-                        health.up = remote.trouble().is_none();
+                        health.state = remote.state();
                     }
                     Source::Replica(replica) => {
                         health.kind = replica.kind();
-                        health.up = replica.is_up();
-                        health.stale = replica.is_stale();
+                        health.state = replica.state();
                         health.addresses = Some(replica.addresses());
-                        health.age = Some(replica.age());
+                        health.age = replica.age();
                     }
                 }
                 health
@@ -61,11 +97,15 @@ impl Directories {
             .collect()
     }
 
-    /// Lists and replicas without content yet, by name: what depends on them can't be told.
+    /// Lists and replicas without content yet, and servers that never answered though they were asked, by name: what
+    /// depends on them can't be told.
     pub fn waiting_for(&self) -> Vec<String> {
         let files = self.files().filter(|status| status.entries.is_none()).map(|status| status.name);
         let replicas = self.configured().filter_map(|directory| match &directory.source {
             Source::Replica(replica) if !replica.is_complete() => {
+                Some(format!("directory {}", directory.name))
+            }
+            Source::Remote(remote) if !remote.has_answered() && remote.trouble().is_some() => {
                 Some(format!("directory {}", directory.name))
             }
             _ => None,
@@ -96,12 +136,6 @@ impl Directories {
             && self.files.is_none()
             && self.catch_all.is_empty()
             && self.configured.iter().all(|configured| configured.domains.is_none())
-    }
-
-    /// What the admin chose for mail to this domain while its directories can't tell.
-    pub fn unavailable(&self, domain: &Domain) -> Unavailable {
-        let chosen = self.in_charge(domain, self.lists(domain)).map(|directory| directory.on_unavailable);
-        chosen.max().unwrap_or(Unavailable::Continue)
     }
 
     /// Why the domain is local, and who is in charge of it, a line each.

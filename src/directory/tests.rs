@@ -279,6 +279,50 @@ async fn exists_wins_absent_needs_all_and_defer_is_heard_first() {
     check(&unavailable(Unavailable::Defer, Unavailable::Continue), &answers(DEFER)).await;
 }
 
+/// A server that hangs longer than all may take together: what the list knows counts, and nobody is absent.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn who_is_too_slow_takes_nothing_from_the_others() {
+    use std::{sync::mpsc, time::Duration};
+
+    use super::remote::{Backend, Failure, Told};
+    let (hold, held) = mpsc::channel::<()>();
+    let held = std::sync::Mutex::new(held);
+    let told = Told(Box::new(move |address| {
+        if address.local() == "wrong" {
+            return Err(Failure::new(Why::Failed, "the bind was refused"));
+        }
+        let _ = held.lock().unwrap().recv();
+        Ok(None)
+    }));
+    let metrics = Metrics::register(&Registry::default());
+    let backend = Backend::Told(told);
+    let remote =
+        Remote::new("corp", backend, Duration::from_secs(60), &remote::Times::default(), false, &metrics);
+    let mut site = Site::default();
+    site.detected.domains.insert(
+        domain("d.example"),
+        DetectedDomain {
+            directories: vec![found(listed(&["joe@d.example"])), found(Source::Remote(Arc::new(remote)))],
+            partial: false,
+        },
+    );
+    let directories = site.build().unwrap();
+    let find = async |address: &str| {
+        let limit = Duration::from_millis(20);
+        directories.find_within(limit, &Address::parse(address).unwrap(), true).await
+    };
+    let told = |found: &Found| found.steps.last().unwrap().to_string();
+    assert_eq!(
+        told(&find("wrong@d.example").await),
+        "found: wrong@d.example can't be told: the server's answer was an error (the bind was refused)"
+    );
+    assert_eq!(find("joe@d.example").await.fact, EXISTS);
+    let ann = find("ann@d.example").await;
+    assert_eq!(ann.fact, CONTINUE);
+    assert!(told(&ann).contains("ann@d.example can't be told: no answer in time"), "{}", told(&ann));
+    drop(hold);
+}
+
 #[tokio::test]
 async fn tables_and_lists_answer_together() {
     let files = Files::new();

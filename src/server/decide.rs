@@ -194,17 +194,8 @@ async fn may_be_known(snapshot: &Snapshot, address: &Address) -> bool {
 }
 
 async fn look_up(snapshot: &Snapshot, address: &Address, explain: bool) -> (RecipientFact, Vec<String>) {
-    let search = async {
-        let directories = &snapshot.directories;
-        if explain { directories.explain(address).await } else { directories.find(address).await }
-    };
-    match tokio::time::timeout(snapshot.lookup, search).await {
-        Ok(found) => (found.fact, found.steps.iter().map(ToString::to_string).collect()),
-        Err(_) => {
-            let unavailable = snapshot.directories.unavailable(address.domain());
-            (RecipientFact::Unknown(unavailable), vec![format!("no answer within {:?}", snapshot.lookup)])
-        }
-    }
+    let found = snapshot.directories.find_within(snapshot.lookup, address, explain).await;
+    (found.fact, found.steps.iter().map(ToString::to_string).collect())
 }
 
 fn level(facts: &Facts, at: usize) -> Option<&Level> {

@@ -77,6 +77,15 @@ pub struct Config {
     pub follow_referrals: bool,
 }
 
+impl Config {
+    /// Keys that say something, but only a replica would heed.
+    pub(in crate::directory) fn ignored(&self) -> Vec<&'static str> {
+        let is_live = self.source == Mode::Live;
+        let keys = [("feed", self.feed != Feed::default()), ("page_size", self.page_size != page_size())];
+        keys.into_iter().filter(|(_, given)| is_live && *given).map(|(key, _)| key).collect()
+    }
+}
+
 /// What entries look like.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

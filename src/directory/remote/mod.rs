@@ -8,7 +8,7 @@ mod cache;
 mod flight;
 
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -19,7 +19,7 @@ pub(super) use cache::Times;
 use cache::{Cache, Recalled};
 use flight::Flights;
 
-use super::{Answer, Metrics, Why, ldap, smtp, sql};
+use super::{Answer, Metrics, State, Why, ldap, smtp, sql};
 use crate::{
     address::{Address, Candidate, Form},
     policy::Attributes,
@@ -33,7 +33,8 @@ pub struct Remote {
     deadline: Duration,
     cache: Cache,
     flights: Flights,
-    trouble: Mutex<Option<Trouble>>,
+    known: Mutex<Known>,
+    is_replicated: bool,
     answered: Notify,
     metrics: Metrics,
 }
@@ -70,6 +71,16 @@ pub(super) struct Failure {
     pub(super) why: Why,
     /// For the admin.
     pub(super) error: Box<dyn std::error::Error + Send + Sync>,
+}
+
+/// How it has answered.
+#[derive(Debug, Default)]
+struct Known {
+    /// What is wrong, and whom it was asked for last when it was.
+    trouble: Option<(Trouble, Address)>,
+    /// The last question without an answer, and why.
+    failure: Option<(Address, String)>,
+    has_answered: bool,
 }
 
 /// What has been wrong since when.
@@ -140,16 +151,20 @@ impl Remote {
         backend: Backend,
         deadline: Duration,
         times: &Times,
+        is_replicated: bool,
         metrics: &Metrics,
     ) -> Self {
-        metrics.up(name, true);
+        if !is_replicated {
+            metrics.up(name, State::Unasked.is_up());
+        }
         Self {
             name: name.into(),
             backend,
             deadline,
             cache: Cache::new(times),
             flights: Flights::default(),
-            trouble: Mutex::default(),
+            known: Mutex::default(),
+            is_replicated,
             answered: Notify::new(),
             metrics: metrics.clone(),
         }
@@ -183,7 +198,38 @@ impl Remote {
 
     /// What is wrong; `None` while it answers.
     pub(super) fn trouble(&self) -> Option<Trouble> {
-        self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.known().trouble.as_ref().map(|(trouble, _)| trouble.clone())
+    }
+
+    /// How it answers.
+    pub(super) fn state(&self) -> State {
+        let known = self.known();
+        match (&known.trouble, known.has_answered) {
+            (Some(_), _) => State::Down,
+            (None, true) => State::Up,
+            (None, false) => State::Unasked,
+        }
+    }
+
+    /// A server answered, if only once.
+    pub(super) fn has_answered(&self) -> bool {
+        self.known().has_answered
+    }
+
+    /// Why there was no answer for one of these forms lately; or else, what is wrong with the directory. For `check`.
+    pub(super) fn failure(&self, candidates: &[Candidate<'_>]) -> Option<String> {
+        let known = self.known();
+        let is_asked = |failed: &Address| candidates.iter().any(|candidate| *candidate.address == *failed);
+        let failure = known.failure.as_ref().filter(|(failed, _)| is_asked(failed)).map(|(_, text)| text);
+        failure.or(known.trouble.as_ref().map(|(trouble, _)| &trouble.text)).cloned()
+    }
+
+    /// While it is in trouble: asks once more for whom it failed to answer last, so that the trouble ends without mail.
+    pub(super) async fn ask_again(self: Arc<Self>) {
+        let failed = self.known().trouble.as_ref().map(|(_, address)| address.clone());
+        if let Some(address) = failed {
+            self.verify(&address).await;
+        }
     }
 
     /// The client, where it is an LDAP directory.
@@ -242,7 +288,7 @@ impl Remote {
         // Each backend keeps the deadline itself; this is for the one that does not.
         let asked = tokio::time::timeout(self.deadline + GRACE, question).await;
         let result = asked.unwrap_or_else(|elapsed| Err(Failure::new(Why::TimedOut, elapsed)));
-        self.note(result.as_ref().err());
+        self.note(address, result.as_ref().err());
         let answer = match result {
             Ok(Some(attributes)) => Answer::Exists(attributes),
             Ok(None) => Answer::Absent,
@@ -253,31 +299,45 @@ impl Remote {
     }
 
     /// Keeps what is wrong for `status`; the log has a line when that begins and when it ends.
-    fn note(&self, failure: Option<&Failure>) {
+    fn note(&self, address: &Address, failure: Option<&Failure>) {
         if failure.is_none() {
             self.answered.notify_waiters();
         }
-        if failure.is_some_and(|failure| !failure.why.is_trouble()) {
-            return;
-        }
-        let mut trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
-        match (&mut *trouble, failure) {
-            (None, Some(failure)) => {
+        let mut known = self.known();
+        known.failure = failure.map(|failure| (address.clone(), failure.to_string()));
+        match failure {
+            Some(failure) if failure.why.is_trouble() => {
                 let text = failure.to_string();
-                tracing::warn!(directory = %self.name, error = text, "the directory does not answer");
-                *trouble = Some(Trouble { since: Instant::now(), text });
-                self.metrics.up(&self.name, false);
+                match &mut known.trouble {
+                    Some((trouble, asked)) => {
+                        trouble.text = text;
+                        asked.clone_from(address);
+                    }
+                    none => {
+                        tracing::warn!(directory = %self.name, error = text, "the directory does not answer");
+                        *none = Some((Trouble { since: Instant::now(), text }, address.clone()));
+                    }
+                }
             }
-            (Some(trouble), Some(failure)) => trouble.text = failure.to_string(),
-            (Some(_), None) if !self.backend.is_well() => {}
-            (Some(over), None) => {
-                let seconds = over.since.elapsed().as_secs();
-                tracing::info!(directory = %self.name, seconds, "the directory answers again");
-                *trouble = None;
-                self.metrics.up(&self.name, true);
+            Some(failure) if !failure.why.is_answer() => return,
+            _ => {
+                known.has_answered = true;
+                if self.backend.is_well()
+                    && let Some((over, _)) = known.trouble.take()
+                {
+                    let seconds = over.since.elapsed().as_secs();
+                    tracing::info!(directory = %self.name, seconds, "the directory answers again");
+                }
             }
-            (None, None) => {}
         }
+        drop(known);
+        if !self.is_replicated {
+            self.metrics.up(&self.name, self.state().is_up());
+        }
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -29,9 +29,14 @@ pub(super) struct Content {
     pub(super) complete: AtomicBool,
     /// When it was what the directory says, in milliseconds since 1970; 0: never.
     pub(super) confirmed: AtomicU64,
+    /// When what is held back was, likewise.
+    offered: AtomicU64,
     pub(super) disk: Arc<disk::Health>,
-    /// The same in milliseconds since `base`, while changes arrive by themselves; 0 while they don't.
+    /// When the directory was heard last, in milliseconds since `base`, while changes arrive by themselves; 0 while they
+    /// don't.
     live: AtomicU64,
+    /// The same in milliseconds since 1970: the other clock stands still while the host is suspended.
+    heard: AtomicU64,
     base: Instant,
     held: Mutex<Option<Held>>,
     /// Why it is not kept current.
@@ -52,8 +57,10 @@ impl Content {
             memory: Arc::new(Memory::new()),
             complete: AtomicBool::new(false),
             confirmed: AtomicU64::new(0),
+            offered: AtomicU64::new(0),
             disk: disk::Health::new(Arc::clone(&name)),
             live: AtomicU64::new(0),
+            heard: AtomicU64::new(0),
             base: Instant::now().checked_sub(Duration::from_secs(1)).unwrap_or_else(Instant::now),
             held: Mutex::default(),
             trouble: Mutex::default(),
@@ -145,18 +152,32 @@ impl Content {
         }
     }
 
-    /// What the content says is what the directory said at this time.
+    /// Everything that the directory said up to this time has been told; the content is that, unless some of it is held
+    /// back.
     pub(super) fn confirm(&self, as_of: Instant, live: bool) {
         let ago = as_of.elapsed();
-        let wall = SystemTime::now().checked_sub(ago).unwrap_or(SystemTime::UNIX_EPOCH);
-        self.confirmed.store(millis(wall), Ordering::Relaxed);
+        let wall = millis(SystemTime::now().checked_sub(ago).unwrap_or(SystemTime::UNIX_EPOCH));
+        let is_held = self.held().is_some();
+        let slot = if is_held { &self.offered } else { &self.confirmed };
+        slot.store(wall, Ordering::Relaxed);
+        self.heard.store(wall, Ordering::Relaxed);
         let at = u64::try_from(as_of.saturating_duration_since(self.base).as_millis()).unwrap_or(u64::MAX);
         self.live.store(if live { at } else { 0 }, Ordering::Release);
         let over = lock(&self.trouble).take();
         if let Some(trouble) = over {
             let seconds = trouble.since.elapsed().as_secs();
-            tracing::info!(directory = %self.name, seconds, "the replica is kept current again");
+            let text = if is_held {
+                "the directory tells its list again, which is held back"
+            } else {
+                "the replica is kept current again"
+            };
+            tracing::info!(directory = %self.name, seconds, "{text}");
         }
+    }
+
+    /// What was held back is in force.
+    pub(super) fn accepted(&self) {
+        self.confirmed.fetch_max(self.offered.load(Ordering::Relaxed), Ordering::Relaxed);
     }
 
     /// Changes don't arrive by themselves any more.
@@ -182,13 +203,20 @@ impl Content {
     }
 
     /// Whether whom it does not know does not exist.
-    pub(super) fn is_current(&self, now: Instant) -> bool {
+    pub(super) fn is_current(&self) -> bool {
+        self.is_current_at(Instant::now(), SystemTime::now())
+    }
+
+    /// The same at a time by both clocks.
+    pub(super) fn is_current_at(&self, now: Instant, wall: SystemTime) -> bool {
         let live = self.live.load(Ordering::Acquire);
         if live == 0 || !self.complete.load(Ordering::Acquire) {
             return false;
         }
         let now = now.saturating_duration_since(self.base).as_millis();
-        now < u128::from(live) + CURRENT.as_millis()
+        let heard = Duration::from_millis(self.heard.load(Ordering::Relaxed));
+        let ago = wall.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().saturating_sub(heard);
+        now < u128::from(live) + CURRENT.as_millis() && ago < CURRENT
     }
 
     /// A listing was complete once.

@@ -67,6 +67,10 @@ impl Replica {
             content.load(path)
         });
         if let Ok(Ok(())) = loaded.await {
+            if !self.is_complete() && self.addresses() == 0 {
+                tracing::info!(directory = %self.name, "the replica is new, everything is listed");
+                return;
+            }
             let (bytes, _) = self.content.memory.size();
             let age = self.content.age().map(|age| age.as_secs());
             tracing::info!(

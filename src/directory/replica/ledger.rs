@@ -79,7 +79,8 @@ impl Ledger {
         let disk = Disk::open(path, Arc::clone(&content.disk));
         let store = Store::open(disk)?;
         let ((cookie, held, complete, confirmed), _) = store.write(|tables| {
-            let held = tables.get(HELD_BACK)?.map(|held| Held::decode(&held).ok_or(StoreError::Garbled));
+            let held = tables.get(HELD_BACK)?;
+            let held = held.map(|held| Held::decode(&held, Instant::now()).ok_or(StoreError::Garbled));
             let confirmed = tables.get(CONFIRMED)?.and_then(|bytes| bytes.try_into().ok());
             Ok((
                 tables.get(COOKIE)?,
@@ -199,7 +200,7 @@ impl Ledger {
         listing.seen.sort_unstable();
         listing.seen.dedup();
         let is_lost = |id: &[u8], row: &Row| row.bits & LEAVING != 0 || !listing.has_seen(id);
-        let (had, before, now) = (content.memory.len(), content.held(), millis(SystemTime::now()));
+        let (had, before, now) = (content.memory.len(), content.held(), Instant::now());
         let ((held, many), touched) = self.store.write(|tables| {
             let survey = Survey { had, ..survey(tables, is_lost)? };
             let held = judge(survey, before, limits, now);
@@ -243,6 +244,7 @@ impl Ledger {
         })?;
         self.settle(content, touched, many)?;
         content.hold(None);
+        content.accepted();
         content.complete.store(true, Ordering::Release);
         Ok(())
     }

@@ -31,7 +31,7 @@ pub use rehearsal::Rehearsal;
 pub(super) use writer::{Lost, Writer};
 
 use super::{
-    Answer, BuildError, Metrics, Remote, Why, ldap,
+    Answer, BuildError, Metrics, Remote, State, Why, ldap,
     remote::{Failure, Trouble},
     sql,
 };
@@ -171,7 +171,7 @@ impl Replica {
     /// be current.
     pub(super) fn recall(&self, candidates: &[Candidate<'_>]) -> Option<Answer> {
         // Looked at first: what came in since only makes it know more.
-        let is_current = self.content.is_current(Instant::now());
+        let is_current = self.content.is_current();
         let found = candidates
             .iter()
             .fold(Answer::Absent, |answer, candidate| answer.or(self.find(&candidate.address)));
@@ -234,14 +234,23 @@ impl Replica {
         self.content.is_complete()
     }
 
-    /// It can answer: from the list, or by asking.
-    pub(super) fn is_up(&self) -> bool {
-        self.content.is_complete() || (self.content.trouble().is_none() && self.remote.trouble().is_none())
+    /// How it answers.
+    pub(super) fn state(&self) -> State {
+        let content = &self.content;
+        let has_trouble = content.trouble().is_some();
+        // While the directory tells of changes by itself nobody has to be asked for.
+        let is_unheard = !content.is_current() && self.remote.trouble().is_some();
+        match content.is_complete() {
+            false if has_trouble || is_unheard => State::Down,
+            false => State::Empty,
+            true if has_trouble || is_unheard || content.held().is_some() => State::Stale,
+            true => State::Up,
+        }
     }
 
-    /// It answers from what it knew before.
-    pub(super) fn is_stale(&self) -> bool {
-        self.content.trouble().is_some() || self.content.held().is_some()
+    /// Whom it asks for those that it does not know.
+    pub(super) fn remote(&self) -> &Arc<Remote> {
+        &self.remote
     }
 
     /// Known addresses.
@@ -249,9 +258,9 @@ impl Replica {
         self.content.memory.len()
     }
 
-    /// How long ago the list was what the directory says; as long as it has been open, if it never was.
-    pub(super) fn age(&self) -> Duration {
-        self.content.age().unwrap_or_else(|| self.opened.elapsed())
+    /// How long ago the list was what the directory says; `None`: never.
+    pub(super) fn age(&self) -> Option<Duration> {
+        self.content.age()
     }
 
     /// What is held back, and why.
@@ -282,9 +291,10 @@ impl Replica {
 
     /// Brings the metrics up to date.
     pub(super) fn report(&self) {
-        let up = self.content.trouble().is_none() && self.remote.trouble().is_none();
         let unsaved = self.content.disk.error().is_some();
-        self.metrics.replica(&self.name, up, self.addresses(), self.age(), self.held().is_some(), unsaved);
+        let age = self.age().unwrap_or_else(|| self.opened.elapsed());
+        let up = self.state().is_up();
+        self.metrics.replica(&self.name, up, self.addresses(), age, self.held().is_some(), unsaved);
     }
 
     /// Takes what is held back, if `accept` says so. Blocks. Gives what still is.

@@ -87,10 +87,17 @@ pub(super) fn clear_others(path: &Path) {
         let Some(file) = file.to_str() else { continue };
         let (whole, is_damaged) = file.strip_suffix(DAMAGED).map_or((file, false), |whole| (whole, true));
         let is_old = split(whole).is_some_and(|(other, of)| other == name && (of != hash || is_damaged));
-        if is_old && let Err(error) = fs::remove_file(entry.path()) {
+        if is_old && let Err(error) = remove(&entry.path()) {
             tracing::debug!(path = %entry.path().display(), %error, "an old replica can't be deleted");
         }
     }
+}
+
+/// Deletes a file that no process has open: another one may keep its own directory of this name in the same store.
+fn remove(path: &Path) -> io::Result<()> {
+    let file = fs::File::open(path)?;
+    file.try_lock()?;
+    fs::remove_file(path)
 }
 
 /// What is put behind the name of a file that can't be used.
@@ -206,12 +213,19 @@ mod tests {
         for file in stay.iter().chain(&go) {
             fs::write(directory.path().join(file), "").unwrap();
         }
+        let used = directory.path().join("corp-2123456789abcdef.redb");
+        let other_process = fs::File::create(&used).unwrap();
+        other_process.lock().unwrap();
         clear_others(&directory.path().join(own));
+        assert!(used.exists(), "somebody has it");
+        drop(other_process);
         for file in stay {
             assert!(directory.path().join(file).exists(), "{file}");
         }
         for file in go {
             assert!(!directory.path().join(file).exists(), "{file}");
         }
+        clear_others(&directory.path().join(own));
+        assert!(!used.exists());
     }
 }

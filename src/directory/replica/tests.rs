@@ -75,7 +75,7 @@ fn replica(server: &Arc<Server>) -> Arc<Replica> {
         Ok(server.known.lock().unwrap().get(address.key_str()).copied())
     }));
     let remote =
-        Remote::new("corp", Backend::Told(told), Duration::from_secs(1), &Times::default(), &metrics);
+        Remote::new("corp", Backend::Told(told), Duration::from_secs(1), &Times::default(), true, &metrics);
     let shared = Shared { stem: "corp".to_owned(), content: Content::new("corp") };
     let content = Arc::clone(&shared.content);
     content.load(None).unwrap();
@@ -159,7 +159,69 @@ async fn who_is_known_needs_no_question_and_who_is_not_is_asked_for() {
     writer.current(Instant::now(), true);
     replica.content.fail(&"as a feed does");
     assert_eq!((ask(&replica, "nobody@x").await, asked()), (Answer::Absent, 1));
-    assert!(replica.is_stale());
+    assert_eq!(replica.state(), State::Stale);
+}
+
+#[tokio::test]
+async fn what_is_told_of_it_is_what_it_is() {
+    let server = Arc::new(Server::default());
+    let replica = replica(&server);
+    assert_eq!((replica.state(), replica.age()), (State::Empty, None));
+    replica.content.fail(&"as a feed does");
+    assert_eq!((replica.state(), replica.age()), (State::Down, None), "nothing was ever known");
+    let mut writer = writer(&replica).await;
+    list(&mut writer, &["joe@x"]).await;
+    writer.current(Instant::now(), false);
+    assert_eq!(replica.state(), State::Up);
+
+    // Somebody asked while the server was away, and nobody asks any more.
+    *server.down.lock().unwrap() = true;
+    assert_eq!(ask(&replica, "new@x").await, Answer::Unknown(Why::Down));
+    assert_eq!(replica.state(), State::Stale);
+    writer.current(Instant::now(), true);
+    assert_eq!(replica.state(), State::Up, "nobody has to be asked for");
+    writer.current(Instant::now(), false);
+    assert_eq!(replica.state(), State::Stale);
+    *server.down.lock().unwrap() = false;
+    Arc::clone(replica.remote()).ask_again().await;
+    assert_eq!((replica.state(), replica.notices()), (State::Up, vec![]));
+}
+
+#[tokio::test]
+async fn while_something_is_held_back_the_content_grows_older() {
+    let replica = replica(&Arc::default());
+    let mut writer = writer(&replica).await;
+    let ago =
+        |seconds| Instant::now().checked_sub(Duration::from_secs(seconds)).expect("the host runs longer");
+    let age = || replica.age().map_or(0, |age| age.as_secs());
+    list(&mut writer, &["a@x", "b@x", "c@x"]).await;
+    writer.current(ago(60), false);
+    replica.content.fail(&"as a feed does");
+    list(&mut writer, &["a@x"]).await;
+    writer.current(ago(30), true);
+    assert_eq!(replica.state(), State::Stale);
+    assert!(replica.content.trouble().is_none(), "the feed works");
+    assert!((60..90).contains(&age()), "{}", age());
+    replica.reload(true);
+    assert!((30..60).contains(&age()), "accepted: what was listed then: {}", age());
+    assert_eq!(replica.state(), State::Up);
+    list(&mut writer, &["a@x"]).await;
+    writer.current(Instant::now(), false);
+    assert!(age() < 30);
+}
+
+/// The monotonic clock stands still while the host is suspended, and the other one may be put back.
+#[test]
+fn after_a_suspend_nothing_is_current() {
+    let content = Content::new("corp");
+    content.load(None).unwrap();
+    content.complete.store(true, Ordering::Release);
+    content.confirm(Instant::now(), true);
+    let (now, wall, hour) = (Instant::now(), std::time::SystemTime::now(), Duration::from_secs(3600));
+    assert!(content.is_current_at(now, wall));
+    assert!(!content.is_current_at(now, wall + hour));
+    assert!(!content.is_current_at(now + hour, wall));
+    assert!(!content.is_current_at(now + hour, wall - hour));
 }
 
 #[tokio::test]
@@ -315,11 +377,11 @@ async fn a_feed_that_fails_or_panics_is_run_again() {
     while replica.content.trouble().is_none_or(|trouble| !trouble.text.contains("panicked")) {
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
-    assert!(replica.is_stale());
+    assert_eq!(replica.state(), State::Down);
     *replica.feed.lock().unwrap() = Some(script());
     worked.recv().await.unwrap();
     assert!(replica.content.trouble().is_none());
-    assert!(replica.content.is_current(Instant::now()));
+    assert!(replica.content.is_current());
     stop.cancel();
     task.await.unwrap();
     assert_eq!(ask(&replica, "joe@x").await, EXISTS, "what is known is known");
@@ -368,7 +430,7 @@ fn age_and_state_survive_a_restart() {
     assert!(content.is_complete() && knows(&content, "joe@x"));
     assert!(content.memory.catches_all(&Domain::parse("y").unwrap()));
     assert!(content.age().is_some_and(|age| (3..60).contains(&age.as_secs())), "{:?}", content.age());
-    assert!(!content.is_current(Instant::now()), "nobody tells changes yet");
+    assert!(!content.is_current(), "nobody tells changes yet");
     assert_eq!(cookie(&content), Some(vec![1]));
 }
 

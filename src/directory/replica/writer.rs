@@ -113,7 +113,7 @@ impl Writer {
         let name = &self.content.name;
         match (held, before) {
             (Some(held), None) => tracing::error!(
-                directory = %name, reason = %held.reason(),
+                directory = %name, reason = held.reason().to_string(),
                 "what the directory lists is held back, the old content stays; `backstop reload --accept` takes it"
             ),
             (None, Some(_)) => {
@@ -190,7 +190,7 @@ impl Writer {
 
     /// Whether whom it does not know is absent at once, for tests of feeds.
     pub(in crate::directory) fn is_current(&self) -> bool {
-        self.content.is_current(Instant::now())
+        self.content.is_current()
     }
 
     /// Whether a listing was complete and believed, for tests of feeds.

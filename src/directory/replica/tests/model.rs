@@ -13,7 +13,7 @@ use std::{
 use proptest::prelude::*;
 
 use super::super::{
-    Change, ObjectId, Recipient,
+    Change, Instant, ObjectId, Recipient,
     content::Content,
     held::{Held, Limits, Survey, judge},
 };
@@ -125,7 +125,7 @@ impl Model {
             lost: gone(&mut lost.iter()),
             newly: gone(&mut lost.difference(&self.doubted)),
         };
-        self.held = judge(survey, self.held, LIMITS, 0);
+        self.held = judge(survey, self.held, LIMITS, Instant::now());
         if self.held.is_none() {
             self.take_away(&lost);
             self.doubted.clear();
