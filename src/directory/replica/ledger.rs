@@ -13,7 +13,7 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
     thread::JoinHandle,
-    time::SystemTime,
+    time::{Instant, SystemTime},
 };
 
 use super::{
