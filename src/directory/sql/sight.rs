@@ -68,7 +68,7 @@ mod tests {
         let sight = Sight::default();
         assert!(!sight.is_fresh());
         let now = Instant::now();
-        let address = |number: usize| Address::parse(&format!("u{number}@x")).unwrap();
+        let address = |number: usize| Address::parse(format!("u{number}@x")).unwrap();
         for number in [1, 2, 3, 1, 4, 5, 5] {
             sight.saw(Some(&address(number)), now);
         }

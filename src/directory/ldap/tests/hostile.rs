@@ -144,7 +144,7 @@ async fn an_entry_that_is_not_taken_leaves_the_others_alone() {
 /// Everybody exists; for `giant` it sends this, or an entry that is none.
 async fn answer(mut stream: tokio::net::TcpStream, nonsense: Vec<u8>) {
     let mut request = Vec::new();
-    while matches!(crate::directory::ldap::ber::read(&mut stream, false, &mut request).await, Ok(true)) {
+    while matches!(ber::read(&mut stream, false, &mut request).await, Ok(true)) {
         // SEQUENCE, its length, INTEGER of one byte, the operation.
         let at = if request[1] < 0x80 { 2 } else { 2 + usize::from(request[1] - 0x80) };
         let (id, operation) = (request[at + 2], request[at + 3]);
