@@ -80,7 +80,7 @@ struct Link {
     is_spent: AtomicBool,
 }
 
-/// A point in time that all cores can write: milliseconds on the pool's clock, from 1; 0: never.
+/// A point in time that all cores can write: microseconds on the pool's clock, from 1; 0: never.
 #[derive(Debug, Default)]
 struct Mark(AtomicU64);
 
@@ -386,7 +386,7 @@ impl Drop for Pending<'_> {
 
 impl Clock {
     fn now(&self) -> u64 {
-        u64::try_from(self.0.elapsed().as_millis()).unwrap_or(u64::MAX).saturating_add(1)
+        u64::try_from(self.0.elapsed().as_micros()).unwrap_or(u64::MAX).saturating_add(1)
     }
 }
 
@@ -407,7 +407,7 @@ impl Mark {
     fn age(&self, clock: &Clock) -> Option<Duration> {
         match self.0.load(Relaxed) {
             0 => None,
-            at => Some(Duration::from_millis(clock.now().saturating_sub(at))),
+            at => Some(Duration::from_micros(clock.now().saturating_sub(at))),
         }
     }
 }
