@@ -182,13 +182,18 @@ impl Pool {
             let mut asked = pin!(self.ask_link(server, &link, question, shape));
             let ended = match timeout_at(patience, &mut asked).await {
                 Ok(result) => result,
-                // It answers others, or would.
-                Err(_) if self.is_awake(server, &link, question, shape, began, until).await => asked.await,
-                Err(_) if is_new => asked.await,
-                // Something on the way may have forgotten the connection.
+                // Whether it answers others, or would.
                 Err(_) => {
-                    link.is_spent.store(true, Relaxed);
-                    first_good(asked, pin!(again())).await
+                    let mut looked = pin!(self.is_awake(server, &link, began).fuse());
+                    match timeout_at(share(until, 4), &mut looked).await {
+                        Ok(true) => asked.await,
+                        _ if is_new => beside(looked, asked).await,
+                        // Something on the way may have forgotten the connection.
+                        _ => {
+                            link.is_spent.store(true, Relaxed);
+                            beside(looked, pin!(first_good(asked, pin!(again())))).await
+                        }
+                    }
                 }
             };
             match ended {
@@ -278,31 +283,17 @@ impl Pool {
         looked
     }
 
-    /// Whether the connection answered since then, or answers another question now, within a part of what is left.
-    async fn is_awake(
-        &self,
-        server: usize,
-        link: &Link,
-        question: &Question,
-        shape: &Shape,
-        began: u64,
-        until: Instant,
-    ) -> bool {
+    /// Whether the connection answered since then, or answers another question now: one that any server answers at once.
+    async fn is_awake(&self, server: usize, link: &Link, began: u64) -> bool {
         if link.answered.is_since(began) {
             return true;
         }
-        let (asked, mut ldap) = (self.clock.now(), link.ldap.clone());
-        let filter = shape.all();
-        let looked = timeout_at(share(until, 4), fault::caught(question.sight(&mut ldap, &filter))).await;
-        let line = self.line(server);
-        match looked {
-            Ok(Ok(())) => line.sighted.raise(asked),
-            // Any answer is one.
-            Ok(Err(Fault::Blind | Fault::Search(_) | Fault::Base(..))) => {}
-            _ => return link.answered.is_since(began),
+        let mut ldap = link.ldap.clone();
+        if fault::caught(Question::is_active_directory(&mut ldap)).await.is_err() {
+            return link.answered.is_since(began);
         }
         link.answered.set(&self.clock);
-        line.answered.set(&self.clock);
+        self.line(server).answered.set(&self.clock);
         true
     }
 
@@ -421,6 +412,14 @@ async fn first_good<T, E>(
         Either::Left((Ok(good), _)) | Either::Right((Ok(good), _)) => Ok(good),
         Either::Left((Err(_), other)) => other.await,
         Either::Right((Err(_), one)) => one.await,
+    }
+}
+
+/// What comes of `work`, while `aside` goes on as well.
+async fn beside<T>(aside: impl Future + Unpin, work: impl Future<Output = T> + Unpin) -> T {
+    match select(aside, work).await {
+        Either::Left((_, work)) => work.await,
+        Either::Right((done, _)) => done,
     }
 }
 

@@ -170,21 +170,3 @@ async fn until_it_exists(client: &Client) {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
-
-/// Nor does one that takes long while nobody else asks: anybody can invent one.
-#[tokio::test(flavor = "multi_thread")]
-async fn slow_questions_one_at_a_time_speak_against_themselves_only() {
-    let slapd = Slapd::builder().errors().start();
-    slapd.add(&format!(
-        "{}\n{}objectClass: errAuxObject\nerrCode: 0\nerrSleepTime: 5\n",
-        person("anna"),
-        person("slow")
-    ));
-    let client = client(&format!("{}deadline = \"1s\"\nconnections = 1", reader(&slapd, &[slapd.url()])));
-    for _ in 0..3 {
-        let (why, said) = ask(&client, "slow@example.test").await.unwrap_err();
-        assert!(why == Why::TimedOut && said.contains("no answer to this question"), "{said}");
-        assert_eq!(ask(&client, "anna@example.test").await, EXISTS);
-        assert_eq!(ask(&client, "nobody@example.test").await, ABSENT);
-    }
-}

@@ -141,7 +141,27 @@ async fn an_entry_that_is_not_taken_leaves_the_others_alone() {
     }
 }
 
-/// Everybody exists; for `giant` it sends this, or an entry that is none.
+/// Questions that take long, one at a time, while nobody else asks: anybody can invent them.
+#[tokio::test(flavor = "multi_thread")]
+async fn slow_questions_speak_against_themselves_only() {
+    let tasks = TaskTracker::new();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("ldap://{}", listener.local_addr().unwrap());
+    let connections = tasks.clone();
+    tasks.spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            connections.spawn(answer(stream, Vec::new()));
+        }
+    });
+    let client = client(&format!("urls = [{url:?}]\nbase = \"dc=x\"\nconnections = 1\ndeadline = \"1s\""));
+    for _ in 0..3 {
+        let (why, said) = ask(&client, "slow@x").await.unwrap_err();
+        assert!(why == Why::TimedOut && said.contains("no answer to this question"), "{said}");
+        assert_eq!(ask(&client, "anna@x").await, EXISTS);
+    }
+}
+
+/// Everybody exists; for `slow` it sends nothing, for `giant` this, or an entry that is none.
 async fn answer(mut stream: tokio::net::TcpStream, nonsense: Vec<u8>) {
     let mut request = Vec::new();
     while matches!(ber::read(&mut stream, false, &mut request).await, Ok(true)) {
@@ -159,6 +179,7 @@ async fn answer(mut stream: tokio::net::TcpStream, nonsense: Vec<u8>) {
         let answer = match operation {
             0x60 => message(id, &wrap(0x61, &[SUCCESS])),
             0x63 if text.contains("supportedCapabilities") => done,
+            0x63 if text.contains("slow") => continue,
             0x63 if text.contains("giant") && nonsense.is_empty() => {
                 [message(id, &wrap(0x64, &[&wrap(4, &[b"cn=x"])])), done].concat()
             }
