@@ -117,7 +117,8 @@ fn address(n: u64) -> Address {
     let pick = |from: &[&'static str], bits: u64| from[(bits as usize) % from.len()];
     let hash = mix(n);
     let (first, last, domain) = (pick(&FIRST, hash), pick(&LAST, hash >> 8), pick(&DOMAINS, hash >> 16));
-    let text = format!("{first}.{last}.{:x}@{domain}", mix(n ^ 0x5eed) >> 32 ^ n << 4);
+    let text =
+        format!("{first}.{last}.{:x}@{domain}", n.wrapping_mul(0x9e37_79b9_7f4a_7c15) & 0xff_ffff_ffff);
     Address::parse(text).expect("these are addresses")
 }
 
