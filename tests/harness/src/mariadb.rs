@@ -122,7 +122,7 @@ impl MariaDb {
         let path = |name: &str| self.dir.join(name).display().to_string();
         let mut command = Command::new("mariadbd");
         command.args(["--no-defaults", "--user=mysql", "--bind-address=127.0.0.1", "--skip-name-resolve"]);
-        command.args(["--innodb-flush-log-at-trx-commit=0", "--innodb-buffer-pool-size=16M"]);
+        command.args(["--innodb-buffer-pool-size=16M"]);
         command.arg(format!("--datadir={}", path("data"))).arg(format!("--port={}", self.port));
         command.arg(format!("--tmpdir={}", self.dir.path().display()));
         command.arg(format!("--socket={}", path("socket"))).arg(format!("--pid-file={}", path("pid")));
