@@ -250,7 +250,7 @@ async fn bind_control(config: &control::Config) -> Result<Option<Control>, Error
     Ok(None)
 }
 
-/// How long the start waits for replicas to be read from disk: ten million addresses take less, and Postfix waits 30 s.
+/// How long the start waits for replicas to be read from disk; Postfix waits 30 s. What takes longer is asked live until then.
 const LOAD: Duration = Duration::from_secs(20);
 /// How long messages under way may take to finish after SIGTERM; systemd waits 90 s.
 const DRAIN: Duration = Duration::from_secs(30);
