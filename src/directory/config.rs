@@ -114,8 +114,16 @@ impl Config {
                 say(&["ldap", key], "counts for a replica only, and `source` is \"live\"".to_owned());
             }
         }
-        if self.file.is_some() && self.cache != remote::Times::default() {
-            say(&["cache"], "counts for directories on other servers only; a file is in memory".to_owned());
+        if self.cache != remote::Times::default() {
+            if self.file.is_some() {
+                say(
+                    &["cache"],
+                    "counts for directories on other servers only; a file is in memory".to_owned(),
+                );
+            } else if replica::is_wanted(self) {
+                let message = "counts for directories that are asked live only; a replica has the whole list";
+                say(&["cache"], message.to_owned());
+            }
         }
         self.replica.check(&mut |key, message| say(&["replica", key], message));
     }
@@ -156,6 +164,7 @@ mod tests {
             (ldap(r#", "source": "live", "feed": "paged""#) + "}", vec!["ldap.feed"]),
             (ldap(r#", "source": "live", "page_size": 100"#) + "}", vec!["ldap.page_size"]),
             (live + r#", "cache": {"positive": "1m"}}"#, vec![]),
+            (ldap("") + r#", "cache": {"positive": "1m"}}"#, vec!["cache"]),
             (r#"{"file": {"path": "/x"}}"#.to_owned(), vec![]),
             (r#"{"file": {"path": "/x"}, "cache": {"positive": "1m"}}"#.to_owned(), vec!["cache"]),
             (r#"{"file": {"path": "/x"}, "replica": {"max_shrink": 0.5}}"#.to_owned(), vec!["replica"]),

@@ -13,6 +13,7 @@ pub mod file;
 mod index;
 mod ldap;
 mod metrics;
+mod password;
 mod remote;
 mod remotes;
 mod replica;

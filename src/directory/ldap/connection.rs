@@ -20,8 +20,9 @@ use tokio_util::task::TaskTracker;
 
 use super::{
     fault::{self, Code, Fault},
-    settings::{Access, Bind, Server},
+    settings::{Access, Bind},
     transport::{self, Gate, Opened},
+    url::Server,
 };
 use crate::{directory::remote::Failure, net::Failover};
 
@@ -196,7 +197,7 @@ impl Shared {
             Bind::External => ldap.sasl_external_bind().await?,
             Bind::Gssapi => self.gssapi(ldap, server).await?,
             Bind::Simple { dn, password } => {
-                let (place, password) = (server.to_string(), password.current());
+                let (place, password) = (server.to_string(), password.current().await);
                 self.may_try(&place, &password)?;
                 let answer = ldap.simple_bind(dn, &password).await?;
                 if answer.rc == INVALID_CREDENTIALS {
@@ -230,7 +231,7 @@ impl Shared {
     /// Kerberos asks servers of its own, and waits for them.
     #[cfg(feature = "gssapi")]
     async fn gssapi(&self, ldap: &mut Ldap, server: &Server) -> Result<ldap3::LdapResult, Fault> {
-        let super::settings::Place::Tcp { host, .. } = &server.place else { return Err(Fault::Name) };
+        let super::url::Place::Tcp { host, .. } = &server.place else { return Err(Fault::Name) };
         let (mut ldap, host, runtime) = (ldap.clone(), host.clone(), tokio::runtime::Handle::current());
         let bound = self.tasks.spawn_blocking(move || runtime.block_on(ldap.sasl_gssapi_bind(&host)));
         Ok(bound.await.map_err(|error| Fault::Io(error.into()))??)

@@ -17,6 +17,7 @@ mod schema;
 mod search;
 mod settings;
 mod transport;
+mod url;
 
 pub(super) use config::{Config, Feed, Mechanism, Mode, Schema, SuspendedWhen};
 pub(super) use feed::Follower;

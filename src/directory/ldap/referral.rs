@@ -11,7 +11,8 @@ use super::{
     object::Object,
     schema::Shape,
     search::Question,
-    settings::{Access, Bind, Place, Security, Server, percent_decode},
+    settings::{Access, Bind},
+    url::{Place, Security, Server, percent_decode},
 };
 use crate::directory::remote::Failure;
 

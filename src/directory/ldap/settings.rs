@@ -2,17 +2,19 @@
 //!
 //! Reads the files that it names, connects nowhere. Failure: a [`SettingError`] for each key that can't be used.
 
-use std::{
-    fmt, fs, io,
-    path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use rustls::ClientConfig;
 
-use super::{Config, Mechanism, filter::FilterError};
-use crate::net::{TlsError, TlsOptions, client_config};
+use super::{
+    Config, Mechanism,
+    filter::FilterError,
+    url::{Place, Security, Server, UrlError},
+};
+use crate::{
+    directory::password::{Password, PasswordError},
+    net::{TlsError, TlsOptions, client_config},
+};
 
 /// How servers are reached, and as whom.
 #[derive(Debug)]
@@ -25,33 +27,6 @@ pub(in crate::directory) struct Access {
     pub(super) allow_plain: bool,
 }
 
-/// One server.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Server {
-    pub(super) place: Place,
-    pub(super) security: Security,
-}
-
-/// Where a server listens.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Place {
-    /// A name or address (IPv6 without brackets), and a port.
-    Tcp { host: String, port: u16 },
-    /// A socket on this host.
-    Unix(PathBuf),
-}
-
-/// Who can read what passes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Security {
-    /// Whoever is on the way; with a unix socket, nobody.
-    Plain,
-    /// TLS from the first byte.
-    Tls,
-    /// TLS from the first request on (RFC 4511 §4.14).
-    StartTls,
-}
-
 /// Who asks (RFC 4513 §5).
 #[derive(Debug)]
 pub(super) enum Bind {
@@ -59,32 +34,6 @@ pub(super) enum Bind {
     Simple { dn: String, password: Password },
     External,
     Gssapi,
-}
-
-/// A password in a file, which may change.
-pub(super) struct Password {
-    file: PathBuf,
-    /// What could be read last.
-    last: Mutex<Arc<str>>,
-}
-
-/// A password that can't be used.
-#[derive(Debug, thiserror::Error)]
-pub(in crate::directory) enum PasswordError {
-    /// The file can't be read.
-    #[error("{}: {error}", path.display())]
-    Read {
-        /// Which.
-        path: PathBuf,
-        /// Why.
-        error: io::Error,
-    },
-    /// A bind without a password is one without a name: whoever sends it sees what anybody sees (RFC 4513 §5.1.2).
-    #[error("{}: is empty", .0.display())]
-    Empty(PathBuf),
-    /// More than a password.
-    #[error("{}: holds more than one line", .0.display())]
-    Lines(PathBuf),
 }
 
 /// A setting that can't be used.
@@ -138,21 +87,6 @@ pub(in crate::directory) enum SettingError {
     Number(u32),
 }
 
-/// Not the address of an LDAP server.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(in crate::directory) enum UrlError {
-    #[error("it begins with ldap://, ldaps:// or ldapi://")]
-    Scheme,
-    #[error("a name or address has to follow")]
-    Host,
-    #[error("the port is a number from 1 to 65535")]
-    Port,
-    #[error("it ends with the host; base and filter are keys of their own")]
-    More,
-    #[error("the socket's path is written like ldapi://%2Frun%2Fslapd%2Fldapi")]
-    Socket,
-}
-
 impl Access {
     /// How `config` wants servers to be reached; `say` is told what can't be used.
     pub(super) fn read(config: &Config, say: &mut dyn FnMut(&'static str, SettingError)) -> Option<Self> {
@@ -178,83 +112,6 @@ impl Access {
         let bind = bind(config, &servers, &mut say);
         let (tls, bind) = (tls?, bind?);
         sound.then(|| Self { servers: servers.into(), tls, bind, allow_plain: config.allow_plain })
-    }
-}
-
-impl Server {
-    /// Reads the URL of a server: `ldap://HOST[:PORT]`, `ldaps://HOST[:PORT]`, `ldapi://PATH`, with at most a slash
-    /// behind it.
-    ///
-    /// # Errors
-    /// [`UrlError`]
-    pub(super) fn parse(url: &str, start_tls: bool) -> Result<Self, UrlError> {
-        let (scheme, rest) = url.split_once("://").ok_or(UrlError::Scheme)?;
-        let host = rest.strip_suffix('/').unwrap_or(rest);
-        if host.contains(['/', '?', '#', '@']) {
-            return Err(UrlError::More);
-        }
-        let (port, security) = match scheme.to_ascii_lowercase().as_str() {
-            "ldap" if start_tls => (389, Security::StartTls),
-            "ldap" => (389, Security::Plain),
-            "ldaps" => (636, Security::Tls),
-            "ldapi" => {
-                let path = PathBuf::from(percent_decode(host).ok_or(UrlError::Socket)?);
-                if !path.is_absolute() {
-                    return Err(UrlError::Socket);
-                }
-                return Ok(Self { place: Place::Unix(path), security: Security::Plain });
-            }
-            _ => return Err(UrlError::Scheme),
-        };
-        let (host, port) = host_and_port(host, port)?;
-        Ok(Self { place: Place::Tcp { host, port }, security })
-    }
-
-    /// Whether others can read what is sent to it.
-    pub(super) fn is_readable(&self) -> bool {
-        self.security == Security::Plain && matches!(self.place, Place::Tcp { .. })
-    }
-}
-
-impl fmt::Display for Server {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.place {
-            Place::Unix(path) => write!(f, "ldapi:{}", path.display()),
-            Place::Tcp { host, port } => {
-                let scheme = if self.security == Security::Tls { "ldaps" } else { "ldap" };
-                if host.contains(':') {
-                    write!(f, "{scheme}://[{host}]:{port}")
-                } else {
-                    write!(f, "{scheme}://{host}:{port}")
-                }
-            }
-        }
-    }
-}
-
-impl Password {
-    /// Reads the file; its last line break does not count.
-    ///
-    /// # Errors
-    /// [`PasswordError`]
-    pub(super) fn open(file: &Path) -> Result<Self, PasswordError> {
-        let last = Mutex::new(read_password(file)?.into());
-        Ok(Self { file: file.to_owned(), last })
-    }
-
-    /// What is in the file now; while that can't be used, what was there before.
-    pub(super) fn current(&self) -> Arc<str> {
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Ok(password) = read_password(&self.file) {
-            *last = password.into();
-        }
-        Arc::clone(&last)
-    }
-}
-
-impl fmt::Debug for Password {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Password").field(&self.file).finish()
     }
 }
 
@@ -384,64 +241,6 @@ fn bind(
     }
 }
 
-fn read_password(file: &Path) -> Result<String, PasswordError> {
-    let read = fs::read_to_string(file);
-    let mut text = read.map_err(|error| PasswordError::Read { path: file.to_owned(), error })?;
-    if text.ends_with('\n') {
-        text.pop();
-        if text.ends_with('\r') {
-            text.pop();
-        }
-    }
-    if text.is_empty() {
-        return Err(PasswordError::Empty(file.to_owned()));
-    }
-    if text.contains(['\n', '\0']) {
-        return Err(PasswordError::Lines(file.to_owned()));
-    }
-    Ok(text)
-}
-
-fn host_and_port(text: &str, default: u16) -> Result<(String, u16), UrlError> {
-    let (host, port) = match text.strip_prefix('[') {
-        Some(rest) => {
-            let (address, port) = rest.split_once(']').ok_or(UrlError::Host)?;
-            address.parse::<std::net::Ipv6Addr>().map_err(|_| UrlError::Host)?;
-            (address, port)
-        }
-        None => text.split_at(text.find(':').unwrap_or(text.len())),
-    };
-    let named = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b':');
-    if host.is_empty() || !host.bytes().all(named) {
-        return Err(UrlError::Host);
-    }
-    let port = match port.strip_prefix(':') {
-        None if port.is_empty() => default,
-        None => return Err(UrlError::Host),
-        Some(digits) if digits.bytes().all(|byte| byte.is_ascii_digit()) => {
-            digits.parse().ok().filter(|&port| port != 0).ok_or(UrlError::Port)?
-        }
-        Some(_) => return Err(UrlError::Port),
-    };
-    Ok((host.to_owned(), port))
-}
-
-/// `%2F` is `/` (RFC 3986 §2.1); `None` if that makes no text.
-pub(super) fn percent_decode(text: &str) -> Option<String> {
-    let mut decoded = Vec::with_capacity(text.len());
-    let mut rest = text.bytes();
-    while let Some(byte) = rest.next() {
-        decoded.push(if byte == b'%' {
-            let mut digit = || char::from(rest.next()?).to_digit(16);
-            u8::try_from(digit()? << 4 | digit()?).ok()?
-        } else {
-            byte
-        });
-    }
-    let decoded = String::from_utf8(decoded).ok()?;
-    (!decoded.contains('\0')).then_some(decoded)
-}
-
 /// Whether it looks like a distinguished name (RFC 4514): each part has a type and an equals sign. An escaped comma may
 /// be in a value.
 fn is_name(text: &str) -> bool {
@@ -469,6 +268,8 @@ const LARGEST_PAGE: u32 = 100_000;
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     fn said(text: &str) -> Vec<(String, String)> {
@@ -494,60 +295,6 @@ mod tests {
         let mut said = Vec::new();
         config.check(&mut |key, message| said.push((key.to_owned(), message)));
         said
-    }
-
-    #[test]
-    fn urls() {
-        let tcp = |host: &str, port, security| Server {
-            place: Place::Tcp { host: host.to_owned(), port },
-            security,
-        };
-        for (url, start_tls, server) in [
-            ("ldap://dc1.example.com", false, tcp("dc1.example.com", 389, Security::Plain)),
-            ("LDAP://dc1/", true, tcp("dc1", 389, Security::StartTls)),
-            ("ldap://192.0.2.1:3268", false, tcp("192.0.2.1", 3268, Security::Plain)),
-            ("ldaps://[2001:db8::1]", false, tcp("2001:db8::1", 636, Security::Tls)),
-            ("ldaps://[2001:db8::1]:3269/", false, tcp("2001:db8::1", 3269, Security::Tls)),
-            (
-                "ldapi://%2Frun%2Fslapd%2fldapi",
-                false,
-                Server { place: Place::Unix("/run/slapd/ldapi".into()), security: Security::Plain },
-            ),
-        ] {
-            assert_eq!(Server::parse(url, start_tls), Ok(server), "{url}");
-        }
-        for (url, error) in [
-            ("dc1.example.com", UrlError::Scheme),
-            ("http://dc1", UrlError::Scheme),
-            ("ldap://", UrlError::Host),
-            ("ldap:///", UrlError::Host),
-            ("ldap://a b", UrlError::Host),
-            ("ldap://[::1", UrlError::Host),
-            ("ldap://[dc1]", UrlError::Host),
-            ("ldap://[::1]x", UrlError::Host),
-            ("ldap://dc1:", UrlError::Port),
-            ("ldap://dc1:0", UrlError::Port),
-            ("ldap://dc1:65536", UrlError::Port),
-            ("ldap://dc1:+1", UrlError::Port),
-            ("ldap://::1", UrlError::Host),
-            ("ldap://1::1", UrlError::Port),
-            ("ldap://dc1/dc=x", UrlError::More),
-            ("ldap://dc1??sub", UrlError::More),
-            ("ldap://joe@dc1", UrlError::More),
-            ("ldapi:///", UrlError::Socket),
-            ("ldapi://run", UrlError::Socket),
-            ("ldapi://%2", UrlError::Socket),
-            ("ldapi://%2Fa%00", UrlError::Socket),
-        ] {
-            assert_eq!(Server::parse(url, false), Err(error), "{url}");
-        }
-    }
-
-    #[test]
-    fn what_is_shown_of_a_server_can_be_read_back() {
-        for url in ["ldap://dc1:389", "ldaps://[2001:db8::1]:636"] {
-            assert_eq!(Server::parse(url, false).unwrap().to_string(), url);
-        }
     }
 
     #[test]
@@ -654,23 +401,5 @@ mod tests {
         let said =
             said("urls = [\"ldaps://dc1.example.com\"]\nsasl = \"gssapi\"\nverify_certificate = false");
         assert!(said[0].0 == "sasl" && said[0].1.contains("seals the connection"), "{said:?}");
-    }
-
-    #[test]
-    fn a_password_is_read_again_and_never_shown() {
-        let dir = tempfile::tempdir().unwrap();
-        let file = dir.path().join("password");
-        fs::write(&file, "one two \r\n").unwrap();
-        let password = Password::open(&file).unwrap();
-        assert_eq!(&*password.current(), "one two ");
-        fs::write(&file, "two").unwrap();
-        assert_eq!(&*password.current(), "two");
-        for unusable in ["", "\n"] {
-            fs::write(&file, unusable).unwrap();
-            assert_eq!(&*password.current(), "two");
-        }
-        fs::remove_file(&file).unwrap();
-        assert_eq!(&*password.current(), "two");
-        assert!(!format!("{password:?}").contains("two"));
     }
 }

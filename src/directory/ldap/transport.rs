@@ -28,7 +28,7 @@ use tokio_util::task::TaskTracker;
 use super::{
     ber,
     fault::{Code, Fault},
-    settings::{Place, Security, Server},
+    url::{Place, Security, Server},
 };
 
 /// Holds answers back while whoever gets them has enough: the library takes in whatever the server sends, and keeps it.

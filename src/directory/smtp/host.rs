@@ -1,7 +1,7 @@
 //! One next hop: its connections, its servers, and how it is asked.
 
 use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak, atomic::Ordering::Relaxed},
     time::{Duration, Instant},
 };
 
@@ -21,7 +21,7 @@ use super::{
     vouch::{Key, Random, invented},
     wire::Connection,
 };
-use crate::address::Address;
+use crate::address::{Address, Domain};
 
 /// The servers of one route.
 #[derive(Debug)]
@@ -57,7 +57,7 @@ impl Host {
     /// Whether it knows the recipient.
     pub(super) async fn ask(
         self: &Arc<Self>,
-        shared: &Shared,
+        shared: &Arc<Shared>,
         recipient: &Address,
         deadline: Deadline,
     ) -> Result<bool, Trouble> {
@@ -70,6 +70,8 @@ impl Host {
         match &answer {
             Err(trouble @ (Trouble::Resolve(_) | Trouble::Down { .. })) => self.note(Some(trouble)),
             Err(trouble) if trouble.blames_server() => self.note(Some(trouble)),
+            // Whether that is the server's fault is being found out.
+            Err(Trouble::Slow(_)) => {}
             Ok(_) | Err(_) => self.note(None),
         }
         answer
@@ -77,7 +79,7 @@ impl Host {
 
     async fn ask_servers(
         self: &Arc<Self>,
-        shared: &Shared,
+        shared: &Arc<Shared>,
         recipient: &Address,
         deadline: Deadline,
     ) -> Result<bool, Trouble> {
@@ -110,8 +112,7 @@ impl Host {
                 Err(_) => {
                     self.drop_idle(&server.place);
                     if session.greeted {
-                        // It is there; this recipient is too hard for it, or it delays its refusals.
-                        servers.health.worked(index);
+                        self.look_into_silence(shared, &servers, index, recipient.domain());
                         return Err(Trouble::Slow(server.to_string()));
                     }
                     Trouble::TimedOut(server.to_string())
@@ -124,6 +125,46 @@ impl Host {
             destination: self.name(),
             last: self.state().trouble.clone().unwrap_or_else(|| "it did not answer".to_owned()),
         }))
+    }
+
+    /// A server that greets and then is silent: this recipient may be too hard for it, it may delay its refusals, or it
+    /// answers nobody any more. The last is found out beside the questions, by a control recipient that it took before.
+    fn look_into_silence(
+        self: &Arc<Self>,
+        shared: &Arc<Shared>,
+        servers: &Arc<Servers>,
+        index: usize,
+        domain: &Domain,
+    ) {
+        let Some(server) = servers.list.get(index) else { return };
+        if !shared.vouch.has_taken_control(&(server.place.clone(), domain.clone())) {
+            servers.health.worked(index);
+            return;
+        }
+        if server.looked_into.swap(true, Relaxed) {
+            return;
+        }
+        let (host, servers) = (Arc::clone(self), Arc::clone(servers));
+        let control = shared.settings.control(domain);
+        let within = Arc::clone(shared);
+        shared.tasks.spawn(async move {
+            let Some(server) = servers.list.get(index) else { return };
+            let asked = async {
+                let mut connection = Connection::open(server, &within.settings).await?;
+                let reply = connection.ask(&control).await;
+                connection.quit();
+                reply
+            };
+            let asked = timeout(within.settings.deadline, asked).await;
+            match asked.unwrap_or_else(|_| Err(Trouble::TimedOut(server.to_string()))) {
+                Err(trouble) if trouble.blames_server() => {
+                    servers.health.failed(index, Instant::now());
+                    host.note(Some(&trouble));
+                }
+                Ok(_) | Err(_) => servers.health.worked(index),
+            }
+            server.looked_into.store(false, Relaxed);
+        });
     }
 
     /// The servers as the DNS has them now, or had them a while ago.

@@ -42,7 +42,7 @@ use crate::{
 /// Asks the servers that mail is relayed to.
 #[derive(Debug)]
 pub(super) struct Client {
-    shared: Box<Shared>,
+    shared: Arc<Shared>,
     hosts: Cache<Route, Arc<Host>>,
     /// Domains that no server is named for.
     unnamed: Cache<Domain, Arc<str>>,
@@ -73,7 +73,7 @@ impl Client {
         }
         let name = key.strip_prefix("directory.").unwrap_or(key);
         Ok(Self {
-            shared: Box::new(Shared {
+            shared: Arc::new(Shared {
                 settings,
                 dns: Resolver::default(),
                 vouch: Vouch::new(name),

@@ -4,7 +4,7 @@ use std::{
     fmt,
     net::SocketAddr,
     path::PathBuf,
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, PoisonError, atomic::AtomicBool},
     time::{Duration, Instant},
 };
 
@@ -31,6 +31,8 @@ pub(super) struct Server {
     pub(super) host: Option<Host>,
     /// TLS, which it offers, failed then.
     no_tls: Mutex<Option<Instant>>,
+    /// Somebody finds out why it is silent.
+    pub(super) looked_into: AtomicBool,
 }
 
 /// Where to connect to.
@@ -51,7 +53,8 @@ impl Servers {
                     for (place, host) in places {
                         if !list.iter().any(|known| known.place == place) {
                             let protocol = destination.protocol;
-                            list.push(Server { protocol, place, host, no_tls: Mutex::default() });
+                            let (no_tls, looked_into) = Default::default();
+                            list.push(Server { protocol, place, host, no_tls, looked_into });
                         }
                     }
                 }

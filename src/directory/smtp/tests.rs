@@ -195,6 +195,43 @@ async fn a_server_that_delays_its_refusals_is_not_down() {
     assert!(hop.client.is_well());
 }
 
+/// As a server does whose user database hangs.
+#[tokio::test]
+async fn a_server_that_greets_and_then_is_silent_to_everybody_is_down() {
+    let hangs = Arc::new(AtomicBool::new(false));
+    let seen = Arc::clone(&hangs);
+    let hop = Hop::start("deadline = '400ms'", move |local, _| match seen.load(Ordering::Relaxed) {
+        true => Delays(LONG, "250 2.1.5 Ok"),
+        false if local.starts_with("slow") => Delays(LONG, "550 5.1.1 User unknown"),
+        false if exists(local) => YES,
+        false => NO,
+    })
+    .await;
+    assert_eq!((hop.ask("nobody").await, hop.ask("user").await), (Ok(false), Ok(true)));
+    // One recipient that it is silent about is nobody else's trouble.
+    assert_eq!(hop.ask("slow").await, Err(Why::TimedOut));
+    for number in 0..4 {
+        assert_eq!(hop.ask(&format!("user{number}")).await, Ok(true));
+        assert_eq!(hop.ask(&format!("slow{number}")).await, Err(Why::TimedOut));
+    }
+    assert!(hop.client.is_well());
+
+    hangs.store(true, Ordering::Relaxed);
+    let mut answers = Vec::new();
+    while answers.last() != Some(&Err(Why::Down)) {
+        assert!(answers.len() < 10, "it is never left alone: {answers:?}");
+        answers.push(hop.ask("user").await);
+    }
+    assert!(!hop.client.is_well());
+    hangs.store(false, Ordering::Relaxed);
+    let begun = std::time::Instant::now();
+    while hop.ask("user").await != Ok(true) {
+        assert!(begun.elapsed() < LONG, "it is left alone for ever");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert!(hop.client.is_well());
+}
+
 #[tokio::test]
 async fn those_who_wait_for_a_connection_blame_nobody() {
     let hop = Hop::start("deadline = '600ms'\nconnections = 1", |local, _| match local {

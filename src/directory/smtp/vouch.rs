@@ -1,6 +1,6 @@
 //! What is known of how far a server's answers can be believed, by server and domain: a yes counts where it refuses a random
-//! recipient, which is found out again every minute, when it is needed. Whether it takes the control recipient is never
-//! remembered, but told to the admin.
+//! recipient, which is found out again every minute, when it is needed. That it takes the control recipient is remembered for
+//! telling a server that is silent, never for believing it.
 
 use std::{
     hash::{BuildHasher, RandomState},
@@ -20,6 +20,8 @@ pub(super) struct Vouch {
     directory: Arc<str>,
     /// What it made of a random recipient.
     randoms: Cache<Key, Random>,
+    /// It took the control recipient not long ago.
+    controls: Cache<Key, ()>,
     /// What an admin should know.
     notices: Cache<Key, Notice>,
 }
@@ -45,7 +47,12 @@ enum Notice {
 
 impl Vouch {
     pub(super) fn new(directory: &str) -> Self {
-        Self { directory: directory.into(), randoms: cache(RANDOM), notices: cache(NOTICE) }
+        Self {
+            directory: directory.into(),
+            randoms: cache(RANDOM),
+            controls: cache(NOTICE),
+            notices: cache(NOTICE),
+        }
     }
 
     /// What it made of a random recipient when it was last asked; `None`: that was too long ago.
@@ -55,14 +62,21 @@ impl Vouch {
 
     /// It took the control recipient.
     pub(super) fn control_taken(&self, key: &Key) {
+        self.controls.insert(key.clone(), ());
         if let Some(Notice::RefusesControl(text)) = self.notices.get(key) {
             self.notices.invalidate(key);
             tracing::info!(directory = %self.directory, was = %text, "the control recipient is taken again");
         }
     }
 
+    /// Whether it took the control recipient when it was last asked, not long ago.
+    pub(super) fn has_taken_control(&self, key: &Key) -> bool {
+        self.controls.contains_key(key)
+    }
+
     /// It refused the control recipient for good; `text`: who whom.
     pub(super) fn control_refused(&self, key: &Key, text: &str) {
+        self.controls.invalidate(key);
         // The log line is that of the failure.
         self.notices.insert(key.clone(), Notice::RefusesControl(text.into()));
     }
@@ -136,7 +150,7 @@ fn cache<T: Clone + Send + Sync + 'static>(time: Duration) -> Cache<Key, T> {
 
 /// So long it is not asked for a random recipient again.
 const RANDOM: Duration = Duration::from_secs(60);
-/// So long after it was last found out a notice stands.
+/// So long after it was last found out a notice stands, and a server is expected to answer for the control recipient.
 const NOTICE: Duration = Duration::from_secs(60 * 60);
 /// Of each, at most.
 const MOST: u64 = 10_000;
@@ -175,7 +189,10 @@ mod tests {
         assert!(vouch.is_well());
         vouch.control_refused(&key, "no postmaster");
         assert!(!vouch.is_well() && vouch.notices().is_empty());
+        assert!(!vouch.has_taken_control(&key));
         vouch.control_taken(&key);
-        assert!(vouch.is_well());
+        assert!(vouch.is_well() && vouch.has_taken_control(&key));
+        vouch.control_refused(&key, "no postmaster");
+        assert!(!vouch.has_taken_control(&key));
     }
 }

@@ -4,7 +4,6 @@ use std::{io, path::PathBuf};
 
 use sqlx::{error::DatabaseError, mysql::MySqlDatabaseError, sqlite::SqliteError};
 
-use super::server::PasswordError;
 use crate::directory::Why;
 
 /// A question without an answer.
@@ -13,9 +12,6 @@ pub(super) enum Error {
     /// No connection.
     #[error("can't connect: {0}{hint}", hint = hint(.0))]
     Connect(sqlx::Error),
-    /// No connection, for want of a password.
-    #[error(transparent)]
-    Password(#[from] PasswordError),
     /// The database's file is not there.
     #[error("{}: {error}", path.display())]
     File { path: PathBuf, error: io::Error },
@@ -90,7 +86,7 @@ impl Error {
     /// query chokes on even less: anybody can invent one.
     pub(super) fn is_down(&self) -> bool {
         match self {
-            Self::Connect(_) | Self::Password(_) | Self::File { .. } | Self::TimedOut => true,
+            Self::Connect(_) | Self::File { .. } | Self::TimedOut => true,
             Self::Query(error) => matches!(fault(error), Fault::Connection | Fault::Closing | Fault::Locked),
             _ => false,
         }

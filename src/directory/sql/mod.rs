@@ -58,16 +58,16 @@ enum Connections {
 
 impl Connections {
     fn new(key: &str, config: &Config) -> Result<Self, BuildError> {
-        let server = Server::new(config).map_err(|error| BuildError::Setting {
+        let (server, password) = Server::new(config).map_err(|error| BuildError::Setting {
             key: format!("{key}.sql.{}", error.key()),
             error: error.into(),
         })?;
         Ok(match server {
-            Server::Postgres(options) => Self::Postgres(Pool::new(options, config)),
-            Server::MySql(options) => Self::MySql(Pool::new(options, config)),
+            Server::Postgres(options) => Self::Postgres(Pool::new(options, password, config)),
+            Server::MySql(options) => Self::MySql(Pool::new(options, password, config)),
             Server::Sqlite(options) => {
                 let path = options.get_filename().to_owned();
-                Self::Sqlite(Pool::new(options, config), path)
+                Self::Sqlite(Pool::new(options, password, config), path)
             }
         })
     }

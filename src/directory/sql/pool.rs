@@ -8,7 +8,6 @@
 
 use std::{
     fmt,
-    path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
@@ -19,15 +18,14 @@ use tokio::sync::Semaphore;
 use super::{
     Config, Error,
     kind::{Kind, Parameters},
-    server::password,
     sight::Sight,
 };
-use crate::{address::Address, policy::Attributes};
+use crate::{address::Address, directory::password::Password, policy::Attributes};
 
 /// Connections to one database.
 pub(super) struct Pool<D: Kind> {
     options: D::Options,
-    password_file: Option<PathBuf>,
+    password: Option<Password>,
     query: Arc<str>,
     listing: Option<Arc<str>>,
     sight: Sight,
@@ -48,10 +46,10 @@ struct Kept<D: Kind> {
 
 impl<D: Kind> Pool<D> {
     /// No connections yet.
-    pub(super) fn new(options: D::Options, config: &Config) -> Self {
+    pub(super) fn new(options: D::Options, password: Option<Password>, config: &Config) -> Self {
         Self {
             options,
-            password_file: config.password_file.clone(),
+            password,
             query: config.query.as_str().into(),
             listing: config.listing.as_deref().map(Arc::from),
             sight: Sight::default(),
@@ -182,10 +180,8 @@ impl<D: Kind> Pool<D> {
     /// A connection of its own, which does not count.
     pub(super) async fn connect(&self) -> Result<D::Connection, Error> {
         let mut options = self.options.clone();
-        if let Some(path) = self.password_file.clone() {
-            // Read each time: it may have been changed, here and there.
-            let read = tokio::task::spawn_blocking(move || password(&path)).await;
-            options = D::with_password(options, &read.expect("reading a file does not panic")?);
+        if let Some(password) = &self.password {
+            options = D::with_password(options, &password.current().await);
         }
         options.connect().await.map_err(Error::Connect)
     }

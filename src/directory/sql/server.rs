@@ -4,13 +4,7 @@
 //! says otherwise in so many words: the drivers' own default gives in to a server, or to somebody in between, that wants
 //! it in the clear.
 
-use std::{
-    fs, io,
-    net::IpAddr,
-    path::{Path, PathBuf},
-    str::FromStr,
-    time::Duration,
-};
+use std::{fs, io, net::IpAddr, path::PathBuf, str::FromStr, time::Duration};
 
 use sqlx::{
     ConnectOptions,
@@ -21,7 +15,10 @@ use sqlx::{
 use url::Url;
 
 use super::Config;
-use crate::net::{TlsError, TlsOptions, client_config};
+use crate::{
+    directory::password::{Password, PasswordError},
+    net::{TlsError, TlsOptions, client_config},
+};
 
 /// A database, and how to get to it. Without the password, which is read for each connection.
 #[derive(Debug)]
@@ -72,32 +69,21 @@ pub(super) enum SettingError {
     UncheckedCa,
 }
 
-/// A password file that can't be used.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum PasswordError {
-    #[error("{}: {error}", path.display())]
-    Read { path: PathBuf, error: io::Error },
-    #[error("{} is empty; the password is its first line", .0.display())]
-    Empty(PathBuf),
-}
-
 impl Server {
-    /// Reads the password and CA files, to see whether they can be used.
-    pub(super) fn new(config: &Config) -> Result<Self, SettingError> {
+    /// The database and the password for it. Reads the password and CA files, to see whether they can be used.
+    pub(super) fn new(config: &Config) -> Result<(Self, Option<Password>), SettingError> {
         let server = match config.url.split_once(':').map(|(scheme, _)| scheme) {
             Some("postgres" | "postgresql") => Self::Postgres(postgres(config)?),
             Some("mysql" | "mariadb") => Self::MySql(mysql(config)?),
             Some("sqlite") => Self::Sqlite(sqlite(config)?),
             _ => return Err(SettingError::Form),
         };
-        if let Some(path) = &config.password_file {
-            password(path)?;
-        }
+        let password = config.password_file.as_deref().map(Password::open).transpose()?;
         if let Some(path) = &config.ca_file {
             let options = TlsOptions { ca_file: Some(path.clone()), ..TlsOptions::default() };
             client_config(&options).map_err(SettingError::Ca)?;
         }
-        Ok(server)
+        Ok((server, password))
     }
 }
 
@@ -119,16 +105,6 @@ impl SettingError {
             Self::Password(_) | Self::NeedlessPassword => "password_file",
             Self::Ca(_) | Self::NeedlessCa | Self::UncheckedCa => "ca_file",
         }
-    }
-}
-
-/// The first line of a file.
-pub(super) fn password(path: &Path) -> Result<String, PasswordError> {
-    let text =
-        fs::read_to_string(path).map_err(|error| PasswordError::Read { path: path.to_owned(), error })?;
-    match text.lines().next() {
-        None | Some("") => Err(PasswordError::Empty(path.to_owned())),
-        Some(line) => Ok(line.to_owned()),
     }
 }
 
@@ -285,7 +261,7 @@ mod tests {
             deadline: Duration::from_secs(2),
             connections: 1,
         };
-        Server::new(&config).unwrap()
+        Server::new(&config).unwrap().0
     }
 
     #[test]
@@ -326,23 +302,6 @@ mod tests {
         assert_eq!((options.get_host(), options.get_port()), ("::1", 5433));
         let Server::MySql(options) = server("mysql://b@[::1]/m") else { panic!() };
         assert_eq!((options.get_host(), options.get_port()), ("::1", 3306));
-    }
-
-    #[test]
-    fn a_password_is_the_first_line_of_its_file() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("password");
-        for (content, expected) in [
-            ("secret", Some("secret")),
-            ("secret\n", Some("secret")),
-            ("secret\r\nmore\r\n", Some("secret")),
-            (" with blanks \n", Some(" with blanks ")),
-            ("", None),
-            ("\nsecret\n", None),
-        ] {
-            fs::write(&path, content).unwrap();
-            assert_eq!(password(&path).ok().as_deref(), expected, "{content:?}");
-        }
     }
 
     #[test]
