@@ -6,6 +6,7 @@ pub mod client;
 pub mod config;
 pub mod control;
 pub mod daemon;
+pub mod defence;
 pub mod detect;
 pub mod directory;
 pub mod files;

@@ -165,7 +165,7 @@ mod tests {
             ("+joe@d", "+", &["w +joe@d"]),
             ("+@d", "+", &["w +@d"]),
             ("jos\u{e9}+x@d", "+", &["w jos\u{e9}+x@d", "s jos\u{e9}@d"]),
-            // DESIGN: tags undone before the sub-address is stripped.
+            // Tags are undone before the sub-address is stripped.
             ("prvs=1234abcdef=joe@d", "+", &["w prvs=1234abcdef=joe@d", "u joe@d"]),
             (
                 "prvs=1234abcdef=joe+x@d",

@@ -242,6 +242,19 @@ impl Check<'_> {
                 self.say(&["directory", name], message);
             }
         }
+        config.defence.check(&mut |key, message| {
+            let mut path = vec!["defence"];
+            path.extend(key);
+            self.say(&path, message);
+        });
+        let tarpit = &config.defence.tarpit;
+        if tarpit.enabled && lookup + tarpit.max > MOST_LOOKUP {
+            let message = format!(
+                "together with limits.lookup ({lookup:?}) it must be at most {MOST_LOOKUP:?}: Sendmail gives up waiting for \
+                 an answer after 10 s"
+            );
+            self.say(&["defence", "tarpit", "max"], message);
+        }
         if !config.control.socket.is_absolute() {
             self.say(
                 &["control", "socket"],

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     address::DomainPattern,
-    client, control, directory, http,
+    client, control, defence, directory, http,
     net::Endpoint,
     policy::{Reason, ReplyConfig},
     server, store, suspension, telemetry,
@@ -41,6 +41,8 @@ pub struct Config {
     pub suspensions: suspension::Config,
     /// Who is trusted and who is not.
     pub client: client::Config,
+    /// What is held against clients.
+    pub defence: defence::Config,
     /// Bounds.
     pub limits: server::Limits,
     /// Monitor mode for a part of the site.
@@ -67,6 +69,7 @@ impl Default for Config {
             directory: BTreeMap::new(),
             suspensions: Default::default(),
             client: Default::default(),
+            defence: Default::default(),
             limits: Default::default(),
             monitor: Default::default(),
             replies: BTreeMap::new(),

@@ -4,8 +4,9 @@ use std::net::IpAddr;
 
 use crate::{
     address::{Domain, ReversePath, parse_mail},
+    client::Hint,
     policy::{Decision, Facts, Stage},
-    server::{Snapshot, Trace, TraceStep, decide, recipient},
+    server::{Envelope, Snapshot, Trace, TraceStep, decide, recipient},
 };
 
 use super::message::{Check, Checked};
@@ -25,7 +26,14 @@ pub async fn check(snapshot: &Snapshot, check: &Check) -> Checked {
     if let Some(step) = client_step(check, &facts) {
         trace.0.push(step);
     }
-    let connect = decide(snapshot, &mut facts, Some(&mut trace)).await;
+    let envelope = Envelope {
+        client,
+        hint: Hint { name: check.name.as_deref(), helo: check.helo.as_deref() },
+        sender: check.from.as_deref().unwrap_or_default().as_bytes(),
+        recipients: &[],
+        is_rehearsal: true,
+    };
+    let connect = decide(snapshot, envelope, &mut facts, Some(&mut trace)).await;
     if connect.reply.is_some() {
         return checked(check, connect, trace);
     }
@@ -41,7 +49,7 @@ pub async fn check(snapshot: &Snapshot, check: &Check) -> Checked {
             micros: 0,
         });
     }
-    let decision = decide(snapshot, &mut facts, Some(&mut trace)).await;
+    let decision = decide(snapshot, envelope, &mut facts, Some(&mut trace)).await;
     checked(check, decision, trace)
 }
 

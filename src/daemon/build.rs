@@ -1,18 +1,20 @@
 //! Builds the parts from the configuration.
 
-use std::{sync::Arc, time::Instant};
+use std::{collections::BTreeSet, sync::Arc, time::Instant};
 
 use prometheus::{IntCounterVec, IntGauge, IntGaugeVec};
 
 use crate::{
-    client::Clients,
+    client::{Classifier, Clients, Enforce},
     config::{Config, Mode},
+    defence::{self, Defences},
     detect::{self, Findings},
     directory::{self, Directories, Remotes, detected::Live},
     files::{self, Keeper},
     http::Views,
-    policy::{Defences, Replies, Rules},
+    policy::{self, Reason, Replies, Rules},
     server::{self, Limits, Server, Snapshot},
+    store::{self, Store},
     suspension::Suspensions,
     telemetry::{Family, Registry},
 };
@@ -25,6 +27,7 @@ pub(super) struct Parts {
     pub(super) keeper: Arc<Keeper>,
     pub(super) remotes: Arc<Remotes>,
     pub(super) live: Arc<Live>,
+    pub(super) defences: defence::Shared,
     pub(super) server: Arc<Server>,
     pub(super) started: Instant,
     pub(super) reloads: IntCounterVec,
@@ -37,6 +40,8 @@ pub(super) struct Parts {
 struct Metrics {
     files: files::Metrics,
     directory: directory::Metrics,
+    store: store::Metrics,
+    defence: defence::Metrics,
     server: server::Metrics,
     mode: IntGaugeVec,
     enabled: IntGauge,
@@ -51,6 +56,8 @@ impl Metrics {
         Self {
             files: files::Metrics::register(registry),
             directory: directory::Metrics::register(registry),
+            store: store::Metrics::register(registry),
+            defence: defence::Metrics::register(registry),
             server: server::Metrics::register(registry),
             mode: registry.gauges("mode", "1 for the mode in force.", &["mode"]),
             enabled: registry.gauge("enabled", enabled),
@@ -78,7 +85,8 @@ impl Parts {
         let live = Arc::new(Live::start(options, Arc::clone(&keeper)).await);
         let remotes = Remotes::new(metrics.directory.clone()).with_store(config.store.clone());
         let remotes = Arc::new(remotes);
-        let snapshot = snapshot(config, &keeper, &remotes, &metrics.directory, &live)?;
+        let defences = defence::Shared::new(Store::in_memory(metrics.store), metrics.defence);
+        let snapshot = snapshot(config, &keeper, &remotes, &metrics.directory, &live, &defences)?;
         let limits = Limits { sessions, ..config.limits.clone() };
         let server = Server::new(snapshot, &limits, metrics.server);
         let started = Instant::now();
@@ -88,6 +96,7 @@ impl Parts {
             keeper,
             remotes,
             live,
+            defences,
             server,
             started,
             reloads,
@@ -101,7 +110,7 @@ impl Parts {
 
     /// A snapshot of a changed configuration; files that are followed already keep their content and judgement.
     pub(super) fn snapshot(&self, config: &Config) -> Result<Snapshot, Error> {
-        snapshot(config, &self.keeper, &self.remotes, &self.directory_metrics, &self.live)
+        snapshot(config, &self.keeper, &self.remotes, &self.directory_metrics, &self.live, &self.defences)
     }
 
     /// Brings the gauges of the configuration up to date.
@@ -139,6 +148,7 @@ fn snapshot(
     remotes: &Remotes,
     metrics: &directory::Metrics,
     live: &Live,
+    shared: &defence::Shared,
 ) -> Result<Snapshot, Error> {
     let directories = Directories::build(
         &config.domains,
@@ -151,19 +161,39 @@ fn snapshot(
     )?;
     let suspensions = Suspensions::build(&config.suspensions, keeper)?;
     let findings = live.findings();
-    let clients = Clients::build(&config.client, findings.networks.iter().map(|found| found.value));
-    let rules = rules(config, &clients, &findings);
-    Ok(Snapshot::new(rules, Arc::new(directories), Arc::new(suspensions), clients, config.limits.lookup))
+    let classifier = Arc::new(Classifier::default());
+    let clients =
+        Clients::build(&config.client, findings.networks.iter().map(|found| found.value), classifier);
+    let defences = Defences::build(&config.defence, shared, keeper)?;
+    let rules = rules(config, &clients, &defences, &findings);
+    Ok(Snapshot::new(
+        rules,
+        Arc::new(directories),
+        Arc::new(suspensions),
+        Arc::new(clients),
+        Arc::new(defences),
+        config.limits.lookup,
+    ))
 }
 
-fn rules(config: &Config, clients: &Clients, findings: &Findings) -> Rules {
+fn rules(config: &Config, clients: &Clients, defences: &Defences, findings: &Findings) -> Rules {
+    let mut monitor_reasons: BTreeSet<_> = config.monitor.reasons.iter().copied().collect();
+    if defences.bounces.is_monitored() {
+        monitor_reasons.insert(Reason::UnsolicitedBounce);
+    }
+    let dynamic = config.client.dynamic.enforce;
     Rules {
         monitor: config.mode == Mode::Monitor,
         monitor_domains: config.monitor.domains.clone(),
-        monitor_reasons: config.monitor.reasons.iter().copied().collect(),
+        monitor_reasons,
         exempt: config.recipients.exempt.iter().map(|local| local.to_lowercase()).collect(),
         probes: findings.probes.iter().map(|local| local.to_lowercase()).collect(),
         replies: Replies::build(&config.replies).unwrap_or_default(),
-        defences: Defences { denied: clients.denies(), ..Defences::default() },
+        defences: policy::Defences {
+            denied: clients.denies(),
+            dynamic: dynamic != Enforce::Off,
+            dynamic_at_connect: dynamic == Enforce::Connect,
+            ..defences.wanted()
+        },
     }
 }

@@ -161,8 +161,8 @@ impl Level {
 pub enum Question {
     /// Is the domain local? Fill in [`Level::domain`], or `fact` of an invalid recipient.
     Domain(usize),
-    /// Is the client blocked? Fill in [`Facts::blocked`].
-    Blocked,
+    /// Is the client trusted for a time, or blocked? Fill in [`Facts::blocked`], and [`Facts::trusted`] if it is.
+    Standing,
     /// What does the client look like? Fill in [`Facts::class`].
     Class,
     /// Is it a trap? Fill in [`Level::trap`].
@@ -181,7 +181,7 @@ impl fmt::Display for Question {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Domain(_) => "domain",
-            Self::Blocked => "blocked",
+            Self::Standing => "standing",
             Self::Class => "client-class",
             Self::Trap(_) => "trap",
             Self::Suspended(_) => "suspended",

@@ -88,8 +88,17 @@ pub fn next<'r>(rules: &'r Rules, facts: &Facts) -> Step<'r> {
 type Outcome = Result<Reason, Question>;
 
 fn connect(rules: &Rules, facts: &Facts) -> Outcome {
-    let denied = rules.defences.denied && facts.denied && !facts.trusted;
-    Ok(if denied { Reason::DeniedClient } else { Reason::Ok })
+    if rules.defences.denied && facts.denied && !facts.trusted {
+        return Ok(Reason::DeniedClient);
+    }
+    // Row 7, where nobody authenticates.
+    if rules.defences.dynamic_at_connect
+        && !is_trusted(rules, facts)?
+        && facts.class.ok_or(Question::Class)? == ClientClass::Dynamic
+    {
+        return Ok(Reason::DynamicClient);
+    }
+    Ok(Reason::Ok)
 }
 
 fn rcpt(rules: &Rules, facts: &Facts) -> Outcome {
@@ -164,10 +173,10 @@ fn rcpt(rules: &Rules, facts: &Facts) -> Outcome {
 
 /// Rows 6 to 8: what is held against the client, not against the recipient.
 fn defence(rules: &Rules, facts: &Facts, free: bool) -> Result<Option<Reason>, Question> {
-    if facts.insider() || free {
+    if facts.authenticated || is_trusted(rules, facts)? || free {
         return Ok(None);
     }
-    if rules.defences.blocks && facts.blocked.ok_or(Question::Blocked)? {
+    if facts.blocked == Some(true) {
         return Ok(Some(Reason::Harvest));
     }
     if rules.defences.dynamic && facts.class.ok_or(Question::Class)? == ClientClass::Dynamic {
@@ -177,6 +186,14 @@ fn defence(rules: &Rules, facts: &Facts, free: bool) -> Result<Option<Reason>, Q
         return Ok(Some(Reason::BounceMany));
     }
     Ok(None)
+}
+
+/// Whether the client is trusted, for ever or for a time. Who is trusted for ever is never asked about.
+fn is_trusted(rules: &Rules, facts: &Facts) -> Result<bool, Question> {
+    if rules.defences.standing && !facts.trusted && facts.blocked.is_none() {
+        return Err(Question::Standing);
+    }
+    Ok(facts.trusted)
 }
 
 /// Rows 10 to 15 and 18 for one level of the recipient; `levels[at]` is known to be local.

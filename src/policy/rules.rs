@@ -30,10 +30,12 @@ pub struct Rules {
 pub struct Defences {
     /// Row 2: there is a deny list.
     pub denied: bool,
-    /// Row 6: clients may be blocked.
-    pub blocks: bool,
+    /// Row 6: clients may be blocked, or trusted for a time.
+    pub standing: bool,
     /// Row 7: refuse dynamic clients.
     pub dynamic: bool,
+    /// The same as soon as they connect.
+    pub dynamic_at_connect: bool,
     /// Row 11: there are traps.
     pub traps: bool,
     /// Row 16.

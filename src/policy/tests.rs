@@ -14,11 +14,13 @@ const CAUGHT: RecipientFact =
 const DOWN: RecipientFact = RecipientFact::Unknown(Unavailable::Defer);
 
 /// What the world would answer. A level that is missing here may not be asked about.
+#[derive(Clone)]
 struct World {
     domains: Vec<DomainFact>,
     found: Vec<RecipientFact>,
     suspended: bool,
     blocked: bool,
+    trusted: bool,
     class: ClientClass,
     trap: bool,
     greylisted: bool,
@@ -32,6 +34,7 @@ impl Default for World {
             found: vec![EXISTS; 6],
             suspended: false,
             blocked: false,
+            trusted: false,
             class: ClientClass::Server,
             trap: false,
             greylisted: false,
@@ -71,7 +74,10 @@ fn run<'r>(rules: &'r Rules, facts: &mut Facts, world: &World) -> (Decision<'r>,
                 Recipient::Levels(levels) => levels[at].domain = Some(world.domains[at]),
                 other => panic!("no domain to ask for in {other:?}"),
             },
-            Question::Blocked => facts.blocked = Some(world.blocked),
+            Question::Standing => {
+                facts.blocked = Some(world.blocked);
+                facts.trusted |= world.trusted;
+            }
             Question::Class => facts.class = Some(world.class),
             Question::Trap(at) => levels[at].trap = Some(world.trap),
             Question::Suspended(at) => levels[at].suspended = Some(world.suspended),
@@ -85,7 +91,8 @@ fn run<'r>(rules: &'r Rules, facts: &mut Facts, world: &World) -> (Decision<'r>,
 fn everything_on() -> Rules {
     let defences = Defences {
         denied: true,
-        blocks: true,
+        standing: true,
+        dynamic_at_connect: false,
         dynamic: true,
         traps: true,
         greylist: true,
@@ -321,7 +328,7 @@ fn only_what_can_change_the_outcome_is_asked() {
     let all = asked(&everything_on(), to("joe@a.test"), &World::default());
     let expected = [
         Question::Domain(0),
-        Question::Blocked,
+        Question::Standing,
         Question::Class,
         Question::Trap(0),
         Question::Suspended(0),
@@ -362,6 +369,41 @@ fn connect_and_end_of_message() {
     assert_eq!(at(Stage::EndOfMessage, |f| f.null_sender = true, &World::default()), Reason::Ok);
     assert_eq!(at(Stage::EndOfMessage, |f| (f.null_sender, f.trusted) = (true, true), &world), Reason::Ok);
     assert_eq!(at(Stage::EndOfMessage, |_| {}, &world), Reason::Ok);
+}
+
+/// Whom a log-in made trusted for a time is an insider from then on, blocked or not.
+#[test]
+fn trusted_for_a_time() {
+    let rules = everything_on();
+    let world = World {
+        trusted: true,
+        blocked: true,
+        class: ClientClass::Dynamic,
+        trap: true,
+        greylisted: true,
+        ..World::default()
+    };
+    assert_eq!(reason(&rules, to("joe@a.test"), &world), Reason::Ok);
+    assert_eq!(reason(&rules, to("joe@a.test"), &World { trusted: false, ..world.clone() }), Reason::Harvest);
+    let absent = World { trusted: true, ..World::found(RecipientFact::Absent) };
+    assert_eq!(reason(&rules, to("joe@a.test"), &absent), Reason::UnknownRecipient);
+}
+
+/// For a port where nobody authenticates.
+#[test]
+fn dynamic_clients_at_connect() {
+    let mut rules = everything_on();
+    let at_connect = |rules: &Rules, world: &World| {
+        reason(rules, Facts { stage: Stage::Connect, ..Facts::default() }, world)
+    };
+    let dynamic = World { class: ClientClass::Dynamic, ..World::default() };
+    assert_eq!(at_connect(&rules, &dynamic), Reason::Ok);
+    rules.defences.dynamic_at_connect = true;
+    assert_eq!(at_connect(&rules, &dynamic), Reason::DynamicClient);
+    assert_eq!(at_connect(&rules, &World { trusted: true, ..dynamic }), Reason::Ok);
+    for class in [ClientClass::Unknown, ClientClass::Unnamed, ClientClass::Generic, ClientClass::Server] {
+        assert_eq!(at_connect(&rules, &World { class, ..World::default() }), Reason::Ok, "{class:?}");
+    }
 }
 
 #[test]

@@ -1,22 +1,45 @@
 //! Answers the policy's questions from the parts until it has decided. The server and `backstop check` both
 //! decide here: there is no second engine that could differ.
 
-use std::time::{Duration, Instant};
+use std::{
+    net::IpAddr,
+    time::{Duration, Instant},
+};
 
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
 use crate::{
     address::{Address, candidates},
-    policy::{Decision, DomainFact, Facts, Level, Question, Recipient, RecipientFact, Step, next},
+    client::{Classified, Hint},
+    defence::{Standing, Triplet, Wait},
+    policy::{
+        ClientClass, Decision, DomainFact, Facts, Level, Question, Recipient, RecipientFact, Step, next,
+    },
     suspension::Suspension,
 };
 
 use super::Snapshot;
 
+/// Who writes: what questions about the client and the message are about.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Envelope<'a> {
+    /// The client's address, where the MTA tells it.
+    pub client: Option<IpAddr>,
+    /// What else is known of it.
+    pub hint: Hint<'a>,
+    /// As written behind MAIL FROM.
+    pub sender: &'a [u8],
+    /// Those that the message is for, so far; the defences leave none of them alone.
+    pub recipients: &'a [Address],
+    /// Nobody writes: nothing is remembered of it.
+    pub is_rehearsal: bool,
+}
+
 /// Decides; writes what was found into `facts`, and into `trace` if one is wanted.
 pub async fn decide<'s>(
     snapshot: &'s Snapshot,
+    envelope: Envelope<'_>,
     facts: &mut Facts,
     mut trace: Option<&mut Trace>,
 ) -> Decision<'s> {
@@ -26,7 +49,7 @@ pub async fn decide<'s>(
             Step::Ask(question) => question,
         };
         let begun = trace.is_some().then(Instant::now);
-        let answer = answer(snapshot, facts, question, trace.is_some()).await;
+        let answer = answer(snapshot, envelope, facts, question, trace.is_some()).await;
         if let (Some(trace), Some(begun)) = (trace.as_deref_mut(), begun) {
             trace.push(question, facts, answer, begun.elapsed());
         }
@@ -62,7 +85,7 @@ impl Trace {
             Question::Trap(at) | Question::Suspended(at) | Question::Recipient(at) => {
                 level(facts, at).map(|level| level.address.to_string())
             }
-            Question::Blocked | Question::Class | Question::Greylist | Question::Solicited => None,
+            Question::Standing | Question::Class | Question::Greylist | Question::Solicited => None,
         };
         self.0.push(TraceStep {
             question: question.to_string(),
@@ -77,7 +100,13 @@ impl Trace {
 /// In words, and where it comes from.
 type Answer = (&'static str, Vec<String>);
 
-async fn answer(snapshot: &Snapshot, facts: &mut Facts, question: Question, explain: bool) -> Answer {
+async fn answer(
+    snapshot: &Snapshot,
+    envelope: Envelope<'_>,
+    facts: &mut Facts,
+    question: Question,
+    explain: bool,
+) -> Answer {
     match question {
         Question::Domain(at) => {
             let Some(domain) =
@@ -127,30 +156,65 @@ async fn answer(snapshot: &Snapshot, facts: &mut Facts, question: Question, expl
             };
             (words, evidence)
         }
-        // These defences have no source of facts in this version: nobody is blocked, and so on.
-        Question::Blocked => {
-            facts.blocked = Some(false);
-            ("not blocked", Vec::new())
+        Question::Standing => {
+            let standing = match envelope.client {
+                Some(client) => snapshot.defences.standings.find(client).await,
+                None => Standing::default(),
+            };
+            facts.trusted |= standing.trusted;
+            facts.blocked = Some(standing.blocked);
+            let words = match standing {
+                Standing { trusted: true, .. } => "trusted for a time, an insider",
+                Standing { blocked: true, .. } => "blocked",
+                Standing { .. } => "neither blocked nor trusted for a time",
+            };
+            (words, Vec::new())
         }
         Question::Class => {
-            facts.class = Some(crate::policy::ClientClass::Unknown);
-            ("unknown", Vec::new())
+            let Some(found) = classify(snapshot, envelope).await else {
+                facts.class = Some(ClientClass::Unknown);
+                return ("unknown: the MTA does not tell its address", Vec::new());
+            };
+            facts.class = Some(found.class);
+            (found.class.as_str(), found.evidence)
         }
         Question::Trap(at) => {
-            if let Some(level) = level_mut(facts, at) {
-                level.trap = Some(false);
-            }
-            ("no trap", Vec::new())
+            let Some(level) = level_mut(facts, at) else { return NOTHING };
+            let is_trap = snapshot.defences.traps.is_trap(&level.address);
+            level.trap = Some(is_trap);
+            (if is_trap { "a trap" } else { "no trap" }, Vec::new())
         }
         Question::Greylist => {
-            facts.greylisted = Some(false);
-            ("passes", Vec::new())
+            let wait = greylist(snapshot, envelope, facts).await;
+            facts.greylisted = Some(wait.is_due);
+            (if wait.is_due { "has to come again" } else { "passes" }, vec![wait.why])
         }
         Question::Solicited => {
-            facts.solicited = Some(true);
-            ("solicited", Vec::new())
+            let is_solicited = snapshot.defences.bounces.is_solicited(envelope.recipients).await;
+            facts.solicited = Some(is_solicited);
+            (if is_solicited { "solicited" } else { "nobody it is for wrote lately" }, Vec::new())
         }
     }
+}
+
+async fn classify(snapshot: &Snapshot, envelope: Envelope<'_>) -> Option<Classified> {
+    Some(snapshot.clients.classifier().classify(envelope.client?, envelope.hint).await)
+}
+
+async fn greylist(snapshot: &Snapshot, envelope: Envelope<'_>, facts: &Facts) -> Wait {
+    let greylist = &snapshot.defences.greylist;
+    let (Some(client), Some(recipient)) = (envelope.client, facts.recipient.outermost()) else {
+        return Wait::passes("the MTA does not tell its address");
+    };
+    let Some(found) = classify(snapshot, envelope).await else { return Wait::passes("it has no class") };
+    if found.is_welcome {
+        return Wait::passes("it is on a list of good clients");
+    }
+    if !greylist.judges(found.class) {
+        return Wait::passes(found.class.as_str());
+    }
+    let triplet = Triplet { client, name: found.name.as_deref(), sender: envelope.sender, recipient };
+    greylist.check(triplet, envelope.is_rehearsal).await
 }
 
 /// Whether the recipient is suspended, itself or a form of it, unless a fuller form is a recipient in its own right:

@@ -38,7 +38,7 @@ use tracing::{error, warn};
 use crate::net::Listener;
 
 pub use config::Limits;
-pub use decide::{Trace, TraceStep, decide};
+pub use decide::{Envelope, Trace, TraceStep, decide};
 pub use metrics::{Callback, Metrics};
 pub use recipient::recipient;
 pub use snapshot::Snapshot;
@@ -52,6 +52,8 @@ pub struct Server {
     open: AtomicUsize,
     next_id: AtomicU64,
     tasks: TaskTracker,
+    /// What is found out beside the sessions; nobody waits for it.
+    asides: TaskTracker,
     /// No new connections; sessions end when no message is under way.
     drain: CancellationToken,
     wanted: Wanted,
@@ -80,6 +82,7 @@ impl Server {
             open: AtomicUsize::new(0),
             next_id: AtomicU64::new(1),
             tasks: TaskTracker::new(),
+            asides: TaskTracker::new(),
             drain: CancellationToken::new(),
             wanted: wanted(QUIET | Steps::NR_CONNECT),
             wanted_with_connect: wanted(QUIET),
@@ -170,12 +173,22 @@ impl Server {
         });
     }
 
+    /// So many sessions are open, or it stops, that nobody should be kept longer than needed.
+    fn is_stressed(&self) -> bool {
+        self.drain.is_cancelled() || self.open() > self.sessions / 2
+    }
+
     fn draining(&self) -> WaitForCancellationFuture<'_> {
         self.drain.cancelled()
     }
 
     fn wanted(&self, snapshot: &Snapshot) -> Wanted {
-        if snapshot.rules.defences.denied { self.wanted_with_connect.clone() } else { self.wanted.clone() }
+        let defences = &snapshot.rules.defences;
+        if defences.denied || defences.dynamic_at_connect {
+            self.wanted_with_connect.clone()
+        } else {
+            self.wanted.clone()
+        }
     }
 }
 

@@ -50,6 +50,12 @@ pub(super) fn refused_by_mta(macros: &Macros) -> bool {
     macros.get("rcpt_mailer") == Some(b"error") && macros.get("rcpt_host").is_some_and(is_enhanced_code)
 }
 
+/// Whether the MTA refused the recipient because nobody has that address (RFC 3463 §3.2: X.1.1, X.1.6). Other refusals
+/// say nothing of who exists: a greylist (4.x.x) or a policy (5.7.x) refuses good clients, too.
+pub(super) fn unknown_to_mta(macros: &Macros) -> bool {
+    refused_by_mta(macros) && matches!(macros.get("rcpt_host"), Some(b"5.1.1" | b"5.1.6"))
+}
+
 /// `{auth_authen}` is the user's name, `{auth_type}` the mechanism; either is set only after AUTH succeeded.
 pub(super) fn is_authenticated(macros: &Macros) -> bool {
     ["auth_authen", "auth_type"]

@@ -19,16 +19,21 @@ use tokio::time::{Duration, Sleep, sleep_until};
 use tracing::{debug, info};
 
 use crate::{
-    address::{ReversePath, parse_mail},
+    address::{Address, ReversePath, parse_mail},
+    client::Hint,
+    defence::Guess,
     net::Connection,
-    policy::{ClientClass, Decision, Facts, Reason, Stage, Verdict},
+    policy::{ClientClass, Decision, DomainFact, Facts, Reason, Stage, Verdict},
 };
 
 use super::{
     Server, Snapshot, buffers,
-    decide::decide,
+    decide::{Envelope, decide},
     metrics::Callback,
-    recipient::{added_domain, client_address, is_authenticated, is_submission, recipient, refused_by_mta},
+    recipient::{
+        added_domain, client_address, is_authenticated, is_submission, recipient, refused_by_mta,
+        unknown_to_mta,
+    },
 };
 
 /// One connection from an MTA.
@@ -55,9 +60,16 @@ struct Message {
     under_way: bool,
     /// As written, for the log.
     sender: Vec<u8>,
+    reverse_path: Option<Address>,
     null_sender: bool,
     authenticated: bool,
     trapped: bool,
+    /// Recipients that were let pass.
+    accepted: u32,
+    /// Of a bounce: those of them whom the defences don't leave alone.
+    recipients: Vec<Address>,
+    /// Of a bounce: one of them is left alone.
+    is_free: bool,
 }
 
 /// Why a session ended.
@@ -252,19 +264,35 @@ impl Session {
         let ip = address.map(|address| address.ip());
         let clients = &self.snapshot.clients;
         self.client = Client { address, trusted: clients.is_trusted(ip), denied: clients.is_denied(ip) };
-        let class = if self.client.trusted { ClientClass::Trusted } else { ClientClass::Unknown };
-        self.server.metrics.client(class);
+        self.classify();
         self.note_mta();
         let Some(ask) = ask else { return };
         let mut facts = Facts { stage: Stage::Connect, ..self.facts() };
         let snapshot = Arc::clone(&self.snapshot);
-        let decision = decide(&snapshot, &mut facts, None).await;
+        let decision = decide(&snapshot, self.envelope(), &mut facts, None).await;
+        self.client.trusted |= facts.trusted;
         self.record(&decision, Stage::Connect, b"");
         let verdict = match decision.enforced_reply() {
             None => ConnectVerdict::Continue,
             Some(reply) => ConnectVerdict::Refuse(snapshot.smtp_reply(reply)),
         };
         self.protocol.answer(ask, verdict, output);
+    }
+
+    /// Has the client's class found out, while the client talks.
+    fn classify(&self) {
+        let client = match self.client.address {
+            Some(client) if !self.client.trusted => client.ip(),
+            _ => {
+                let class = if self.client.trusted { ClientClass::Trusted } else { ClientClass::Unknown };
+                return self.server.metrics.client(class);
+            }
+        };
+        let (server, classifier) = (Arc::clone(&self.server), Arc::clone(self.snapshot.clients.classifier()));
+        self.server.asides.spawn(async move {
+            let found = classifier.classify(client, Hint::default()).await;
+            server.metrics.client(found.class);
+        });
     }
 
     /// Remembers who asks, for `backstop status`; written only when it changes.
@@ -282,12 +310,21 @@ impl Session {
     }
 
     fn mail(&mut self, mail: &Mail<'_>) {
-        self.message.sender.clear();
-        self.message.sender.extend_from_slice(mail.address);
-        self.message.under_way = true;
-        self.message.trapped = false;
-        self.message.null_sender = parse_mail(mail.address) == ReversePath::Null;
-        self.message.authenticated = is_authenticated(self.protocol.macros());
+        let mut sender = std::mem::take(&mut self.message.sender);
+        sender.clear();
+        sender.extend_from_slice(mail.address);
+        let reverse_path = parse_mail(mail.address);
+        self.message = Message {
+            under_way: true,
+            sender,
+            null_sender: reverse_path == ReversePath::Null,
+            authenticated: is_authenticated(self.protocol.macros()),
+            reverse_path: match reverse_path {
+                ReversePath::Address(address) => Some(address),
+                ReversePath::Null | ReversePath::Other => None,
+            },
+            ..Message::default()
+        };
     }
 
     async fn rcpt(&mut self, rcpt: &Rcpt<'_>, ask: Ask<RcptVerdict>, output: &mut BytesMut) {
@@ -301,10 +338,12 @@ impl Session {
             submission: is_submission(self.client.address),
             recipient,
             bare,
+            accepted: Some(self.message.accepted),
             ..self.facts()
         };
         let snapshot = Arc::clone(&self.snapshot);
-        let decision = decide(&snapshot, &mut facts, None).await;
+        let decision = decide(&snapshot, self.envelope(), &mut facts, None).await;
+        self.client.trusted |= facts.trusted;
         self.message.trapped |= decision.reason == Reason::SpamTrap;
         let unknown = matches!(decision.reason, Reason::UnknownRecipient | Reason::SpamTrap);
         if unknown
@@ -314,6 +353,10 @@ impl Session {
             self.server.metrics.backscatter_prevented.inc();
         }
         self.record(&decision, Stage::Rcpt, rcpt.address);
+        self.remember(&decision, facts);
+        if decision.enforced_reply().is_some() {
+            self.wait(decision.reason).await;
+        }
         let verdict = match decision.enforced_reply() {
             None => RcptVerdict::Continue,
             Some(reply) => RcptVerdict::Refuse(snapshot.smtp_reply(reply)),
@@ -322,9 +365,14 @@ impl Session {
     }
 
     async fn end_of_message(&mut self, ask: Ask<EndOfMessageVerdict>, output: &mut BytesMut) {
-        let mut facts = Facts { stage: Stage::EndOfMessage, trapped: self.message.trapped, ..self.facts() };
+        let mut facts = Facts {
+            stage: Stage::EndOfMessage,
+            trapped: self.message.trapped,
+            solicited: self.message.is_free.then_some(true),
+            ..self.facts()
+        };
         let snapshot = Arc::clone(&self.snapshot);
-        let decision = decide(&snapshot, &mut facts, None).await;
+        let decision = decide(&snapshot, self.envelope(), &mut facts, None).await;
         self.record(&decision, Stage::EndOfMessage, b"");
         let verdict = match decision.enforced_reply() {
             None => EndOfMessageVerdict::Continue,
@@ -332,6 +380,67 @@ impl Session {
         };
         self.protocol.answer(ask, verdict, output);
         self.message.under_way = false;
+    }
+
+    /// What the defences learn from a recipient that was decided.
+    fn remember(&mut self, decision: &Decision<'_>, facts: Facts) {
+        let defences = &self.snapshot.defences;
+        let is_insider = facts.insider();
+        if decision.enforced_reply().is_none() && decision.reason != Reason::MtaRefused {
+            self.message.accepted += 1;
+            match (&self.message.reverse_path, facts.recipient.outermost()) {
+                (Some(sender), _) if is_insider => {
+                    if matches!(self.snapshot.directories.domain(sender.domain()), DomainFact::Local { .. }) {
+                        defences.bounces.note(sender);
+                    }
+                }
+                (None, Some(recipient)) if self.message.null_sender => {
+                    let is_free =
+                        decision.reason == Reason::Exempt || self.snapshot.rules.is_exempt(recipient.local());
+                    self.message.is_free |= is_free;
+                    if self.message.recipients.len() < MOST_RECIPIENTS {
+                        self.message.recipients.push(recipient.clone());
+                    }
+                }
+                _ => {}
+            }
+        }
+        let Some(client) = self.client.address.filter(|_| !is_insider) else { return };
+        let guess = match decision.reason {
+            Reason::UnknownRecipient => Guess::Unknown(facts.recipient.outermost()),
+            Reason::MtaRefused if unknown_to_mta(self.protocol.macros()) => Guess::Unknown(None),
+            Reason::SpamTrap => Guess::Trap,
+            Reason::Ok | Reason::SuspendedRecipient | Reason::RestrictedRecipient | Reason::Greylisted => {
+                Guess::Known
+            }
+            _ => return,
+        };
+        defences.harvest.note(client.ip(), guess);
+    }
+
+    /// The tarpit: rows 7 and 14 take their time.
+    async fn wait(&self, reason: Reason) {
+        if !matches!(reason, Reason::DynamicClient | Reason::UnknownRecipient | Reason::SpamTrap) {
+            return;
+        }
+        let Some(client) = self.client.address else { return };
+        let is_stressed = self.server.is_stressed();
+        let Some(held) = self.snapshot.defences.tarpit.hold(client.ip(), is_stressed) else { return };
+        tokio::select! {
+            () = self.server.draining() => {}
+            () = tokio::time::sleep(held.delay) => {}
+        }
+    }
+
+    /// Who writes.
+    fn envelope(&self) -> Envelope<'_> {
+        Envelope {
+            client: self.client.address.map(|client| client.ip()),
+            hint: Hint::default(),
+            sender: &self.message.sender,
+            recipients: &self.message.recipients,
+            is_rehearsal: false,
+        }
     }
 
     /// Answers an event that decides nothing; most MTAs leave these out, as they were asked to.
@@ -419,6 +528,9 @@ fn shorten(timer: Pin<&mut Sleep>, last: Instant) {
         timer.reset(soon);
     }
 }
+
+/// A bounce for more is not looked at in full; it is refused after the first one anyway.
+const MOST_RECIPIENTS: usize = 100;
 
 /// Before the negotiation and within a frame: an MTA sends these at once.
 const SHORT: Duration = Duration::from_secs(30);

@@ -6,6 +6,7 @@ use milter_protocol::smtp_reply::{EnhancedCode, SmtpReply};
 
 use crate::{
     client::Clients,
+    defence::Defences,
     directory::Directories,
     policy::{Reason, Reply, Rules},
     suspension::Suspensions,
@@ -21,8 +22,10 @@ pub struct Snapshot {
     pub directories: Arc<Directories>,
     /// Who is suspended.
     pub suspensions: Arc<Suspensions>,
-    /// Which clients are trusted or denied.
-    pub clients: Clients,
+    /// Which clients are trusted or denied, and what they look like.
+    pub clients: Arc<Clients>,
+    /// What is held against clients.
+    pub defences: Arc<Defences>,
     /// The longest that all directories together may take for one recipient.
     pub lookup: Duration,
     replies: [Option<SmtpReply>; Reason::ALL.len()],
@@ -38,7 +41,8 @@ impl Snapshot {
         rules: Rules,
         directories: Arc<Directories>,
         suspensions: Arc<Suspensions>,
-        clients: Clients,
+        clients: Arc<Clients>,
+        defences: Arc<Defences>,
         lookup: Duration,
     ) -> Self {
         let mut replies = [const { None }; Reason::ALL.len()];
@@ -47,7 +51,7 @@ impl Snapshot {
                 *slot = Some(encode(reply));
             }
         }
-        Self { rules, directories, suspensions, clients, lookup, replies }
+        Self { rules, directories, suspensions, clients, defences, lookup, replies }
     }
 
     /// The reply as it goes over the wire.

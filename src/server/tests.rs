@@ -19,15 +19,16 @@ use milter_protocol::{
 use super::*;
 use crate::{
     client::{self, Clients},
+    defence::{self, Defences},
     directory::{self, Directories, Domains, Recipients},
     files::{self, Keeper},
     net::{Endpoint, Inherited},
     policy::Rules,
+    store,
     suspension::{self, Suspensions},
     telemetry::Registry,
 };
 
-/// DESIGN: a session that panics ends that session alone, and is counted.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_panic_ends_its_own_session_alone() {
     let registry = Registry::default();
@@ -71,11 +72,22 @@ fn server(registry: &Registry) -> Arc<Server> {
         Arc::new(ArcSwap::default()),
     );
     let suspensions = Suspensions::build(&suspension::Config::default(), &keeper).expect("no files");
-    let clients = Clients::build(&client::Config::default(), []);
+    let clients = Clients::build(&client::Config::default(), [], Arc::new(client::Classifier::default()));
+    let shared = defence::Shared::new(
+        store::Store::in_memory(store::Metrics::register(registry)),
+        defence::Metrics::register(registry),
+    );
+    let defences = Defences::build(&defence::Config::default(), &shared, &keeper).expect("no files");
     let directories = Arc::new(directories.expect("no files"));
     let limits = Limits::default();
-    let snapshot =
-        Snapshot::new(Rules::default(), directories, Arc::new(suspensions), clients, limits.lookup);
+    let snapshot = Snapshot::new(
+        Rules::default(),
+        directories,
+        Arc::new(suspensions),
+        Arc::new(clients),
+        Arc::new(defences),
+        limits.lookup,
+    );
     Server::new(snapshot, &limits, Metrics::register(registry))
 }
 

@@ -1,5 +1,5 @@
 //! The configuration as an administrator meets it: what is right is taken, and whatever is wrong is refused with its place.
-//! DESIGN: `file:line:column`, the line and a caret; environment variables by their name; exit statuses as in sysexits(3).
+//! What an error tells: `file:line:column`, the line and a caret; environment variables by their name; exit statuses as in sysexits(3).
 
 use std::collections::BTreeMap;
 use std::fs;

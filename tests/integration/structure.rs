@@ -6,20 +6,32 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Low to high: each module and what it may use.
-const ORDER: [(&str, &[&str]); 16] = [
+const ORDER: [(&str, &[&str]); 17] = [
     ("address", &[]),
     ("policy", &["address"]),
     ("telemetry", &[]),
     ("net", &["telemetry"]),
     ("files", &["telemetry"]),
-    ("store", &[]),
+    ("store", &["telemetry", "net"]),
     ("detect", &["address", "net", "telemetry", "files"]),
     ("directory", &["address", "policy", "net", "telemetry", "files", "store", "detect"]),
-    ("client", &["address", "policy", "net", "telemetry"]),
+    ("client", &["address", "policy", "net", "telemetry", "files"]),
+    ("defence", &["address", "policy", "net", "telemetry", "files", "store"]),
     ("suspension", &["address", "policy", "telemetry", "files"]),
     (
         "server",
-        &["address", "policy", "telemetry", "net", "files", "detect", "directory", "client", "suspension"],
+        &[
+            "address",
+            "policy",
+            "telemetry",
+            "net",
+            "files",
+            "detect",
+            "directory",
+            "client",
+            "defence",
+            "suspension",
+        ],
     ),
     ("http", &["telemetry", "directory", "suspension", "server"]),
     (
@@ -33,6 +45,7 @@ const ORDER: [(&str, &[&str]); 16] = [
             "detect",
             "directory",
             "client",
+            "defence",
             "suspension",
             "server",
         ],
@@ -48,6 +61,7 @@ const ORDER: [(&str, &[&str]); 16] = [
             "store",
             "directory",
             "client",
+            "defence",
             "suspension",
             "server",
             "http",
@@ -66,6 +80,7 @@ const ORDER: [(&str, &[&str]); 16] = [
             "detect",
             "directory",
             "client",
+            "defence",
             "suspension",
             "server",
             "http",

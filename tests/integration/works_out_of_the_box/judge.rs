@@ -3,13 +3,15 @@
 use std::{net::Ipv4Addr, sync::Arc, time::Duration};
 
 use backstop::{
-    client::Clients,
+    client::{Classifier, Clients},
     control::{check, message::Check},
+    defence::{self, Defences},
     detect::{Findings, Options},
     directory::{self, Configs, Directories, Domains, Recipients, detected::Live},
     files::{self, Keeper},
     policy::Rules,
     server::Snapshot,
+    store::{self, Store},
     suspension::Suspensions,
     telemetry::Registry,
 };
@@ -42,11 +44,17 @@ impl Judge {
             live.detected(),
         );
         let suspensions = Suspensions::build(&Default::default(), &keeper).expect("there are none");
+        let store = Store::in_memory(store::Metrics::register(&registry));
+        let shared = defence::Shared::new(store, defence::Metrics::register(&registry));
+        let defences = Defences::build(&Default::default(), &shared, &keeper).expect("there are no traps");
+        let trusted = [Ipv4Net::from(INSIDER).into()];
+        let clients = Clients::build(&Default::default(), trusted, Arc::new(Classifier::default()));
         let snapshot = Snapshot::new(
             Rules { probes: live.findings().probes.iter().cloned().collect(), ..Rules::default() },
             Arc::new(directories.expect("nothing is configured")),
             Arc::new(suspensions),
-            Clients::build(&Default::default(), [Ipv4Net::from(INSIDER).into()]),
+            Arc::new(clients),
+            Arc::new(defences),
             Duration::from_secs(3),
         );
         Self { runtime, live, snapshot }

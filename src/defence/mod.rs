@@ -1,0 +1,97 @@
+//! Defences against clients: harvests of the directory, tarpit, greylist, traps, unsolicited bounces.
+//!
+//! It finds facts and keeps count; whether anybody is refused is the policy's choice. Failure: while the store can't be
+//! asked nobody is blocked, greylisted or called unsolicited, and nobody is trusted for a time; `backstop_store_up` says so.
+
+mod bounces;
+mod config;
+mod greylist;
+mod harvest;
+mod metrics;
+mod standing;
+mod tarpit;
+mod traps;
+
+use std::sync::Arc;
+
+pub use bounces::Bounces;
+pub use config::Config;
+pub use greylist::{Greylist, Triplet, Wait};
+pub use harvest::{Guess, Harvest};
+pub use metrics::Metrics;
+pub use standing::{Standing, Standings};
+pub use tarpit::{Held, Tarpit};
+pub use traps::Traps;
+
+use crate::{
+    files::{Keeper, OpenError},
+    policy,
+    store::Store,
+};
+
+/// What a session asks, as configured now.
+#[derive(Debug)]
+pub struct Defences {
+    /// Who is trusted for a time, and who is blocked.
+    pub standings: Standings,
+    /// Who guesses.
+    pub harvest: Harvest,
+    /// Who waits before a refusal.
+    pub tarpit: Tarpit,
+    /// Who has to come again.
+    pub greylist: Greylist,
+    /// Addresses that never existed.
+    pub traps: Traps,
+    /// Who wrote lately.
+    pub bounces: Bounces,
+}
+
+/// What lives as long as the process, also when the configuration changes.
+#[derive(Debug, Clone)]
+pub struct Shared {
+    /// Where counts are kept.
+    pub store: Store,
+    /// How the defences are counted.
+    pub metrics: Metrics,
+    /// The site as a whole.
+    pub site: Arc<harvest::Site>,
+    /// Who sleeps now.
+    pub sleepers: Arc<tarpit::Sleepers>,
+}
+
+impl Shared {
+    /// State in this store.
+    #[must_use]
+    pub fn new(store: Store, metrics: Metrics) -> Self {
+        Self { store, metrics, site: Arc::default(), sleepers: Arc::default() }
+    }
+}
+
+impl Defences {
+    /// Reads the traps' files.
+    ///
+    /// # Errors
+    /// When one can't be read.
+    pub fn build(config: &Config, shared: &Shared, keeper: &Keeper) -> Result<Self, OpenError> {
+        Ok(Self {
+            standings: Standings::new(shared),
+            harvest: Harvest::new(&config.harvest, shared),
+            tarpit: Tarpit::new(&config.tarpit, shared),
+            greylist: Greylist::new(&config.greylist, shared),
+            traps: Traps::build(&config.traps, keeper)?,
+            bounces: Bounces::new(&config.bounces, shared),
+        })
+    }
+
+    /// Which questions are worth asking.
+    #[must_use]
+    pub fn wanted(&self) -> policy::Defences {
+        policy::Defences {
+            standing: true,
+            traps: !self.traps.is_empty(),
+            greylist: self.greylist.is_on(),
+            unsolicited: self.bounces.is_on(),
+            ..policy::Defences::default()
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! What a store can be asked to do.
+
+use std::time::Duration;
+
+use smallvec::SmallVec;
+
+/// A kind of state. Each has a bound of its own, so that a flood of one can't drive out another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Table {
+    /// Clients that are trusted for a time.
+    Trusts,
+    /// Clients that are blocked.
+    Blocks,
+    /// Counts of what clients asked for.
+    Harvest,
+    /// First attempts.
+    Greylist,
+    /// Clients and senders that came back.
+    Passed,
+    /// Local senders who wrote lately.
+    Senders,
+    /// Suspended recipients.
+    Suspensions,
+    /// Secrets of the site, e.g. of its keyed hashes.
+    Secrets,
+}
+
+/// What a value is kept under.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Key {
+    /// In which table.
+    pub table: Table,
+    /// Which of it.
+    pub id: SmallVec<[u8; 32]>,
+}
+
+/// One thing to do. `ttl`: how long from now the value is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Op {
+    /// What is there? Gives [`Outcome::Value`].
+    Get(Key),
+    /// Puts a value in the place of what is there. Gives [`Outcome::Done`].
+    Put {
+        /// Where.
+        key: Key,
+        /// What.
+        value: Vec<u8>,
+        /// How long.
+        ttl: Duration,
+    },
+    /// Puts a value there if none is. Gives what was there before as [`Outcome::Value`].
+    PutNew {
+        /// Where.
+        key: Key,
+        /// What.
+        value: Vec<u8>,
+        /// How long.
+        ttl: Duration,
+    },
+    /// Adds to a count, which begins at 0. Gives the sum as [`Outcome::Count`]. The time to live is set when the count
+    /// begins, and not changed after that.
+    Add {
+        /// Where.
+        key: Key,
+        /// How many.
+        by: u32,
+        /// How long.
+        ttl: Duration,
+    },
+    /// Reads a count. Gives [`Outcome::Count`], 0 where there is none.
+    Count(Key),
+    /// Takes away what is there. Gives [`Outcome::Done`].
+    Remove(Key),
+}
+
+/// What became of an [`Op`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// What is there, or was.
+    Value(Option<Vec<u8>>),
+    /// A count.
+    Count(u64),
+    /// It is so now.
+    Done,
+}
+
+/// One value of a table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// Its key, within the table.
+    pub id: Vec<u8>,
+    /// The value.
+    pub value: Vec<u8>,
+    /// How long it is kept yet.
+    pub left: Duration,
+}
+
+impl Table {
+    /// All of them.
+    pub const ALL: [Self; 8] = [
+        Self::Trusts,
+        Self::Blocks,
+        Self::Harvest,
+        Self::Greylist,
+        Self::Passed,
+        Self::Senders,
+        Self::Suspensions,
+        Self::Secrets,
+    ];
+
+    /// The name in keys and metrics.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Trusts => "trusts",
+            Self::Blocks => "blocks",
+            Self::Harvest => "harvest",
+            Self::Greylist => "greylist",
+            Self::Passed => "passed",
+            Self::Senders => "senders",
+            Self::Suspensions => "suspensions",
+            Self::Secrets => "secrets",
+        }
+    }
+}
+
+impl Key {
+    /// The value of this name in the table.
+    pub fn new(table: Table, id: impl AsRef<[u8]>) -> Self {
+        Self { table, id: SmallVec::from_slice(id.as_ref()) }
+    }
+}
+
+impl Outcome {
+    /// The value that a [`Op::Get`] or [`Op::PutNew`] found.
+    #[must_use]
+    pub fn value(self) -> Option<Vec<u8>> {
+        match self {
+            Self::Value(value) => value,
+            Self::Count(_) | Self::Done => None,
+        }
+    }
+
+    /// The count of an [`Op::Add`] or [`Op::Count`]; 0 for others.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        match self {
+            Self::Count(count) => *count,
+            Self::Value(_) | Self::Done => 0,
+        }
+    }
+}
