@@ -267,3 +267,28 @@ async fn a_server_that_puts_a_random_recipient_off_vouches_for_nobody() {
         assert_eq!(hop.client.notices().len(), 1);
     }
 }
+
+/// To open a pipe would wait for somebody who writes, in one thread more each second, until no file is read any more.
+#[tokio::test]
+async fn what_takes_the_place_of_a_transport_map_holds_nobody_up() {
+    let dir = tempfile::tempdir().unwrap();
+    let (map, other) = (dir.path().join("transport"), dir.path().join("other"));
+    std::fs::write(&map, "y.test smtp:[192.0.2.1]\n").unwrap();
+    let settings = format!("transport_map = '{}'", map.display());
+    let hop = Hop::start(&settings, |local, _| if exists(local) { YES } else { NO }).await;
+    type Make = fn(&std::path::Path);
+    let pipe: Make = |path| nix::unistd::mkfifo(path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let directory: Make = |path| std::fs::create_dir(path).unwrap();
+    for (make, notice) in [(pipe, "not a file"), (directory, "not a file"), (|_| {}, "No such file")] {
+        assert_eq!(hop.ask("user").await, Ok(true));
+        make(&other);
+        let _ = std::fs::remove_file(&map).or_else(|_| std::fs::remove_dir(&map));
+        let _ = std::fs::rename(&other, &map);
+        let begun = std::time::Instant::now();
+        while !hop.client.notices().iter().any(|text| text.contains(notice)) {
+            assert_eq!(hop.ask("user").await, Ok(true), "what the map said before counts");
+            assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", hop.client.notices());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+}
