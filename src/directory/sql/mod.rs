@@ -127,6 +127,10 @@ impl Client {
 /// The file that has this name now: another one may have taken its place.
 async fn file(path: &Path) -> std::io::Result<Mark> {
     let found = tokio::fs::metadata(path).await?;
+    // To open a pipe would hold a thread of the driver's for ever.
+    if !found.is_file() {
+        return Err(std::io::Error::other("not a file"));
+    }
     Ok((found.dev(), found.ino()))
 }
 
