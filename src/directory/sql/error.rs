@@ -99,6 +99,15 @@ impl Error {
         }
     }
 
+    /// Whether the query took too long, or waited for what somebody else has locked.
+    pub(super) fn is_slow(&self) -> bool {
+        match self {
+            Self::TimedOut => true,
+            Self::Query(error) => fault(error) == Fault::Locked,
+            _ => false,
+        }
+    }
+
     /// Whether the connection is of no use any more. On another one, the question may well get an answer.
     pub(super) fn is_of_connection(&self) -> bool {
         match self {

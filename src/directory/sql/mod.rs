@@ -106,7 +106,8 @@ impl Client {
         match &answer {
             Err(Error::Busy) => {}
             // The database is well, but this address is hard to find. Anybody can invent one that is.
-            Err(Error::TimedOut) if self.last().answered.is_some_and(|answered| answered > asked) => {}
+            Err(error)
+                if error.is_slow() && self.last().answered.is_some_and(|answered| answered > asked) => {}
             Err(error) if error.is_down() => {
                 self.last().down = error.to_string();
                 self.breaker.failed(0, Instant::now());

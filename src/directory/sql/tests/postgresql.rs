@@ -114,6 +114,10 @@ fn outages() {
     let slow = "select 1 from mailbox where address = :1 or (:1 = 'slow@x' and pg_sleep(5) is null)";
     let client = at(database.client_with(&keys, slow), &runtime);
     one_is_slow(&client, &other);
+    // The same where the server gives it up first.
+    database.0.admin(&["alter role backstop set statement_timeout = '600ms'"]);
+    one_is_slow(&at(database.client_with(&keys, slow), &runtime), &other);
+    database.0.admin(&["alter role backstop reset statement_timeout"]);
 
     // Too many connections, and room again.
     database.0.admin(&["alter role backstop connection limit 0"]);
