@@ -122,10 +122,11 @@ impl<D: Kind> Pool<D> {
         }
         let are_deleted = known.is_empty() || self.sight.are_gone_for_good(began);
         if let Some(listing) = self.listing.as_ref().filter(|_| are_deleted) {
-            let connection = match self.take(mark).await {
+            let mut connection = match self.take(mark).await {
                 Some(kept) => kept.connection,
                 None => self.connect().await?,
             };
+            D::begin(&mut connection).await?;
             let listing = AssertSqlSafe(Arc::clone(listing)).into_sql_str();
             if let Some(text) = D::first(connection, listing).await? {
                 // It is known from now on, so that the next look costs one question.
@@ -168,6 +169,19 @@ impl<D: Kind> Pool<D> {
     }
 
     async fn first_on(
+        &self,
+        connection: &mut D::Connection,
+        questions: &[Parameters],
+    ) -> Result<Option<(usize, Attributes)>, Error> {
+        D::begin(connection).await?;
+        let answer = self.first_within(connection, questions).await;
+        if !answer.as_ref().is_err_and(Error::is_of_connection) {
+            D::end(connection).await?;
+        }
+        answer
+    }
+
+    async fn first_within(
         &self,
         connection: &mut D::Connection,
         questions: &[Parameters],

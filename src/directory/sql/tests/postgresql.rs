@@ -60,6 +60,14 @@ fn answers() {
     database.run("create table names (address citext)");
     database.run("insert into names values ('Ann@X')");
     assert!(database.client("select 1 from names where address = :1").knows("ann@x"));
+    // What is prepared outlives no transaction, or a pooler would mix it up with others'.
+    let client = database.client(
+        "select exists (select from pg_prepared_statements where prepare_time < now()) as suspended, \
+         current_setting('transaction_read_only') as restricted where :1 <> ''",
+    );
+    for _ in 0..3 {
+        assert_eq!(client.ask("joe@x").unwrap(), Some(RESTRICTED));
+    }
     // A number that an address is not.
     database.run("create table ids (id integer)");
     let client = database.client("select 1 from ids where :1::text::integer = id");
