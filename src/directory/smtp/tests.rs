@@ -40,6 +40,7 @@ const LONG: Duration = Duration::from_secs(60);
 struct Hop {
     client: Arc<Client>,
     connections: Arc<AtomicUsize>,
+    port: u16,
 }
 
 impl Hop {
@@ -58,7 +59,7 @@ impl Hop {
         });
         let toml = format!("host = '127.0.0.1:{port}'\n{settings}");
         let config: Config = Figment::from(Toml::string(&toml)).extract().unwrap();
-        Self { client: Arc::new(Client::build("directory.x", &config).unwrap()), connections }
+        Self { client: Arc::new(Client::build("directory.x", &config).unwrap()), connections, port }
     }
 
     /// Whether it exists; an error: why that could not be found out.
@@ -291,4 +292,20 @@ async fn what_takes_the_place_of_a_transport_map_holds_nobody_up() {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
+}
+
+/// Nothing is known yet of the first one, as after a start: it may be slow for this recipient only, and know him.
+#[tokio::test]
+async fn behind_a_server_that_is_silent_another_ones_yes_counts_and_its_no_does_not() {
+    let silent = Hop::start("", |_, _| Delays(LONG, "250 2.1.5 Ok")).await;
+    let other = Hop::start("", |local, _| if exists(local) { YES } else { NO }).await;
+    let dir = tempfile::tempdir().unwrap();
+    let map = dir.path().join("transport");
+    let servers = format!("x.test smtp:[127.0.0.1]:{}, [127.0.0.1]:{}\n", silent.port, other.port);
+    std::fs::write(&map, servers).unwrap();
+    let hop =
+        Hop::start(&format!("deadline = '600ms'\ntransport_map = '{}'", map.display()), |_, _| NO).await;
+    assert_eq!(hop.ask("user").await, Ok(true));
+    assert_eq!(hop.ask("nobody").await, Err(Why::TimedOut));
+    assert_eq!(hop.connections.load(Ordering::Relaxed), 0, "the map comes before `host`");
 }
