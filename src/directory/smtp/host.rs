@@ -89,6 +89,8 @@ impl Host {
         // may take everybody.
         candidates.sort_unstable();
         let mut trouble = None;
+        // One that greeted us, and then was silent about this recipient: of the others, only a yes counts then.
+        let mut slow = None;
         for (at, &index) in candidates.iter().enumerate() {
             let Some(server) = servers.list.get(index) else { continue };
             let left = deadline.saturating_duration_since(Deadline::now());
@@ -101,19 +103,20 @@ impl Host {
                 Ok(Ok(known)) => {
                     servers.health.worked(index);
                     session.end();
-                    return Ok(known);
+                    return if known { Ok(true) } else { slow.map_or(Ok(false), Err) };
                 }
                 Ok(Err(error)) if !error.blames_server() => {
                     servers.health.worked(index);
                     session.end();
-                    return Err(error);
+                    return Err(slow.unwrap_or(error));
                 }
                 Ok(Err(error)) => error,
                 Err(_) => {
                     self.drop_idle(&server.place);
                     if session.greeted {
                         self.look_into_silence(shared, &servers, index, recipient.domain());
-                        return Err(Trouble::Slow(server.to_string()));
+                        slow.get_or_insert_with(|| Trouble::Slow(server.to_string()));
+                        continue;
                     }
                     Trouble::TimedOut(server.to_string())
                 }
@@ -121,7 +124,7 @@ impl Host {
             servers.health.failed(index, Instant::now());
             trouble = Some(error);
         }
-        Err(trouble.unwrap_or_else(|| Trouble::Down {
+        Err(slow.or(trouble).unwrap_or_else(|| Trouble::Down {
             destination: self.name(),
             last: self.state().trouble.clone().unwrap_or_else(|| "it did not answer".to_owned()),
         }))

@@ -152,7 +152,8 @@ impl MapFile {
 
     fn refresh(&self) {
         let old = self.state().stamp;
-        let result = match File::open(&self.path).and_then(|file| file.metadata()) {
+        // Not opened for this: that would wait for ever where a pipe has taken its place.
+        let result = match std::fs::metadata(&self.path) {
             Ok(found) if stamp(&found) == old => {
                 self.state().error = None;
                 return;

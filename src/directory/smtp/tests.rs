@@ -40,6 +40,7 @@ const LONG: Duration = Duration::from_secs(60);
 struct Hop {
     client: Arc<Client>,
     connections: Arc<AtomicUsize>,
+    port: u16,
 }
 
 impl Hop {
@@ -58,7 +59,7 @@ impl Hop {
         });
         let toml = format!("host = '127.0.0.1:{port}'\n{settings}");
         let config: Config = Figment::from(Toml::string(&toml)).extract().unwrap();
-        Self { client: Arc::new(Client::build("directory.x", &config).unwrap()), connections }
+        Self { client: Arc::new(Client::build("directory.x", &config).unwrap()), connections, port }
     }
 
     /// Whether it exists; an error: why that could not be found out.
@@ -266,4 +267,45 @@ async fn a_server_that_puts_a_random_recipient_off_vouches_for_nobody() {
         assert!(hop.client.is_well());
         assert_eq!(hop.client.notices().len(), 1);
     }
+}
+
+/// To open a pipe would wait for somebody who writes, in one thread more each second, until no file is read any more.
+#[tokio::test]
+async fn what_takes_the_place_of_a_transport_map_holds_nobody_up() {
+    let dir = tempfile::tempdir().unwrap();
+    let (map, other) = (dir.path().join("transport"), dir.path().join("other"));
+    std::fs::write(&map, "y.test smtp:[192.0.2.1]\n").unwrap();
+    let settings = format!("transport_map = '{}'", map.display());
+    let hop = Hop::start(&settings, |local, _| if exists(local) { YES } else { NO }).await;
+    type Make = fn(&std::path::Path);
+    let pipe: Make = |path| nix::unistd::mkfifo(path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let directory: Make = |path| std::fs::create_dir(path).unwrap();
+    for (make, notice) in [(pipe, "not a file"), (directory, "not a file"), (|_| {}, "No such file")] {
+        assert_eq!(hop.ask("user").await, Ok(true));
+        make(&other);
+        let _ = std::fs::remove_file(&map).or_else(|_| std::fs::remove_dir(&map));
+        let _ = std::fs::rename(&other, &map);
+        let begun = std::time::Instant::now();
+        while !hop.client.notices().iter().any(|text| text.contains(notice)) {
+            assert_eq!(hop.ask("user").await, Ok(true), "what the map said before counts");
+            assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", hop.client.notices());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+}
+
+/// Nothing is known yet of the first one, as after a start: it may be slow for this recipient only, and know him.
+#[tokio::test]
+async fn behind_a_server_that_is_silent_another_ones_yes_counts_and_its_no_does_not() {
+    let silent = Hop::start("", |_, _| Delays(LONG, "250 2.1.5 Ok")).await;
+    let other = Hop::start("", |local, _| if exists(local) { YES } else { NO }).await;
+    let dir = tempfile::tempdir().unwrap();
+    let map = dir.path().join("transport");
+    let servers = format!("x.test smtp:[127.0.0.1]:{}, [127.0.0.1]:{}\n", silent.port, other.port);
+    std::fs::write(&map, servers).unwrap();
+    let hop =
+        Hop::start(&format!("deadline = '600ms'\ntransport_map = '{}'", map.display()), |_, _| NO).await;
+    assert_eq!(hop.ask("user").await, Ok(true));
+    assert_eq!(hop.ask("nobody").await, Err(Why::TimedOut));
+    assert_eq!(hop.connections.load(Ordering::Relaxed), 0, "the map comes before `host`");
 }

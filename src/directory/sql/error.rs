@@ -49,6 +49,11 @@ pub(super) enum Error {
     /// The same, where nobody was known yet.
     #[error("the listing gives nobody, so that nobody can be called unknown")]
     Nobody,
+    /// The same, where nobody else can be asked for.
+    #[error(
+        "nobody was found yet, so that nobody can be called unknown: it takes a recipient who is found, or `listing`"
+    )]
+    Unseen,
     /// It gave no row, and then did not tell in time whether it has recipients at all.
     #[error("no answer in time to whether any recipient is there")]
     Unsure,
@@ -70,6 +75,8 @@ impl Error {
             Self::Busy => Why::Busy,
             Self::TimedOut | Self::Unsure => Why::TimedOut,
             Self::Spared(_) => Why::Down,
+            // Nothing is wrong.
+            Self::Unseen => Why::PutOff,
             // What TLS finds wrong comes as data that makes no sense.
             Self::Connect(sqlx::Error::Io(error)) if error.kind() != io::ErrorKind::InvalidData => Why::Down,
             Self::Connect(error) | Self::Query(error) => match fault(error) {
@@ -88,6 +95,15 @@ impl Error {
         match self {
             Self::Connect(_) | Self::File { .. } | Self::TimedOut => true,
             Self::Query(error) => matches!(fault(error), Fault::Connection | Fault::Closing | Fault::Locked),
+            _ => false,
+        }
+    }
+
+    /// Whether the query took too long, or waited for what somebody else has locked.
+    pub(super) fn is_slow(&self) -> bool {
+        match self {
+            Self::TimedOut => true,
+            Self::Query(error) => fault(error) == Fault::Locked,
             _ => false,
         }
     }
@@ -148,9 +164,9 @@ fn fault_of_database(error: &dyn DatabaseError) -> Fault {
             1243 | 1615 => Fault::Stale,
             // ER_LOCK_WAIT_TIMEOUT, ER_LOCK_DEADLOCK
             1205 | 1213 => Fault::Locked,
-            // ER_CANT_AGGREGATE_2COLLATIONS, ER_CANT_AGGREGATE_NCOLLATIONS: characters that the column can't hold;
+            // ER_CANT_AGGREGATE_2COLLATIONS, _3COLLATIONS, _NCOLLATIONS: characters that the column can't hold;
             // ER_INVALID_CHARACTER_STRING, ER_CANNOT_CONVERT_STRING
-            1267 | 1271 | 1300 | 3854 | 3988 => Fault::Data,
+            1267 | 1270 | 1271 | 1300 | 3854 | 3988 => Fault::Data,
             _ if code.starts_with("22") => Fault::Data,
             _ if code.starts_with("08") => Fault::Connection,
             _ => Fault::Query,

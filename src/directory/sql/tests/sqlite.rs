@@ -69,6 +69,13 @@ fn a_file_that_takes_anothers_place_is_read() {
         let failure = client.ask("joe@x").unwrap_err();
         failure.to_string().contains("not a database").then_some(())
     });
+    // Nobody waits for somebody to write into a pipe.
+    std::fs::remove_file(database.path()).unwrap();
+    nix::unistd::mkfifo(&database.path(), nix::sys::stat::Mode::S_IRWXU).unwrap();
+    wait_for(Duration::from_secs(10), "another question", || {
+        let failure = client.ask("joe@x").unwrap_err();
+        failure.to_string().contains("not a file").then_some(())
+    });
     let again = InSqlite::start();
     make_mailboxes(&again);
     std::fs::rename(again.path(), database.path()).unwrap();
