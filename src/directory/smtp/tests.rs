@@ -134,6 +134,44 @@ async fn a_server_that_begins_to_refuse_everybody_makes_nobody_unknown() {
     }
 }
 
+/// As with Exim's usual order of conditions: postmaster is taken first, then banned clients are refused.
+#[tokio::test]
+async fn a_ban_that_spares_postmaster_makes_nobody_unknown() {
+    let banned = Arc::new(AtomicBool::new(false));
+    let seen = Arc::clone(&banned);
+    let hop = Hop::start("", move |local, _| match seen.load(Ordering::Relaxed) {
+        _ if local == "postmaster" => YES,
+        true => Says("550 you asked for too many"),
+        false if exists(local) => YES,
+        false => NO,
+    })
+    .await;
+    assert_eq!((hop.ask("user1").await, hop.ask("nobody").await), (Ok(true), Ok(false)));
+    banned.store(true, Ordering::Relaxed);
+    for local in ["user2", "nobody2", "user3", "nobody3"] {
+        assert_eq!(hop.ask(local).await, Err(Why::Failed), "{local}");
+    }
+    banned.store(false, Ordering::Relaxed);
+    assert_eq!((hop.ask("nobody4").await, hop.ask("user4").await), (Ok(false), Ok(true)));
+}
+
+/// Whom it took last was deleted: nobody is unknown until it takes somebody else.
+#[tokio::test]
+async fn a_witness_who_is_gone_is_replaced() {
+    let gone = Arc::new(AtomicBool::new(false));
+    let seen = Arc::clone(&gone);
+    let hop = Hop::start("", move |local, _| match local {
+        "user1" if seen.load(Ordering::Relaxed) => NO,
+        _ if exists(local) => YES,
+        _ => NO,
+    })
+    .await;
+    assert_eq!((hop.ask("user1").await, hop.ask("nobody").await), (Ok(true), Ok(false)));
+    gone.store(true, Ordering::Relaxed);
+    assert_eq!((hop.ask("user1").await, hop.ask("nobody2").await), (Ok(false), Err(Why::Failed)));
+    assert_eq!((hop.ask("user2").await, hop.ask("nobody2").await), (Ok(true), Ok(false)));
+}
+
 /// The refusal and the hang-up come together: nobody was taken after it.
 #[tokio::test]
 async fn a_server_that_hangs_up_after_each_refusal() {
