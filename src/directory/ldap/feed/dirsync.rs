@@ -67,7 +67,7 @@ pub(super) async fn follow(
             everything(link, subject, Some(view.mark.put_on(&cookie)), again, writer).await?;
         } else {
             link.look_elsewhere_again(subject).await?;
-            link.confirm(subject, writer, began);
+            link.confirm(subject, again, writer, began);
         }
         pause(began).await;
     }

@@ -17,6 +17,7 @@ use tokio::time::timeout;
 use super::{
     End,
     controls::{PAGED_RESULTS, next_page, page_request},
+    listing::Again,
     names::{Guid, filter_of_guids, uuid_from_text},
     subject::Subject,
 };
@@ -172,8 +173,8 @@ impl Link {
     }
 
     /// Tells the writer that it is current. Live only if it can know everybody.
-    pub(super) fn confirm(&self, subject: &Subject, writer: &mut Writer, as_of: Instant) {
-        writer.current(as_of, !self.elsewhere && !subject.is_filtered);
+    pub(super) fn confirm(&self, subject: &Subject, again: &Again, writer: &mut Writer, as_of: Instant) {
+        writer.current(as_of, !self.elsewhere && !subject.is_filtered && again.knows_all());
     }
 
     /// The entry at a name; `None` if it is not there, or may not be seen.

@@ -89,26 +89,40 @@ pub(super) struct Again {
     last: Instant,
     /// Changes were left out, for the next listing to tell what is true.
     owed: bool,
+    /// Since then what the server tells is told from a cookie of an earlier connection. A server that was restored from a
+    /// backup meanwhile takes the cookie, and never tells of what it has again.
+    resumed: Option<Instant>,
     /// The log was told that deletions are not seen.
     told: bool,
 }
 
 impl Again {
     pub(super) fn new(refresh: Duration) -> Self {
-        Self { refresh, last: Instant::now(), owed: false, told: false }
+        Self { refresh, last: Instant::now(), owed: false, resumed: None, told: false }
     }
 
     /// Whether it is time. `misses`: the feed is known to miss something.
     pub(super) fn is_due(&self, misses: bool, writer: &Writer) -> bool {
         let soon = misses || self.owed || writer.holds_back();
         let after = if soon { self.refresh } else { self.refresh.saturating_mul(SELDOM) };
-        self.last.elapsed() >= after
+        self.last.elapsed() >= after || self.resumed.is_some_and(|since| since.elapsed() >= self.refresh)
     }
 
     /// Everything was listed just now.
     pub(super) fn listed(&mut self) {
         self.last = Instant::now();
         self.owed = false;
+        self.resumed = None;
+    }
+
+    /// A connection begins with a cookie of an earlier one.
+    pub(super) fn resume(&mut self) {
+        self.resumed = Some(Instant::now());
+    }
+
+    /// Whether everything that the server has was told, on this connection.
+    pub(super) fn knows_all(&self) -> bool {
+        self.resumed.is_none()
     }
 
     /// Changes were left out: a listing is needed, and until then no cookie may go beyond them.

@@ -45,7 +45,7 @@ pub(super) async fn follow(
         match consumer.run(link, mode, cookie.as_deref(), writer).await {
             Ok(Ended::Refreshed) => {
                 link.look_elsewhere_again(subject).await?;
-                link.confirm(subject, writer, began);
+                link.confirm(subject, consumer.again, writer, began);
                 pause(began).await;
             }
             Ok(Ended::Anew) => anew = true,
@@ -120,7 +120,7 @@ impl Consumer<'_> {
         if mode == SyncMode::RefreshOnly {
             return Ok(Ended::Refreshed);
         }
-        link.confirm(self.subject, writer, began);
+        link.confirm(self.subject, self.again, writer, began);
         self.persist(stream, link, began, writer).await
     }
 
@@ -283,7 +283,7 @@ impl Consumer<'_> {
                     // certain.
                     let (asked, asker) = asked?;
                     link.found_as(asker);
-                    link.confirm(subject, writer, before);
+                    link.confirm(subject, self.again, writer, before);
                     before = asked;
                     question = None;
                 }

@@ -196,6 +196,32 @@ impl Slapd {
         self.process = Some(process);
     }
 
+    /// A copy of its database as it is now, for [`Slapd::restore`]. Stops and starts it.
+    ///
+    /// # Panics
+    /// When that fails.
+    #[must_use]
+    #[track_caller]
+    pub fn backup(&mut self) -> PathBuf {
+        self.stop();
+        let copy = self.dir.join("backup");
+        run(Command::new("cp").arg("-a").arg(self.dir.join("db")).arg(&copy));
+        self.restart();
+        copy
+    }
+
+    /// Puts the copy in the place of its database, as after an accident. Stops and starts it.
+    ///
+    /// # Panics
+    /// When that fails.
+    #[track_caller]
+    pub fn restore(&mut self, copy: &std::path::Path) {
+        self.stop();
+        run(Command::new("rm").arg("-r").arg(self.dir.join("db")));
+        run(Command::new("cp").arg("-a").arg(copy).arg(self.dir.join("db")));
+        self.restart();
+    }
+
     /// Lets it hang: connections are taken (by the kernel) and never answered.
     ///
     /// # Panics
