@@ -158,6 +158,10 @@ impl View<'_> {
         };
         let page = link.each(&query, controls, limit, MOST_ENTRIES, note).await?;
         let state = dirsync(&page.controls)?.ok_or(Fault::Malformed)?;
+        if state.more && state.cookie == *cookie {
+            // It would tell the same for ever.
+            return Err(Fault::Malformed.into());
+        }
         *cookie = state.cookie;
         Ok(state.more)
     }

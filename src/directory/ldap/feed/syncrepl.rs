@@ -48,7 +48,13 @@ pub(super) async fn follow(
                 link.confirm(subject, consumer.again, writer, began);
                 pause(began).await;
             }
-            Ok(Ended::Anew) => anew = true,
+            Ok(Ended::Anew) => {
+                anew = true;
+                // From here on nobody is absent without a question.
+                writer.begin_listing();
+                // Whatever moves, and whatever the server wants: everything is listed once in a second at most.
+                pause(began).await;
+            }
             // e-syncRefreshRequired; or it has gone back in time, or knows nothing of this cookie. What it says to a
             // consumer without one is what counts.
             Err(End::Refused(_)) if cookie.is_some() => anew = true,
