@@ -35,6 +35,7 @@ pub struct SlapdBuilder {
     anonymous: &'static str,
     names: String,
     global: String,
+    access: String,
     database: String,
     overlays: &'static str,
 }
@@ -54,6 +55,7 @@ impl Slapd {
             anonymous: "auth",
             names: "DNS:localhost,IP:127.0.0.1".to_owned(),
             global: String::new(),
+            access: String::new(),
             database: String::new(),
             overlays: "",
         }
@@ -290,6 +292,14 @@ impl SlapdBuilder {
         self
     }
 
+    /// Adds a rule (slapd.access(5)) before the others: `access to … by …`.
+    #[must_use]
+    pub fn access(mut self, rule: &str) -> Self {
+        self.access.push_str(rule);
+        self.access.push('\n');
+        self
+    }
+
     /// Adds lines to the database's part of slapd.conf(5), before its overlays.
     #[must_use]
     pub fn database(mut self, lines: &str) -> Self {
@@ -339,6 +349,7 @@ impl SlapdBuilder {
                 ("{admin}", &administrator.dn),
                 ("{anonymous}", self.anonymous),
                 ("{global}", &self.global),
+                ("{access}", &self.access),
                 ("{database}", &self.database),
                 ("{overlays}", self.overlays),
             ],

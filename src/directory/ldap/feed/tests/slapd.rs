@@ -338,6 +338,29 @@ async fn who_was_restored_is_never_absent() {
     assert_eq!(feed.failures(), [""; 0]);
 }
 
+/// The account may search for an address that it may not read: a question finds him, and no feed tells of him.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_hidden_is_never_absent() {
+    let hidden = format!("access to dn.exact=\"uid=late,{PEOPLE}\" attrs=mail by * search");
+    let slapd = Slapd::builder().access(&hidden).start();
+    slapd.add(&person("early", PEOPLE));
+    let config = below(&slapd, Slapd::BASE, "syncrepl");
+    let feed = Following::start(&config, NEVER);
+    feed.wait_current();
+    slapd.add(&person("late", PEOPLE));
+    let late = "late@example.test".parse::<Address>().unwrap();
+    let client = Client::build("directory.test", &config).unwrap();
+    assert!(client.look_up(&late).await.unwrap().is_some());
+    feed.wait_outdated();
+    // Also when he is there from the start.
+    let feed = Following::start(&config, NEVER);
+    feed.sees("early@example.test");
+    slapd.add(&person("new", PEOPLE));
+    feed.sees("new@example.test");
+    assert!(!feed.replica.is_current());
+    assert_eq!(feed.failures(), [""; 0]);
+}
+
 /// A part of the tree that is given to another server while the feed runs: whoever is there is not known here.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_referral_that_comes_later_ends_certainty() {
