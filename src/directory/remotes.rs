@@ -175,7 +175,8 @@ impl Remotes {
                     }
                 }
             }
-            let wanted = in_force.borrow_and_update().clone();
+            // A change that came meanwhile is not taken for seen: whoever is new is introduced then.
+            let wanted = in_force.borrow().clone();
             for ended in running.extract_if(.., |one| !wanted.iter().any(|wanted| one.is_of(wanted))) {
                 let replica = ended.end().await;
                 if !wanted.iter().any(|wanted| wanted.shares(&replica)) {
