@@ -121,7 +121,7 @@ impl Again {
 
     /// A connection begins with a cookie of an earlier one.
     pub(super) fn resume(&mut self) {
-        self.resumed = Some(Instant::now());
+        self.resumed.get_or_insert_with(Instant::now);
     }
 
     /// There is an entry that does not show whom it stands for.
