@@ -155,6 +155,12 @@ impl Shape {
             .collect()
     }
 
+    /// Whether an entry that the server found by [`Shape::all`] shows an address. One that does not has some that the account
+    /// may search for and not read.
+    pub(super) fn is_shown(&self, object: &Object) -> bool {
+        self.addresses.iter().any(|name| object.values(name).next().is_some())
+    }
+
     /// What an entry that the server found by [`Shape::one`] has to do with the address.
     ///
     /// Its own values, read back, have to hold it: the server's comparison may be laxer than ours (Active Directory takes

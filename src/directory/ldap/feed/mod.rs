@@ -110,6 +110,9 @@ impl Follower {
     }
 
     async fn follow(&mut self, mut link: Link, writer: &mut Writer) -> Result<Infallible, End> {
+        if writer.cookie().is_some() {
+            self.again.resume();
+        }
         let server = link.root_dse().await?;
         if server.is_active_directory() && !self.subject.fits_active_directory {
             return Err(End::Schema(WrongSchema));

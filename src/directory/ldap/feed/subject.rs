@@ -111,6 +111,11 @@ impl Subject {
         self.shape.recipients(object, SystemTime::now())
     }
 
+    /// Whether an entry that the filter finds shows whom it stands for.
+    pub(super) fn is_shown(&self, object: &Object) -> bool {
+        self.shape.is_shown(object)
+    }
+
     /// Whether a part of the directory on another server may hold recipients. `reference` is an LDAP URL (RFC 4516).
     pub(super) fn may_be_at(&self, reference: &str) -> bool {
         !Referral::parse(reference).is_some_and(|referral| self.shape.is_aside(&referral.base))
