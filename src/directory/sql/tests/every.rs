@@ -103,6 +103,15 @@ pub(super) fn finds_recipients(database: &impl Database) {
     assert_eq!(client.ask("nobody@x").unwrap(), None);
 }
 
+/// A question changes nothing.
+pub(super) fn asks_only(database: &impl Database) {
+    let client = database.client("delete from mailbox where address = :1");
+    for _ in 0..2 {
+        client.fails("joe@x", Why::Failed, &["`select`"]);
+    }
+    assert!(database.client(BY_ADDRESS).knows("joe@x"));
+}
+
 /// Whatever a client invents is a value, and never a part of the query.
 pub(super) fn cannot_be_talked_into_anything(database: &impl Database) {
     let (client, x) = (database.client(BY_ADDRESS), Domain::parse("x").unwrap());
