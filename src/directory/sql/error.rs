@@ -52,6 +52,11 @@ pub(super) enum Error {
     /// The same, where nobody was known yet.
     #[error("the listing gives nobody, so that nobody can be called unknown")]
     Nobody,
+    /// Nobody was found since the start, and there is no listing that could tell whether anybody is there.
+    #[error(
+        "nobody was found yet, so that nobody can be called unknown: that ends with the first recipient who is found; if it stays, the query is wrong, the table empty or hidden from this user"
+    )]
+    Unseen,
     /// It gave no row, and then did not tell in time whether it has recipients at all.
     #[error("no answer in time to whether any recipient is there")]
     Unsure,
@@ -73,6 +78,8 @@ impl Error {
             Self::Busy => Why::Busy,
             Self::TimedOut | Self::Unsure => Why::TimedOut,
             Self::Spared(_) => Why::Down,
+            // The database answers; it is no trouble of its that nobody got mail yet.
+            Self::Unseen => Why::PutOff,
             // What TLS finds wrong comes as data that makes no sense.
             Self::Connect(sqlx::Error::Io(error)) if error.kind() != io::ErrorKind::InvalidData => Why::Down,
             Self::Connect(error) | Self::Query(error) => match fault(error) {

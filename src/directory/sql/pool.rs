@@ -127,8 +127,8 @@ impl<D: Kind> Pool<D> {
                 return Ok(());
             }
         } else if known.is_empty() {
-            // Whether there was ever anybody, nobody can tell.
-            return Ok(());
+            // The query may be wrong, and the table empty for a moment. Whoever exists and gets mail shows that it is not.
+            return Err(Error::Unseen);
         }
         *looking = Some(began);
         Err(nobody())
