@@ -40,7 +40,7 @@ pub(super) enum RouteError {
     Destination(#[from] DestinationError),
     #[error("{0:?} is not a domain: {1}")]
     Domain(String, crate::address::DomainError),
-    #[error("{}: {error}", path.display())]
+    #[error("{}: {error}{hint}", path.display(), hint = hint(path))]
     Map { path: PathBuf, error: MapError },
 }
 
@@ -104,6 +104,15 @@ impl Routes {
         let map = self.map.as_ref()?;
         let error = map.state().error.clone()?;
         Some(format!("{} can't be read, what it said before counts: {error}", map.path.display()))
+    }
+}
+
+/// What helps where main.cf's way of writing it was taken over.
+fn hint(path: &Path) -> &'static str {
+    if path.is_relative() && path.to_string_lossy().contains(':') {
+        "; name the text file that the table is made from, without its type"
+    } else {
+        ""
     }
 }
 

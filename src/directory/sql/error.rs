@@ -2,7 +2,7 @@
 
 use std::{io, path::PathBuf};
 
-use sqlx::{error::DatabaseError, mysql::MySqlDatabaseError, sqlite::SqliteError};
+use sqlx::{error::DatabaseError, mysql::MySqlDatabaseError, postgres::PgDatabaseError, sqlite::SqliteError};
 
 use crate::directory::Why;
 
@@ -10,13 +10,13 @@ use crate::directory::Why;
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Error {
     /// No connection.
-    #[error("can't connect: {0}{hint}", hint = hint(.0))]
+    #[error("can't connect: {said}{hint}", said = said(.0), hint = hint(.0))]
     Connect(sqlx::Error),
     /// The database's file is not there.
     #[error("{}: {error}", path.display())]
     File { path: PathBuf, error: io::Error },
     /// A connection broke, or the database refused the query.
-    #[error("{0}")]
+    #[error("{said}", said = said(.0))]
     Query(sqlx::Error),
     /// Rows came, or none, and then neither an end nor an error.
     #[error("the answer ended before it was complete")]
@@ -26,6 +26,9 @@ pub(super) enum Error {
         "the query has {0} parameters; it needs from one to three: the address, its local part, its domain"
     )]
     Parameters(usize),
+    /// It gives no rows, as a `delete` does: to ask it would not be to look somebody up.
+    #[error("the query gives no columns: it has to be a `select`")]
+    NoColumns,
     /// Nobody gives them.
     #[error("the listing has {0} parameters, and takes none")]
     ListingParameters(usize),
@@ -49,9 +52,9 @@ pub(super) enum Error {
     /// The same, where nobody was known yet.
     #[error("the listing gives nobody, so that nobody can be called unknown")]
     Nobody,
-    /// The same, where nobody else can be asked for.
+    /// Nobody was found since the start, and there is no listing that could tell whether anybody is there.
     #[error(
-        "nobody was found yet, so that nobody can be called unknown: it takes a recipient who is found, or `listing`"
+        "nobody was found yet, so that nobody can be called unknown: that ends with the first recipient who is found; if it stays, the query is wrong, the table empty or hidden from this user"
     )]
     Unseen,
     /// It gave no row, and then did not tell in time whether it has recipients at all.
@@ -115,6 +118,14 @@ impl Error {
             Self::Incomplete | Self::Rows => true,
             _ => false,
         }
+    }
+}
+
+/// What it says. With PostgreSQL, the driver adds a line of the server's source, as if it were one of the query.
+fn said(error: &sqlx::Error) -> String {
+    match error.as_database_error().and_then(|error| error.try_downcast_ref::<PgDatabaseError>()) {
+        Some(error) => format!("error returned from database: {} ({})", error.message(), error.code()),
+        None => error.to_string(),
     }
 }
 

@@ -159,6 +159,9 @@ where
     if wanted == 0 || wanted > parameters.len() {
         return Err(Error::Parameters(wanted));
     }
+    if statement.columns().is_empty() {
+        return Err(Error::NoColumns);
+    }
     let mut question = statement.query();
     for parameter in parameters.iter().take(wanted) {
         question = question.bind(parameter.as_str());

@@ -26,6 +26,7 @@ use crate::directory::{
         fault::{Code, Fault},
         object::Object,
         transport::Gate,
+        vocabulary,
     },
     replica::{ObjectId, Writer},
 };
@@ -141,6 +142,11 @@ impl Link {
         let attributes = attributes.iter().map(|&name| name.to_owned()).collect::<Vec<_>>();
         let search = self.ldap.with_controls(controls).streaming_search(base, scope, filter, attributes);
         Ok(Results { stream: search.await?, base: base.to_owned(), left: most, references: Vec::new() })
+    }
+
+    /// Whether the server has the attributes that the administrator names.
+    pub(super) async fn has_attributes(&mut self, subject: &Subject) -> Result<(), End> {
+        Ok(within(BULK, vocabulary::check(&mut self.ldap, subject.named())).await??)
     }
 
     /// Finds out whether a part of the directory is on another server: a search tells, whatever it looks for.

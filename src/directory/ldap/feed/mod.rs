@@ -117,6 +117,7 @@ impl Follower {
         if server.is_active_directory() && !self.subject.fits_active_directory {
             return Err(End::Schema(WrongSchema));
         }
+        link.has_attributes(&self.subject).await?;
         link.page_size = server.page_size(self.page_size);
         link.active_directory = server.is_active_directory();
         link.look_elsewhere(&self.subject).await?;

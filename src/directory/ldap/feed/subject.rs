@@ -52,6 +52,11 @@ impl Subject {
         }
     }
 
+    /// The attributes that the server has to have.
+    pub(super) fn named(&self) -> &[String] {
+        self.shape.named()
+    }
+
     /// The search for all of it.
     pub(super) fn query<'a>(&'a self, attributes: &'a [&'a str]) -> Query<'a> {
         Query { base: &self.base, scope: Scope::Subtree, filter: &self.filter, attributes }

@@ -104,6 +104,27 @@ pub(super) fn finds_recipients(database: &impl Database) {
     assert_eq!(client.ask("nobody@x").unwrap(), None);
 }
 
+/// A query that finds nobody makes nobody unknown: it is wrong, or the table is being written.
+pub(super) fn calls_nobody_unknown_before_somebody_is_found(database: &impl Database) {
+    let client = database.client("select 1 from mailbox where upper(address) = :1 and address like '%@x'");
+    for address in ["joe@y", "nobody@y"] {
+        client.fails(address, Why::PutOff, &["nobody was found yet"]);
+    }
+    let client = database.client(BY_ADDRESS);
+    client.fails("nobody@x", Why::PutOff, &["nobody was found yet"]);
+    assert!(client.knows("joe@x"));
+    assert!(!client.knows("nobody@x"));
+}
+
+/// A question changes nothing.
+pub(super) fn asks_only(database: &impl Database) {
+    let client = database.client("delete from mailbox where address = :1");
+    for _ in 0..2 {
+        client.fails("joe@x", Why::Failed, &["`select`"]);
+    }
+    assert!(database.client(BY_ADDRESS).knows("joe@x"));
+}
+
 /// Whatever a client invents is a value, and never a part of the query.
 pub(super) fn cannot_be_talked_into_anything(database: &impl Database) {
     let (client, x) = (database.client(BY_ADDRESS), Domain::parse("x").unwrap());

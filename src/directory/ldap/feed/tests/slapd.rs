@@ -377,3 +377,14 @@ async fn a_referral_that_comes_later_ends_certainty() {
     assert!(!feed.replica.is_current());
     assert_eq!(feed.failures(), [""; 0]);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_misspelt_attribute_is_no_list() {
+    let slapd = seeded(3);
+    let mut config = below(&slapd, Slapd::BASE, "auto");
+    config.attributes = Some(vec!["mail".to_owned(), "mailAlternatAddress".to_owned()]);
+    let feed = Following::start(&config, NEVER);
+    wait_until(SEEN, "the feed to fail", || !feed.failures().is_empty());
+    assert!(feed.failures()[0].contains("\"mailAlternatAddress\""), "{:?}", feed.failures());
+    assert!(!feed.replica.is_complete());
+}
