@@ -114,7 +114,7 @@ pub(super) async fn connect(
 /// Tries all addresses of the host; the time is shared among them.
 async fn tcp(host: &str, port: u16, until: Instant) -> Result<TcpStream, Fault> {
     let addresses: Vec<_> = lookup_host((host, port)).await?.collect();
-    let mut last = io::Error::new(io::ErrorKind::NotFound, "the host has no address");
+    let mut last = Fault::Io(io::Error::new(io::ErrorKind::NotFound, "the host has no address"));
     for (tried, address) in addresses.iter().enumerate() {
         let now = Instant::now();
         let share =
@@ -124,11 +124,11 @@ async fn tcp(host: &str, port: u16, until: Instant) -> Result<TcpStream, Fault> 
                 keep_alive(&stream)?;
                 return Ok(stream);
             }
-            Ok(Err(error)) => last = error,
-            Err(_) => last = io::ErrorKind::TimedOut.into(),
+            Ok(Err(error)) => last = error.into(),
+            Err(_) => last = Fault::TimedOut,
         }
     }
-    Err(last.into())
+    Err(last)
 }
 
 /// Firewalls forget connections on which nothing moves, and servers that lost power never say so.
