@@ -22,6 +22,7 @@ mod sessions;
 mod signals;
 mod site;
 mod sql;
+mod store;
 mod structure;
 mod submission;
 mod unavailable;
