@@ -5,6 +5,7 @@
 
 mod classify;
 mod dynamic;
+mod name;
 mod networks;
 
 use std::{net::IpAddr, sync::Arc};
@@ -14,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 pub use classify::{Classified, Classifier, Hint};
 pub use dynamic::{Dynamic, Enforce};
+pub use name::{Judged, Names, Rule};
 pub use networks::{Network, Networks};
 
 /// `[client]`.
