@@ -56,9 +56,9 @@ impl Config {
             (&["denied_files"], &self.denied_files),
             (&["dynamic", "networks"], &self.dynamic.networks),
         ];
-        lists.into_iter().flat_map(|(key, paths)| {
-            paths.iter().enumerate().map(move |(index, path)| (key, index, path))
-        })
+        lists
+            .into_iter()
+            .flat_map(|(key, paths)| paths.iter().enumerate().map(move |(index, path)| (key, index, path)))
     }
 
     pub(super) fn questions(&self) -> Questions {

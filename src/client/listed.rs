@@ -9,7 +9,9 @@ use ipnet::{IpNet, Ipv4Net, Ipv4Subnets, Ipv6Net, Ipv6Subnets};
 use prefix_trie::PrefixMap;
 
 use super::{Network, NetworkError};
-use crate::files::{Faults, Keeper, LINE_LIMIT, LoadError, Loaded, OpenError, Spec, Status, Text, Watched, trim};
+use crate::files::{
+    Faults, Keeper, LINE_LIMIT, LoadError, Loaded, OpenError, Spec, Status, Text, Watched, trim,
+};
 
 /// Networks from files, kept current.
 #[derive(Debug, Clone)]
@@ -281,7 +283,9 @@ enum BadLine {
     Network(#[from] NetworkError),
     #[error("not a range; write it like 192.0.2.10-192.0.2.99")]
     Range,
-    #[error("more than one network; a line that begins with a blank belongs to the one before, as in Postfix")]
+    #[error(
+        "more than one network; a line that begins with a blank belongs to the one before, as in Postfix"
+    )]
     Words,
     #[error("endif without if")]
     EndIf,

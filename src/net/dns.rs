@@ -41,7 +41,9 @@ pub enum NameServer {
 
 /// Not a name server.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is not a name server; write `system`, or its address, like 127.0.0.1, 127.0.0.1:5353 or [::1]:5353")]
+#[error(
+    "`{0}` is not a name server; write `system`, or its address, like 127.0.0.1, 127.0.0.1:5353 or [::1]:5353"
+)]
 pub struct NameServerError(String);
 
 impl FromStr for NameServer {

@@ -187,8 +187,7 @@ impl Server {
     fn wanted(&self, snapshot: &Snapshot) -> Wanted {
         let defences = &snapshot.rules.defences;
         // What a client calls itself matters only where its class does.
-        let [quiet, with_connect] =
-            &self.wanted[usize::from(defences.dynamic || defences.greylist)];
+        let [quiet, with_connect] = &self.wanted[usize::from(defences.dynamic || defences.greylist)];
         if defences.denied || defences.dynamic_at_connect { with_connect } else { quiet }.clone()
     }
 }

@@ -198,8 +198,10 @@ impl Session {
                     Callback::Connect
                 }
                 Event::Helo(helo, ask) => {
-                    self.client.helo =
-                        str::from_utf8(helo).ok().filter(|helo| helo.len() <= LONGEST_HELO).map(str::to_owned);
+                    self.client.helo = str::from_utf8(helo)
+                        .ok()
+                        .filter(|helo| helo.len() <= LONGEST_HELO)
+                        .map(str::to_owned);
                     self.pass(ask, HeloVerdict::Continue, output);
                     Callback::Helo
                 }

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use hickory_proto::op::{Message, MessageType, ResponseCode};
 use hickory_proto::rr::rdata::{A, AAAA, CNAME, MX, PTR, TXT};
 use hickory_proto::rr::{Name, RData, Record, RecordType};
-use hickory_proto::serialize::binary::{BinDecodable, BinEncodable};
+use hickory_proto::serialize::binary::BinEncodable;
 
 use crate::ports::free_port;
 
@@ -120,7 +120,7 @@ impl Dns {
 
     /// Adds a mail exchanger to a domain.
     pub fn exchanger(&self, domain: &str, preference: u16, host: &str) {
-        self.add(domain, RData::MX(MX::new(preference, self::name(host))));
+        self.add(domain, RData::MX(MX::new(preference, name(host))));
     }
 
     /// Makes a name another one's alias.

@@ -52,7 +52,8 @@ impl Netns {
         server.ip("-6 route add 2001:db8:1::/64 via 2001:db8:25::1");
         client.enter(|| {
             for key in ["ipv4/ip_nonlocal_bind", "ipv6/ip_nonlocal_bind"] {
-                fs::write(format!("/proc/sys/net/{key}"), "1").unwrap_or_else(|error| panic!("{key}: {error}"));
+                fs::write(format!("/proc/sys/net/{key}"), "1")
+                    .unwrap_or_else(|error| panic!("{key}: {error}"));
             }
         });
         (server, client)
