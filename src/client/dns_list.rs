@@ -14,6 +14,10 @@ use std::{
 };
 
 use ipnet::Ipv4Net;
+use tokio::{
+    sync::Semaphore,
+    time::{timeout, timeout_at},
+};
 use tracing::{info, warn};
 
 use super::Metrics;
@@ -143,7 +147,7 @@ impl fmt::Display for Listing {
             Self::Clear => f.write_str("not listed"),
             Self::Refused(answer) => write!(f, "refuses to serve ({answer}), which says nothing"),
             Self::Failed => f.write_str("no answer"),
-            Self::Spared => f.write_str("not asked, since it does not answer"),
+            Self::Spared => f.write_str("not asked, since it does not keep up"),
         }
     }
 }
@@ -153,6 +157,7 @@ impl fmt::Display for Listing {
 pub(super) struct Asked {
     list: DnsList,
     circuit: Failover,
+    at_once: Semaphore,
     trouble: Mutex<Trouble>,
 }
 
@@ -165,7 +170,7 @@ struct Trouble {
 
 impl Asked {
     pub(super) fn new(list: DnsList) -> Self {
-        Self { list, circuit: Failover::new(1), trouble: Mutex::default() }
+        Self { list, circuit: Failover::new(1), at_once: Semaphore::new(AT_ONCE), trouble: Mutex::default() }
     }
 
     pub(super) fn zone(&self) -> &str {
@@ -180,16 +185,7 @@ impl Asked {
         deadline: Instant,
         metrics: &Metrics,
     ) -> Listing {
-        let found = if self.circuit.candidates(Instant::now()).is_empty() {
-            Listing::Spared
-        } else {
-            let name = query_name(client, &self.list.zone);
-            match tokio::time::timeout_at(deadline.into(), dns.addresses_v4(&name)).await {
-                Ok(Ok(answers)) => self.list.judge(&answers),
-                Ok(Err(DnsError::None(_))) => Listing::Clear,
-                Ok(Err(_)) | Err(_) => Listing::Failed,
-            }
-        };
+        let found = self.question(dns, client, deadline).await;
         metrics.asked(&self.list.zone, found.as_str());
         match found {
             Listing::Spared => {}
@@ -198,6 +194,20 @@ impl Asked {
         }
         self.tell(found, Instant::now());
         found
+    }
+
+    async fn question(&self, dns: &Resolver, client: IpAddr, deadline: Instant) -> Listing {
+        // Behind so many others that are not answered yet there is no use in waiting.
+        let Ok(Ok(_turn)) = timeout(TURN, self.at_once.acquire()).await else { return Listing::Spared };
+        if self.circuit.candidates(Instant::now()).is_empty() {
+            return Listing::Spared;
+        }
+        let name = query_name(client, &self.list.zone);
+        match timeout_at(deadline.into(), dns.addresses_v4(&name)).await {
+            Ok(Ok(answers)) => self.list.judge(&answers),
+            Ok(Err(DnsError::None(_))) => Listing::Clear,
+            Ok(Err(_)) | Err(_) => Listing::Failed,
+        }
     }
 
     /// What an admin should look at.
@@ -283,6 +293,10 @@ const REFUSALS: [Ipv4Net; 3] = [
 ];
 /// The 64 characters of an IPv6 address come before it, and a name has 253 at most.
 const LONGEST_ZONE: usize = 188;
+/// Questions to a list that are not answered yet, each of which holds a descriptor.
+const AT_ONCE: usize = 64;
+/// So long a question waits for others to be answered.
+const TURN: Duration = Duration::from_millis(100);
 /// A list that comes and goes fills no log.
 const TELL_AGAIN: Duration = Duration::from_secs(600);
 

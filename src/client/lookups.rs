@@ -48,9 +48,8 @@ pub(super) struct Lookups {
     bad: Box<[Asked]>,
     good: Box<[Asked]>,
     seen: Cache<IpAddr, Arc<Seen>>,
-    /// Owners of addresses decide how long the answers about names take; they must not hold up the lists.
+    /// Owners of addresses decide how long the answers about names take.
     names_at_once: Semaphore,
-    lists_at_once: Semaphore,
     tasks: TaskTracker,
     metrics: Metrics,
 }
@@ -124,7 +123,6 @@ impl Lookups {
             good: asked(&questions.good),
             seen: Cache::builder().max_capacity(REMEMBERED).expire_after(Lifetime).build(),
             names_at_once: Semaphore::new(AT_ONCE),
-            lists_at_once: Semaphore::new(AT_ONCE),
             tasks: TaskTracker::new(),
             questions,
             metrics,
@@ -187,13 +185,7 @@ impl Lookups {
     }
 
     async fn listings(&self, client: IpAddr, deadline: Instant) -> (Vec<Listing>, Vec<Listing>) {
-        let ask = async |list: &Asked| {
-            // One that gets no turn is nothing that the list is to blame for.
-            let Ok(_turn) = timeout_at(deadline.into(), self.lists_at_once.acquire()).await else {
-                return Listing::Failed;
-            };
-            list.ask(&self.dns, client, deadline, &self.metrics).await
-        };
+        let ask = |list| Asked::ask(list, &self.dns, client, deadline, &self.metrics);
         tokio::join!(join_all(self.bad.iter().map(ask)), join_all(self.good.iter().map(ask)))
     }
 
@@ -299,7 +291,7 @@ const KNOWN_FOR: Duration = Duration::from_secs(300);
 const UNKNOWN_FOR: Duration = Duration::from_secs(30);
 /// An address with more names is not judged by them.
 const MOST_NAMES: usize = 8;
-/// Questions under way: each may hold a few descriptors.
+/// Addresses whose names are asked for at the same time; each holds a descriptor for each of its names.
 const AT_ONCE: usize = 64;
 /// The inner deadlines come first.
 const GRACE: Duration = Duration::from_millis(20);
