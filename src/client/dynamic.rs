@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::name::Pattern;
+
 /// `[client.dynamic]`
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -16,6 +18,8 @@ pub struct Dynamic {
     pub dnsbl: Vec<String>,
     /// Judge by the name of the address.
     pub reverse_dns: bool,
+    /// Names that are dynamic, besides those that the built-in rules know.
+    pub patterns: Vec<Pattern>,
     /// Names and networks that are not dynamic whatever else says so; names count only when the DNS confirms them.
     pub except: Vec<String>,
 }
@@ -40,6 +44,7 @@ impl Default for Dynamic {
             networks: Vec::new(),
             dnsbl: Vec::new(),
             reverse_dns: true,
+            patterns: Vec::new(),
             except: Vec::new(),
         }
     }

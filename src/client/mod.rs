@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 pub use classify::{Classified, Classifier, Hint};
 pub use dynamic::{Dynamic, Enforce};
-pub use name::{Judged, Names, Rule};
+pub use name::{Judged, Names, Pattern, PatternError, Rule};
 pub use networks::{Network, Networks};
 
 /// `[client]`.
