@@ -4,7 +4,7 @@ use std::{path::PathBuf, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use super::{DnsList, Network, NetworkError};
+use super::{DnsList, Network, NetworkError, Pattern};
 use crate::address::DomainPattern;
 
 /// `[client.dynamic]`
@@ -19,6 +19,8 @@ pub struct Dynamic {
     pub dnsbl: Vec<DnsList>,
     /// Judge by the name of the address.
     pub reverse_dns: bool,
+    /// Names that are dynamic, besides those that the built-in rules know.
+    pub patterns: Vec<Pattern>,
     /// Names and networks that are not dynamic whatever else says so; names count only when the DNS confirms them.
     pub except: Vec<String>,
     /// Judge private and loopback addresses, too.
@@ -79,6 +81,7 @@ impl Default for Dynamic {
             networks: Vec::new(),
             dnsbl: Vec::new(),
             reverse_dns: true,
+            patterns: Vec::new(),
             except: Vec::new(),
             private: false,
             deadline: Duration::from_secs(2),

@@ -23,7 +23,7 @@ pub use dns_list::{DnsList, DnsListError};
 pub use dynamic::{Dynamic, Enforce};
 pub use lookups::Shared;
 pub use metrics::Metrics;
-pub use name::{Judged, Names, Rule};
+pub use name::{Judged, Names, Pattern, PatternError, Rule};
 pub use networks::{Network, NetworkError, Networks};
 
 use crate::files::{Keeper, OpenError};
