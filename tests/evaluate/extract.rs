@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, fs, net::Ipv4Addr, path::Path};
 use pcre2::bytes::{Regex, RegexBuilder};
 
 /// Prints all pairs of the corpus that `labels` says something of.
-pub fn print(package: &Path, labels: &str) {
+pub(crate) fn print(package: &Path, labels: &str) {
     let labels: Vec<(String, Regex)> = labels.lines().filter_map(label).collect();
     println!(
         "# Clients and the names of their addresses, from the Received lines of the SpamAssassin public corpus as in the npm\n\

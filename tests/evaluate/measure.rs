@@ -6,15 +6,15 @@ use backstop::{client::Names, policy::ClientClass};
 
 /// A client with the name of its address, and what a person says of it.
 #[derive(Debug, Clone)]
-pub struct Pair {
-    pub client: IpAddr,
-    pub name: String,
-    pub label: Label,
+pub(crate) struct Pair {
+    pub(crate) client: IpAddr,
+    pub(crate) name: String,
+    pub(crate) label: Label,
 }
 
 /// See labels.txt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Label {
+pub(crate) enum Label {
     /// A line of somebody's home or office.
     Access,
     /// Such a line, which says itself that it is fixed.
@@ -25,31 +25,31 @@ pub enum Label {
 
 /// The half of the domains that a rule may be made by, and the half that it is judged by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Half {
+pub(crate) enum Half {
     Tuning,
     HeldOut,
 }
 
 /// What came out.
 #[derive(Debug, Clone, Default)]
-pub struct Measured {
+pub(crate) struct Measured {
     /// Lines, and how many of them are `dynamic` and `generic`.
-    pub access: usize,
-    pub dynamic: usize,
-    pub generic: Vec<String>,
+    pub(crate) access: usize,
+    pub(crate) dynamic: usize,
+    pub(crate) generic: Vec<String>,
     /// Servers, and those of them that are `dynamic` and `generic`, with the rule.
-    pub servers: usize,
-    pub refused: Vec<String>,
-    pub suspected: Vec<String>,
+    pub(crate) servers: usize,
+    pub(crate) refused: Vec<String>,
+    pub(crate) suspected: Vec<String>,
     /// Fixed lines, and those of them that are `dynamic`.
-    pub fixed: usize,
-    pub fixed_refused: Vec<String>,
+    pub(crate) fixed: usize,
+    pub(crate) fixed_refused: Vec<String>,
     /// Lines that pass for servers.
-    pub missed: Vec<String>,
+    pub(crate) missed: Vec<String>,
 }
 
 /// `ADDRESS NAME LABEL`, one a line, `#` comments.
-pub fn read(text: &str) -> Vec<Pair> {
+pub(crate) fn read(text: &str) -> Vec<Pair> {
     let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
     lines
         .map(|line| {
@@ -68,7 +68,7 @@ pub fn read(text: &str) -> Vec<Pair> {
 }
 
 /// All names of a registrable domain are in the same half, so that no rule is judged by the provider it was made for.
-pub fn half(name: &str) -> Half {
+pub(crate) fn half(name: &str) -> Half {
     let domain = psl::domain_str(name).unwrap_or(name);
     // FNV-1a: the same everywhere and always.
     let hash = domain.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
@@ -79,7 +79,7 @@ pub fn half(name: &str) -> Half {
 }
 
 /// Judges all, by halves.
-pub fn measure(pairs: &[Pair]) -> BTreeMap<Half, Measured> {
+pub(crate) fn measure(pairs: &[Pair]) -> BTreeMap<Half, Measured> {
     let names = Names::default();
     let mut halves: BTreeMap<Half, Measured> = BTreeMap::new();
     for Pair { client, name, label } in pairs {
@@ -116,7 +116,7 @@ pub fn measure(pairs: &[Pair]) -> BTreeMap<Half, Measured> {
 
 impl Measured {
     /// The share of the lines that is found, as `dynamic`, and as that or `generic`; in per cent.
-    pub fn recall(&self) -> (f64, f64) {
+    pub(crate) fn recall(&self) -> (f64, f64) {
         let share = |found: usize| 100.0 * found as f64 / self.access.max(1) as f64;
         (share(self.dynamic), share(self.dynamic + self.generic.len()))
     }

@@ -37,9 +37,9 @@ fn find_v4(address: Ipv4Addr, host: &Host<'_>, tokens: &[Token<'_>]) -> Embedded
     if [number, number.swap_bytes()].into_iter().any(|number| is_number(number, host, &numbers))
         || in_any_order(&mut [&a, &b, &c, &d], &numbers)
         // The first octets are often left out, since the provider's network begins with them all.
-        || in_any_order(&mut [&b, &c, &d], &numbers)
-        || in_any_order(&mut [&a, &c, &d], &numbers)
-        || in_any_order(&mut [&a, &b, &d], &numbers)
+        || has_three([&b, &c, &d], &numbers)
+        || has_three([&a, &c, &d], &numbers)
+        || has_three([&a, &b, &d], &numbers)
     {
         return Embedded::Address;
     }
@@ -59,7 +59,7 @@ fn find_v4(address: Ipv4Addr, host: &Host<'_>, tokens: &[Token<'_>]) -> Embedded
 /// Whether a part ends in an EUI-48 (RFC 9542 §2.1). Of twelve hexadecimal digits chosen by chance, seldom fewer than four
 /// are decimal; of letters that make a word, more.
 fn ends_with_hardware_address(part: &str) -> bool {
-    let (before, digits) = part.split_at(part.len().saturating_sub(12));
+    let Some((before, digits)) = part.split_at_checked(part.len().saturating_sub(12)) else { return false };
     digits.len() == 12
         && digits.bytes().all(|byte| byte.is_ascii_hexdigit())
         && digits.bytes().filter(u8::is_ascii_digit).count() >= 4
@@ -84,6 +84,11 @@ fn base_32(mut number: u32) -> String {
         number /= 32;
     }
     digits.iter().rev().collect()
+}
+
+/// As [`in_any_order`]; `0-2-1` is rather a version than a part of an address.
+fn has_three(mut octets: [&Octet; 3], numbers: &[&str]) -> bool {
+    digits(&octets) >= 5 && in_any_order(&mut octets, numbers)
 }
 
 /// Whether numbers that follow each other are these octets in any order. At most four octets: few orders.
@@ -112,8 +117,8 @@ fn orders(octets: &mut [&Octet], at: usize, accept: &mut dyn FnMut(&[&Octet]) ->
 /// Whether the numbers are these octets in this order: plain or filled with zeros, apart or run together, but never
 /// a part of a longer number. An octet has two forms, so what is tried is bounded.
 fn spells(octets: &[&Octet], number: &str, rest: &[&str]) -> bool {
-    // `12` is not 1 and 2.
-    let may_join = octets.len() > 2 || number.len() >= SHORTEST_PAIR;
+    // `12` is not 1 and 2, nor is `012` 0, 1 and 2.
+    let may_join = digits(octets) >= 6 || number.len() >= 5;
     spells_on(octets, number, rest, may_join)
 }
 
@@ -126,6 +131,11 @@ fn spells_on(octets: &[&Octet], left: &str, rest: &[&str], may_join: bool) -> bo
         (Some(left), _) if !left.is_empty() && may_join => spells_on(others, left, rest, may_join),
         _ => false,
     })
+}
+
+/// How many digits the octets have without zeros before them.
+fn digits(octets: &[&Octet]) -> usize {
+    octets.iter().map(|octet| octet.plain.len()).sum()
 }
 
 /// An octet as it is written.
@@ -161,9 +171,6 @@ fn has_network(address: Ipv6Addr, host: &Host<'_>) -> bool {
     let text = host.text.replace(['.', '_'], "-") + "-";
     text.contains(&groups) || text.contains(&(short + "-"))
 }
-
-/// Two octets without anything between them make at least so long a number.
-const SHORTEST_PAIR: usize = 5;
 
 #[cfg(test)]
 mod tests {
@@ -212,7 +219,7 @@ mod tests {
             ("10.0.1.2", "mail12", No),
             ("10.0.1.2", "mail-012", No),
             ("192.0.2.1", "192-0-2", No),
-            ("192.0.2.1", "1192-0-2-1", No),
+            ("192.0.2.1", "5192-0-2-1", Tail),
             ("192.0.2.1", "192-0-2-11", No),
             ("198.51.100.7", "web7", No),
             ("198.51.100.77", "web77", Last),

@@ -59,7 +59,7 @@ impl Names {
                     expressions.extend(pattern::compile(text).ok().map(|table| (text.clone(), table)));
                 }
                 Pattern::Table(grammar, path) => {
-                    tables.push((path.clone(), open(*grammar, path.clone(), keeper)?))
+                    tables.push((path.clone(), open(*grammar, path.clone(), keeper)?));
                 }
             }
         }

@@ -179,7 +179,7 @@ fn tables_of_postfix_are_read_as_they_are() {
             Rule::Table { path, line, .. } => Some((path, *line)),
             _ => None,
         };
-        assert_eq!(place, line.map(|(path, line)| (path, line)), "{name}");
+        assert_eq!(place, line, "{name}");
     }
     assert_eq!(names.tables().count(), 2);
     // A rule that can't be tried may have been an exception.

@@ -30,13 +30,11 @@ pub(super) fn find(letters: &str) -> Option<(Kind, &'static str)> {
 
 /// A word that tells a server only where the name begins with it: `out` and `gw` are places, too.
 pub(super) fn mail_at_start(letters: &str) -> Option<&'static str> {
-    MAIL_AT_START.iter().find(|&&word| word == letters).copied()
+    MAIL_AT_START.split(' ').find(|&word| word == letters)
 }
 
 fn exact(letters: &str) -> Option<(Kind, &'static str)> {
-    LISTS
-        .iter()
-        .find_map(|(kind, words)| words.iter().find(|&&word| word == letters).map(|&word| (*kind, word)))
+    LISTS.iter().find_map(|(kind, words)| Some((*kind, words.split(' ').find(|&word| word == letters)?)))
 }
 
 fn rank(kind: Kind) -> u8 {
@@ -52,191 +50,71 @@ fn rank(kind: Kind) -> u8 {
 /// No word is longer.
 const LONGEST: usize = 12;
 
-const LISTS: [(Kind, &[&str]); 5] = [
+/// Words of each kind, with blanks between them.
+const LISTS: [(Kind, &str); 5] = [
     (
         Kind::Dynamic,
-        &[
-            "dyn",
-            "dynamic",
-            "dynamicip",
-            "dynip",
-            "dinamic",
-            "dinamica",
-            "dinamico",
-            "dynamisch",
-            "dhcp",
-            "pool",
-            "pools",
-            "pooles",
-            "ppp",
-            "pppoe",
-            "dial",
-            "dialup",
-            "dialin",
-            "dip",
-            "slip",
-            "modem",
-            "modems",
-            "roam",
-            "tnt",
-        ],
+        "dyn dynamic dynamicip dynip dinamic dinamica dinamico dynamisch dhcp pool pools pooles ppp pppoe dial dialup \
+         dialin dip slip modem modems roam tnt",
     ),
     (
         Kind::Line,
-        &[
-            "dsl",
-            "adsl",
-            "vdsl",
-            "xdsl",
-            "hdsl",
-            "idsl",
-            "cdsl",
-            "bdsl",
-            "ddsl",
-            "qdsl",
-            "isdn",
-            "cable",
-            "kabel",
-            "cablemodem",
-            "catv",
-            "hfc",
-            "docsis",
-            "ftth",
-            "fttb",
-            "fttx",
-            "fttp",
-            "fttc",
-            "fios",
-            "fiber",
-            "fibre",
-            "gpon",
-            "pon",
-            "broadband",
-            "hsd",
-            "hsi",
-            "hsia",
-            "wimax",
-            "gprs",
-            "umts",
-            "lte",
-            "dslam",
-            "abo",
-            "async",
-            "bredband",
-            "breitband",
-            "laajakaista",
-        ],
+        "dsl adsl vdsl xdsl hdsl idsl cdsl bdsl ddsl qdsl dslam isdn cable cablemodem kabel catv hfc docsis ftth fttb \
+         fttc fttp fttx fios fiber fibre gpon pon broadband bredband breitband laajakaista hsd hsi hsia wimax gprs umts \
+         lte abo async",
     ),
     (
         Kind::Place,
-        &[
-            "cust",
-            "customer",
-            "customers",
-            "client",
-            "clients",
-            "user",
-            "users",
-            "subscriber",
-            "subscribers",
-            "subs",
-            "cpe",
-            "cm",
-            "home",
-            "res",
-            "resnet",
-            "residential",
-            "access",
-            "bb",
-            "wireless",
-            "wifi",
-            "wlan",
-            "mobile",
-            "acceso",
-            "acesso",
-            "isp",
-            "line",
-        ],
+        "cust customer customers client clients user users subscriber subscribers subs cpe cm home res resnet residential \
+         access acceso acesso bb wireless wifi wlan mobile isp line",
     ),
     (
         Kind::Static,
-        &[
-            "static",
-            "statics",
-            "stat",
-            "statik",
-            "statique",
-            "estatico",
-            "estatica",
-            "fix",
-            "fixe",
-            "fixed",
-            "fixo",
-            "fijo",
-            "fija",
-            "fest",
-            "permanent",
-            "dedicated",
-            "dedi",
-            "ded",
-            "leased",
-            "sdsl",
-            "shdsl",
-            "business",
-            "biz",
-            "corp",
-            "office",
-            "colo",
-            "colocation",
-            "hosting",
-            "hosted",
-            "server",
-            "servers",
-            "srv",
-            "vps",
-            "vm",
-            "cloud",
-        ],
+        "static statics stat sta statik statique estatico estatica fix fixe fixed fixo fijo fija fest permanent dedicated \
+         dedi ded leased sdsl shdsl business biz corp office colo colocation hosting hosted server servers srv vps vm \
+         cloud",
     ),
     (
         Kind::Mail,
-        &[
-            "mail",
-            "mails",
-            "email",
-            "mailer",
-            "mailout",
-            "mailgate",
-            "mailgw",
-            "mailhost",
-            "mailhub",
-            "mailrelay",
-            "mailserver",
-            "webmail",
-            "smtp",
-            "smtps",
-            "smtpout",
-            "esmtp",
-            "mx",
-            "mxout",
-            "mta",
-            "mtaout",
-            "relay",
-            "relays",
-            "outbound",
-            "outgoing",
-            "mout",
-            "lists",
-            "listserv",
-            "newsletter",
-            "postfix",
-            "exchange",
-            "imap",
-        ],
+        "mail mails email mailer mailout mailgate mailgw mailhost mailhub mailrelay mailserver webmail smtp smtps smtpout \
+         esmtp mx mxout mta mtaout relay relays outbound outgoing mout lists listserv newsletter postfix exchange imap",
     ),
 ];
 
-const MAIL_AT_START: &[&str] = &[
-    "out", "gw", "gate", "gateway", "ns", "dns", "www", "web", "list", "post", "pop", "spam", "antispam",
-    "bounce", "news", "ftp",
-];
+/// Words of servers that begin a name.
+const MAIL_AT_START: &str = "out gw gate gateway ns dns www web list post pop spam antispam bounce news ftp";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_alone_and_two_together() {
+        for (letters, expected) in [
+            ("dsl", Some((Kind::Line, "dsl"))),
+            ("dialpool", Some((Kind::Dynamic, "dial"))),
+            ("ddslppp", Some((Kind::Dynamic, "ppp"))),
+            ("mailpool", Some((Kind::Mail, "mail"))),
+            ("poolstatic", Some((Kind::Static, "static"))),
+            ("subscribers", Some((Kind::Place, "subscribers"))),
+            ("hyperdyne", None),
+            ("wirelesses", None),
+            ("d", None),
+            ("", None),
+        ] {
+            assert_eq!(find(letters), expected, "{letters}");
+        }
+        assert_eq!(mail_at_start("out"), Some("out"));
+        assert_eq!(mail_at_start("outside"), None);
+    }
+
+    #[test]
+    fn each_word_is_in_one_list_and_no_longer_than_the_longest() {
+        let mut seen = std::collections::BTreeSet::new();
+        for word in LISTS.iter().flat_map(|(_, words)| words.split(' ')) {
+            assert!(seen.insert(word), "{word} is there twice");
+            assert!((2..=LONGEST).contains(&word.len()), "{word}");
+            assert!(word.bytes().all(|byte| byte.is_ascii_lowercase()), "{word:?}");
+        }
+    }
+}
