@@ -25,8 +25,10 @@ use hickory_resolver::{
 /// Asks the DNS. Cheap to clone; clones share what is remembered.
 #[derive(Clone, Default)]
 pub struct Resolver {
-    /// Made when it is first needed, since it reads the system's configuration.
-    inner: Arc<OnceLock<Result<TokioResolver, NetError>>>,
+    /// Made when it is first needed, since it reads the system's configuration; which may not be there yet.
+    inner: Arc<OnceLock<TokioResolver>>,
+    server: NameServer,
+    timeout: Option<Duration>,
 }
 
 /// Whom to ask: the servers that the system names, or one of one's own.
@@ -103,18 +105,7 @@ impl Resolver {
     /// Asks this server, which has `timeout` for one question.
     #[must_use]
     pub fn asking(server: NameServer, timeout: Duration) -> Self {
-        let NameServer::At(address) = server else { return Self::default() };
-        let connections = [ConnectionConfig::udp(), ConnectionConfig::tcp()].map(|mut connection| {
-            connection.port = address.port();
-            connection
-        });
-        let server = NameServerConfig::new(address.ip(), true, connections.into());
-        let config = ResolverConfig::from_name_servers(vec![server]);
-        let mut builder = TokioResolver::builder_with_config(config, TokioRuntimeProvider::default());
-        builder.options_mut().timeout = timeout;
-        builder.options_mut().attempts = 0;
-        let inner = OnceLock::from(builder.build());
-        Self { inner: Arc::new(inner) }
+        Self { server, timeout: Some(timeout), ..Self::default() }
     }
 
     /// The IPv4 addresses of a name that is written in full, with a dot at its end; at least one.
@@ -207,8 +198,27 @@ impl Resolver {
     }
 
     fn inner(&self, name: &str) -> Result<&TokioResolver, DnsError> {
-        let made = self.inner.get_or_init(|| TokioResolver::builder_tokio()?.build());
-        made.as_ref().map_err(|error| DnsError::Failed { name: name.to_owned(), error: error.clone() })
+        if let Some(made) = self.inner.get() {
+            return Ok(made);
+        }
+        let made = self.make().map_err(|error| DnsError::Failed { name: name.to_owned(), error })?;
+        Ok(self.inner.get_or_init(|| made))
+    }
+
+    fn make(&self) -> Result<TokioResolver, NetError> {
+        let NameServer::At(address) = self.server else { return TokioResolver::builder_tokio()?.build() };
+        let connections = [ConnectionConfig::udp(), ConnectionConfig::tcp()].map(|mut connection| {
+            connection.port = address.port();
+            connection
+        });
+        let server = NameServerConfig::new(address.ip(), true, connections.into());
+        let config = ResolverConfig::from_name_servers(vec![server]);
+        let mut builder = TokioResolver::builder_with_config(config, TokioRuntimeProvider::default());
+        if let Some(timeout) = self.timeout {
+            builder.options_mut().timeout = timeout;
+        }
+        builder.options_mut().attempts = 0;
+        builder.build()
     }
 }
 
