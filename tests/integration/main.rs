@@ -1,6 +1,7 @@
 //! Backstop between real mail servers: each module is one behaviour, each test starts the servers it needs.
 
 mod check;
+mod clients;
 mod config;
 mod control;
 mod denied;
