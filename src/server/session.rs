@@ -21,7 +21,7 @@ use tracing::{debug, info};
 use crate::{
     address::{Address, ReversePath, parse_mail},
     client::Hint,
-    defence::Guess,
+    defence::{Guess, Held},
     net::Connection,
     policy::{ClientClass, Decision, DomainFact, Facts, Reason, Stage, Verdict},
 };
@@ -31,8 +31,8 @@ use super::{
     decide::{Envelope, decide},
     metrics::Callback,
     recipient::{
-        added_domain, client_address, is_authenticated, is_submission, recipient, refused_by_mta,
-        unknown_to_mta,
+        added_domain, client_address, is_authenticated, is_found, is_submission, mailbox, recipient,
+        refused_by_mta, unknown_to_mta,
     },
 };
 
@@ -44,6 +44,14 @@ pub(super) struct Session {
     protocol: milter_protocol::session::Session,
     client: Client,
     message: Message,
+    delayed: Option<Delayed>,
+}
+
+/// A refusal that the tarpit keeps back. Nothing more is read into it while it waits.
+struct Delayed {
+    held: Held,
+    ask: Ask<RcptVerdict>,
+    verdict: RcptVerdict,
 }
 
 /// The client of the SMTP session that the MTA tells us about.
@@ -112,7 +120,8 @@ impl Session {
     pub(super) fn new(id: u64, server: Arc<Server>) -> Self {
         let snapshot = server.snapshot();
         let protocol = milter_protocol::session::Session::new(server.wanted(&snapshot));
-        Self { id, server, snapshot, protocol, client: Client::default(), message: Message::default() }
+        let (client, message) = (Client::default(), Message::default());
+        Self { id, server, snapshot, protocol, client, message, delayed: None }
     }
 
     /// Serves the connection to its end.
@@ -154,31 +163,68 @@ impl Session {
                     continue;
                 }
             }
-            let Some(mut input) = held.take() else { continue };
-            let mut output = buffers::take();
-            let now = Instant::now();
-            let mut rest: &[u8] = &input;
-            let outcome = self.answer_all(&mut rest, &mut output, now).await;
-            let taken = input.len() - rest.len();
-            // More of a frame that stays incomplete is no sign of life: else a byte now and then would hold a session.
-            if taken > 0 || !begun_frame {
-                last = now;
-            }
-            if !output.is_empty() {
-                connection.write_all(&output, SHORT).await?;
-            }
-            buffers::give_back(output);
-            if let Some(end) = outcome? {
-                return Ok(end);
-            }
-            bytes::Buf::advance(&mut input, taken);
-            if input.is_empty() {
-                buffers::give_back(input);
-            } else {
-                held = Some(input);
-                shorten(timer.as_mut(), last);
+            // Once more for what lies behind a refusal that was kept back.
+            while let Some(mut input) = held.take() {
+                let mut output = buffers::take();
+                let now = Instant::now();
+                let mut rest: &[u8] = &input;
+                let outcome = self.answer_all(&mut rest, &mut output, now).await;
+                let taken = input.len() - rest.len();
+                // More of a frame that stays incomplete is no sign of life: else a byte now and then would hold a session.
+                if taken > 0 || !begun_frame {
+                    last = now;
+                }
+                if !output.is_empty() {
+                    connection.write_all(&output, SHORT).await?;
+                }
+                buffers::give_back(output);
+                if let Some(end) = outcome? {
+                    return Ok(end);
+                }
+                bytes::Buf::advance(&mut input, taken);
+                if input.is_empty() {
+                    buffers::give_back(input);
+                } else {
+                    held = Some(input);
+                    shorten(timer.as_mut(), last);
+                }
+                let Some(delayed) = self.delayed.take() else { break };
+                self.pause(delayed, connection, &mut held).await?;
+                last = Instant::now();
             }
         }
+    }
+
+    /// Waits with a refusal, then answers it; less long when we stop. An MTA that goes away meanwhile is not waited for.
+    async fn pause(
+        &mut self,
+        delayed: Delayed,
+        connection: &mut Connection,
+        held: &mut Option<BytesMut>,
+    ) -> Result<(), End> {
+        let server = Arc::clone(&self.server);
+        let mut draining = std::pin::pin!(server.draining());
+        let mut time = std::pin::pin!(tokio::time::sleep(delayed.held.delay));
+        loop {
+            // MTAs wait for the answer. What one sends all the same is kept, up to a buffer.
+            let has_room = held.as_ref().is_none_or(|held| held.len() < buffers::SIZE);
+            tokio::select! {
+                biased;
+                () = &mut draining => break,
+                () = &mut time => break,
+                read = read(connection, held), if has_room => {
+                    if read? == 0 {
+                        return Err(End::Closed);
+                    }
+                }
+            }
+        }
+        drop(delayed.held);
+        let mut output = buffers::take();
+        self.protocol.answer(delayed.ask, delayed.verdict, &mut output);
+        connection.write_all(&output, SHORT).await?;
+        buffers::give_back(output);
+        Ok(())
     }
 
     /// Answers every event that `input` holds whole.
@@ -247,6 +293,9 @@ impl Session {
             self.server.metrics.callback(callback);
             self.server.metrics.answered(callback, now.duration_since(begun).as_secs_f64());
             begun = now;
+            if self.delayed.is_some() {
+                break;
+            }
             // One that pipelines without end must not keep the thread from the others.
             tokio::task::coop::consume_budget().await;
         }
@@ -353,15 +402,15 @@ impl Session {
             self.server.metrics.backscatter_prevented.inc();
         }
         self.record(&decision, Stage::Rcpt, rcpt.address);
-        self.remember(&decision, facts);
-        if decision.enforced_reply().is_some() {
-            self.wait(decision.reason).await;
-        }
+        self.remember(&decision, facts).await;
         let verdict = match decision.enforced_reply() {
             None => RcptVerdict::Continue,
             Some(reply) => RcptVerdict::Refuse(snapshot.smtp_reply(reply)),
         };
-        self.protocol.answer(ask, verdict, output);
+        match decision.enforced_reply().and_then(|_| self.hold(decision.reason)) {
+            None => self.protocol.answer(ask, verdict, output),
+            Some(held) => self.delayed = Some(Delayed { held, ask, verdict }),
+        }
     }
 
     async fn end_of_message(&mut self, ask: Ask<EndOfMessageVerdict>, output: &mut BytesMut) {
@@ -383,7 +432,7 @@ impl Session {
     }
 
     /// What the defences learn from a recipient that was decided.
-    fn remember(&mut self, decision: &Decision<'_>, facts: Facts) {
+    async fn remember(&mut self, decision: &Decision<'_>, mut facts: Facts) {
         let defences = &self.snapshot.defences;
         let is_insider = facts.insider();
         if decision.enforced_reply().is_none() && decision.reason != Reason::MtaRefused {
@@ -405,31 +454,49 @@ impl Session {
                 _ => {}
             }
         }
-        let Some(client) = self.client.address.filter(|_| !is_insider) else { return };
+        if !is_insider {
+            self.count(decision, &mut facts).await;
+        }
+    }
+
+    /// Counts a recipient of an outsider.
+    async fn count(&mut self, decision: &Decision<'_>, facts: &mut Facts) {
+        let (Some(client), Some(recipient)) = (self.client.address, facts.recipient.outermost()) else {
+            return;
+        };
+        let defences = &self.snapshot.defences;
+        let known;
         let guess = match decision.reason {
-            Reason::UnknownRecipient => Guess::Unknown(facts.recipient.outermost()),
-            Reason::MtaRefused if unknown_to_mta(self.protocol.macros()) => Guess::Unknown(None),
-            Reason::SpamTrap => Guess::Trap,
-            Reason::Ok | Reason::SuspendedRecipient | Reason::RestrictedRecipient | Reason::Greylisted => {
-                Guess::Known
+            Reason::UnknownRecipient => Guess::Unknown(recipient),
+            Reason::MtaRefused if unknown_to_mta(self.protocol.macros()) => Guess::Unknown(recipient),
+            Reason::SpamTrap => Guess::Trap(recipient),
+            Reason::Ok | Reason::RestrictedRecipient | Reason::SuspendedRecipient | Reason::Greylisted
+                if is_found(&facts.recipient) =>
+            {
+                known = mailbox(recipient, self.snapshot.directories.delimiters());
+                Guess::Known(&known)
             }
             _ => return,
         };
-        defences.harvest.note(client.ip(), guess);
+        // Row 3 comes before anybody asks how the client stands.
+        if facts.blocked.is_none() {
+            let standing = defences.standings.find(client.ip()).await;
+            facts.lately = standing.lately.filter(|_| !standing.blocked && !standing.trusted);
+            self.client.trusted |= standing.trusted;
+        }
+        let Some(lately) = facts.lately else { return };
+        let is_known = matches!(guess, Guess::Known(_));
+        if defences.harvest.note(client.ip(), lately, guess) && is_known {
+            defences.tarpit.forgive(client.ip());
+        }
     }
 
     /// The tarpit: rows 7 and 14 take their time.
-    async fn wait(&self, reason: Reason) {
+    fn hold(&self, reason: Reason) -> Option<Held> {
         if !matches!(reason, Reason::DynamicClient | Reason::UnknownRecipient | Reason::SpamTrap) {
-            return;
+            return None;
         }
-        let Some(client) = self.client.address else { return };
-        let is_stressed = self.server.is_stressed();
-        let Some(held) = self.snapshot.defences.tarpit.hold(client.ip(), is_stressed) else { return };
-        tokio::select! {
-            () = self.server.draining() => {}
-            () = tokio::time::sleep(held.delay) => {}
-        }
+        self.snapshot.defences.tarpit.hold(self.client.address?.ip(), self.server.is_stressed())
     }
 
     /// Who writes.
