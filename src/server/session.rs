@@ -4,6 +4,8 @@
 //! Failure: whatever breaks the protocol, times out or vanishes ends this session alone, counted by its kind; the MTA
 //! then does what its admin chose for a missing filter.
 
+mod defend;
+
 use std::{future::poll_fn, io, net::SocketAddr, pin::Pin, sync::Arc, time::Instant};
 
 use bytes::BytesMut;
@@ -18,10 +20,11 @@ use milter_protocol::{
 use tokio::time::{Duration, Sleep, sleep_until};
 use tracing::{debug, info};
 
+use defend::Delayed;
+
 use crate::{
     address::{Address, ReversePath, parse_mail},
     client::Hint,
-    defence::{Guess, Held},
     net::Connection,
     policy::{ClientClass, Decision, DomainFact, Facts, Reason, Stage, Verdict},
 };
@@ -30,10 +33,7 @@ use super::{
     Server, Snapshot, buffers,
     decide::{Envelope, decide},
     metrics::Callback,
-    recipient::{
-        added_domain, client_address, is_authenticated, is_found, is_submission, mailbox, recipient,
-        refused_by_mta, unknown_to_mta,
-    },
+    recipient::{added_domain, client_address, is_authenticated, is_submission, recipient, refused_by_mta},
 };
 
 /// One connection from an MTA.
@@ -45,13 +45,6 @@ pub(super) struct Session {
     client: Client,
     message: Message,
     delayed: Option<Delayed>,
-}
-
-/// A refusal that the tarpit keeps back. Nothing more is read into it while it waits.
-struct Delayed {
-    held: Held,
-    ask: Ask<RcptVerdict>,
-    verdict: RcptVerdict,
 }
 
 /// The client of the SMTP session that the MTA tells us about.
@@ -193,38 +186,6 @@ impl Session {
                 last = Instant::now();
             }
         }
-    }
-
-    /// Waits with a refusal, then answers it; less long when we stop. An MTA that goes away meanwhile is not waited for.
-    async fn pause(
-        &mut self,
-        delayed: Delayed,
-        connection: &mut Connection,
-        held: &mut Option<BytesMut>,
-    ) -> Result<(), End> {
-        let server = Arc::clone(&self.server);
-        let mut draining = std::pin::pin!(server.draining());
-        let mut time = std::pin::pin!(tokio::time::sleep(delayed.held.delay));
-        loop {
-            // MTAs wait for the answer. What one sends all the same is kept, up to a buffer.
-            let has_room = held.as_ref().is_none_or(|held| held.len() < buffers::SIZE);
-            tokio::select! {
-                biased;
-                () = &mut draining => break,
-                () = &mut time => break,
-                read = read(connection, held), if has_room => {
-                    if read? == 0 {
-                        return Err(End::Closed);
-                    }
-                }
-            }
-        }
-        drop(delayed.held);
-        let mut output = buffers::take();
-        self.protocol.answer(delayed.ask, delayed.verdict, &mut output);
-        connection.write_all(&output, SHORT).await?;
-        buffers::give_back(output);
-        Ok(())
     }
 
     /// Answers every event that `input` holds whole.
@@ -457,46 +418,6 @@ impl Session {
         if !is_insider {
             self.count(decision, &mut facts).await;
         }
-    }
-
-    /// Counts a recipient of an outsider.
-    async fn count(&mut self, decision: &Decision<'_>, facts: &mut Facts) {
-        let (Some(client), Some(recipient)) = (self.client.address, facts.recipient.outermost()) else {
-            return;
-        };
-        let defences = &self.snapshot.defences;
-        let known;
-        let guess = match decision.reason {
-            Reason::UnknownRecipient => Guess::Unknown(recipient),
-            Reason::MtaRefused if unknown_to_mta(self.protocol.macros()) => Guess::Unknown(recipient),
-            Reason::SpamTrap => Guess::Trap(recipient),
-            Reason::Ok | Reason::RestrictedRecipient | Reason::SuspendedRecipient | Reason::Greylisted
-                if is_found(&facts.recipient) =>
-            {
-                known = mailbox(recipient, self.snapshot.directories.delimiters());
-                Guess::Known(&known)
-            }
-            _ => return,
-        };
-        // Row 3 comes before anybody asks how the client stands.
-        if facts.blocked.is_none() {
-            let standing = defences.standings.find(client.ip()).await;
-            facts.lately = standing.lately.filter(|_| !standing.blocked && !standing.trusted);
-            self.client.trusted |= standing.trusted;
-        }
-        let Some(lately) = facts.lately else { return };
-        let is_known = matches!(guess, Guess::Known(_));
-        if defences.harvest.note(client.ip(), lately, guess) && is_known {
-            defences.tarpit.forgive(client.ip());
-        }
-    }
-
-    /// The tarpit: rows 7 and 14 take their time.
-    fn hold(&self, reason: Reason) -> Option<Held> {
-        if !matches!(reason, Reason::DynamicClient | Reason::UnknownRecipient | Reason::SpamTrap) {
-            return None;
-        }
-        self.snapshot.defences.tarpit.hold(self.client.address?.ip(), self.server.is_stressed())
     }
 
     /// Who writes.
