@@ -52,7 +52,7 @@ impl Standings {
                 let is_there = |outcome: &Outcome| matches!(outcome, Outcome::Value(Some(_)));
                 Standing {
                     trusted: is_there(trusted),
-                    blocked: is_there(blocked),
+                    blocked: is_there(blocked) || self.site.is_blocked_since_now(client, now),
                     lately: self.ledger.read(asked, now),
                 }
             }

@@ -141,7 +141,8 @@ impl Harvest {
         let mut ops = vec![add(asked, weight, self.ledger.window)];
         lately.unknown += u64::from(weight);
         if self.rule.is_broken_by(lately, is_distributed) {
-            let value = format!("harvest: {} of {}", lately.unknown, lately.unknown + lately.known);
+            let Lately { known, unknown, .. } = lately;
+            let value = format!("guessed recipients: {unknown} of {} are unknown", unknown + known);
             // A longer block by the admin stays.
             ops.push(Op::PutNew { key: standing::block(client), value: value.into(), ttl: self.block });
             self.tell(client, lately, is_distributed, now);
@@ -189,6 +190,11 @@ impl Site {
     /// Whether a distributed harvest is under way.
     pub(super) fn is_distributed(&self) -> bool {
         self.look(now()).is_on
+    }
+
+    /// Whether this process has just blocked the client, and the store may not know it yet.
+    pub(super) fn is_blocked_since_now(&self, client: IpAddr, now: Duration) -> bool {
+        lock(&self.blocked).is_fresh(standing::network(client), now)
     }
 
     /// The client is not blocked any longer.

@@ -22,8 +22,8 @@ impl Scene {
     }
 
     fn on(config: &Config, shared: Shared) -> Self {
-        // The middle of a bucket, so that what is counted now counts in full for half an hour.
-        let now = Duration::from_secs(500_000 * 3600 + 1800);
+        // The middle of a bucket (of 2025), so that what is counted now counts in full for half an hour.
+        let now = Duration::from_secs(490_000 * 3600 + 1800);
         Self { harvest: Harvest::new(config, &shared), shared, now }
     }
 
@@ -77,7 +77,7 @@ async fn a_dictionary_is_blocked_at_the_limit() {
     assert!(scene.is_blocked(CLIENT).await, "at once");
     assert!(!scene.is_blocked("198.51.100.8").await, "and nobody else");
     let blocks = scene.shared.store.list(Table::Blocks).await.expect("it is in memory");
-    assert_eq!(blocks[0].value, b"harvest: 20 of 20");
+    assert_eq!(blocks[0].value, b"guessed recipients: 20 of 20 are unknown");
     assert!(blocks[0].left <= Duration::from_secs(3600), "it expires");
     assert_eq!(scene.shared.metrics.harvest_blocks.get(), 1);
     assert_eq!(lock(&scene.shared.site.blocked).count(scene.now), 1);
