@@ -150,6 +150,7 @@ impl Parts {
         notices.extend(snapshot.suspensions.notices());
         notices.extend(snapshot.clients.notices());
         notices.extend(self.store.notices());
+        notices.extend(snapshot.defences.notices());
         if snapshot.directories.names_nothing() && self.live.findings().domains.is_empty() {
             notices.push("no local domain is known: nobody can be refused".to_owned());
         }

@@ -3,15 +3,25 @@
 //!
 //! One round trip to the store at most. Failure: neither.
 
-use std::{net::IpAddr, time::Duration};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
-use super::Shared;
-use crate::store::{Entry, Key, Op, Store, StoreError, Table};
+use smallvec::SmallVec;
+
+use super::{
+    Harvest, Shared,
+    harvest::{self, Ledger, Site},
+};
+use crate::{
+    policy::Lately,
+    store::{Entry, Key, Op, Outcome, Store, StoreError, Table},
+};
 
 /// Trusts and blocks.
 #[derive(Debug)]
 pub struct Standings {
     store: Store,
+    ledger: Arc<Ledger>,
+    site: Arc<Site>,
 }
 
 /// How a client stands.
@@ -21,20 +31,30 @@ pub struct Standing {
     pub trusted: bool,
     /// Blocked for a time.
     pub blocked: bool,
+    /// What it asked for; `None` where that is not counted, or can't be found out.
+    pub lately: Option<Lately>,
 }
 
 impl Standings {
-    pub(super) fn new(shared: &Shared) -> Self {
-        Self { store: shared.store.clone() }
+    pub(super) fn new(shared: &Shared, harvest: &Harvest) -> Self {
+        let (store, site) = (shared.store.clone(), Arc::clone(&shared.site));
+        Self { store, ledger: Arc::clone(harvest.ledger()), site }
     }
 
     /// How the client stands now.
     pub async fn find(&self, client: IpAddr) -> Standing {
-        let ops = [Op::Get(trust(client)), Op::Get(block(client))];
+        let now = harvest::now();
+        let mut ops: SmallVec<[Op; 6]> = SmallVec::new();
+        ops.extend([Op::Get(trust(client)), Op::Get(block(client))]);
+        ops.extend(self.ledger.questions(client, now).into_iter().flatten());
         match self.store.run(&ops).await.as_deref() {
-            Ok([trusted, blocked]) => {
-                let is_there = |outcome: &crate::store::Outcome| outcome.clone().value().is_some();
-                Standing { trusted: is_there(trusted), blocked: is_there(blocked) }
+            Ok([trusted, blocked, asked @ ..]) => {
+                let is_there = |outcome: &Outcome| matches!(outcome, Outcome::Value(Some(_)));
+                Standing {
+                    trusted: is_there(trusted),
+                    blocked: is_there(blocked) || self.site.is_blocked_since_now(client, now),
+                    lately: self.ledger.read(asked, now),
+                }
             }
             _ => Standing::default(),
         }
@@ -61,6 +81,7 @@ impl Standings {
     /// # Errors
     /// If that can't be kept.
     pub async fn release(&self, client: IpAddr) -> Result<(), StoreError> {
+        self.site.release(client);
         self.store.keep(&[Op::Remove(trust(client)), Op::Remove(block(client))]).await
     }
 
