@@ -12,6 +12,7 @@
 mod judge;
 mod keeper;
 mod lines;
+mod list;
 mod loaded;
 mod metrics;
 mod settle;
@@ -22,6 +23,7 @@ mod words;
 pub use judge::Held;
 pub use keeper::Keeper;
 pub use lines::{LINE_LIMIT, Line, Lines, is_blank};
+pub use list::read_words;
 pub use loaded::{Fault, Faults, FileError, LoadError, Loaded, Text};
 pub use metrics::Metrics;
 pub use settle::QUIET;
