@@ -1,6 +1,9 @@
 //! Commands that need nothing but a snapshot: they give the same answer in the server and without it.
 
-use std::net::IpAddr;
+use std::{
+    net::IpAddr,
+    time::{SystemTime, UNIX_EPOCH},
+};
 
 use crate::{
     address::{Domain, ReversePath, parse_mail},
@@ -30,6 +33,7 @@ pub async fn check(snapshot: &Snapshot, check: &Check) -> Checked {
         client,
         hint: Hint { name: check.name.as_deref(), helo: check.helo.as_deref() },
         sender: check.from.as_deref().unwrap_or_default().as_bytes(),
+        began: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()),
         recipients: &[],
         is_rehearsal: true,
     };

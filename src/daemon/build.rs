@@ -135,6 +135,7 @@ impl Parts {
         let snapshot = self.server.snapshot();
         let mut notices: Vec<_> =
             snapshot.directories.notices().into_iter().chain(snapshot.suspensions.notices()).collect();
+        notices.extend(snapshot.defences.notices());
         if snapshot.directories.names_nothing() && self.live.findings().domains.is_empty() {
             notices.push("no local domain is known: nobody can be refused".to_owned());
         }

@@ -100,6 +100,14 @@ async fn serve(path: Option<PathBuf>, loaded: Loaded) -> Result<(), Error> {
             ("replicas", Ok(()))
         }
     });
+    core.spawn({
+        let (parts, stopping) = (Arc::clone(&parts), stopping.clone());
+        async move {
+            let is_on = || parts.server.snapshot().defences.bounces.is_on();
+            parts.defences.senders.run(is_on, stopping).await;
+            ("senders", Ok(()))
+        }
+    });
     // The sockets are open: who connects meanwhile waits, and is answered from the disk's copy.
     parts.remotes.loaded(LOAD).await;
     for listener in listeners {

@@ -1,6 +1,6 @@
 //! Counts of the defences.
 
-use prometheus::IntGauge;
+use prometheus::{IntCounterVec, IntGauge};
 
 use crate::telemetry::Registry;
 
@@ -9,6 +9,7 @@ use crate::telemetry::Registry;
 pub struct Metrics {
     /// Clients that this process has blocked, and that still are.
     pub harvesters_blocked: IntGauge,
+    pub(super) greylist: IntCounterVec,
 }
 
 impl Metrics {
@@ -18,6 +19,11 @@ impl Metrics {
         Self {
             harvesters_blocked: registry
                 .gauge("harvesters_blocked", "Clients that are blocked for guessing recipients."),
+            greylist: registry.counters(
+                "greylist_total",
+                "Recipients that the greylist was asked about, by what it found.",
+                &["outcome"],
+            ),
         }
     }
 }

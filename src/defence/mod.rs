@@ -14,9 +14,9 @@ mod traps;
 
 use std::sync::Arc;
 
-pub use bounces::Bounces;
+pub use bounces::{Bounces, Senders, Solicited};
 pub use config::Config;
-pub use greylist::{Greylist, Triplet, Wait};
+pub use greylist::{Greylist, Triplet, Wait, Why};
 pub use harvest::{Guess, Harvest};
 pub use metrics::Metrics;
 pub use standing::{Standing, Standings};
@@ -57,13 +57,16 @@ pub struct Shared {
     pub site: Arc<harvest::Site>,
     /// Who sleeps now.
     pub sleepers: Arc<tarpit::Sleepers>,
+    /// Who wrote lately.
+    pub senders: Arc<Senders>,
 }
 
 impl Shared {
     /// State in this store.
     #[must_use]
     pub fn new(store: Store, metrics: Metrics) -> Self {
-        Self { store, metrics, site: Arc::default(), sleepers: Arc::default() }
+        let senders = Arc::new(Senders::new(store.clone()));
+        Self { store, metrics, site: Arc::default(), sleepers: Arc::default(), senders }
     }
 }
 
@@ -81,6 +84,12 @@ impl Defences {
             traps: Traps::build(&config.traps, keeper)?,
             bounces: Bounces::new(&config.bounces, shared),
         })
+    }
+
+    /// What an admin should look at.
+    #[must_use]
+    pub fn notices(&self) -> Vec<String> {
+        self.traps.notices().into_iter().chain(self.bounces.notice()).collect()
     }
 
     /// Which questions are worth asking.
