@@ -8,7 +8,7 @@ use std::{
 use crate::{
     address::{Domain, ReversePath, parse_mail},
     client::Hint,
-    policy::{Decision, Facts, Stage},
+    policy::{Decision, Facts, Reason, Stage},
     server::{Envelope, Snapshot, Trace, TraceStep, decide, recipient},
 };
 
@@ -54,6 +54,19 @@ pub async fn check(snapshot: &Snapshot, check: &Check) -> Checked {
         });
     }
     let decision = decide(snapshot, envelope, &mut facts, Some(&mut trace)).await;
+    if let (None, true, Some(recipient)) = (decision.reply, facts.null_sender, facts.recipient.outermost())
+        && decision.reason == Reason::Ok
+        && !snapshot.rules.is_exempt(recipient.local())
+    {
+        // A bounce may be refused at its end.
+        let recipients = [recipient.clone()];
+        facts.stage = Stage::EndOfMessage;
+        let envelope = Envelope { recipients: &recipients, ..envelope };
+        let end = decide(snapshot, envelope, &mut facts, Some(&mut trace)).await;
+        if end.reply.is_some() {
+            return checked(check, end, trace);
+        }
+    }
     checked(check, decision, trace)
 }
 

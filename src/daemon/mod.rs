@@ -103,8 +103,8 @@ async fn serve(path: Option<PathBuf>, loaded: Loaded) -> Result<(), Error> {
     core.spawn({
         let (parts, stopping) = (Arc::clone(&parts), stopping.clone());
         async move {
-            let is_on = || parts.server.snapshot().defences.bounces.is_on();
-            parts.defences.senders.run(is_on, stopping).await;
+            let remember = || parts.server.snapshot().defences.bounces.remembers();
+            parts.defences.senders.run(remember, stopping).await;
             ("senders", Ok(()))
         }
     });

@@ -386,7 +386,9 @@ impl Session {
         };
         let snapshot = Arc::clone(&self.snapshot);
         let decision = decide(&snapshot, self.envelope(), &mut facts, None).await;
-        self.record(&decision, &facts, b"");
+        // Of a bounce the log names whom it is for.
+        let recipient = self.message.recipients.first().map(ToString::to_string).unwrap_or_default();
+        self.record(&decision, &facts, recipient.as_bytes());
         let verdict = match decision.enforced_reply() {
             None => EndOfMessageVerdict::Continue,
             Some(reply) => EndOfMessageVerdict::Refuse(snapshot.smtp_reply(reply)),
@@ -404,8 +406,9 @@ impl Session {
             self.message.accepted += 1;
             self.message.is_watched |=
                 facts.recipient.domain().is_some_and(|domain| rules.is_watched(domain));
-            // Whom the MTA lets write elsewhere is an insider to it, even where we can't tell why.
-            let goes_out = is_insider || decision.reason == Reason::NotLocal;
+            // Whom the MTA lets write elsewhere is an insider to it, even where we can't tell why; while we are
+            // disabled nobody looks who is one.
+            let goes_out = is_insider || matches!(decision.reason, Reason::NotLocal | Reason::Disabled);
             match &self.message.reverse_path {
                 Some(sender) if goes_out && defences.bounces.is_on() => {
                     if matches!(self.snapshot.directories.domain(sender.domain()), DomainFact::Local { .. }) {

@@ -1,5 +1,6 @@
 //! Backstop between real mail servers: each module is one behaviour, each test starts the servers it needs.
 
+mod bounces;
 mod check;
 mod config;
 mod control;
@@ -9,6 +10,7 @@ mod dialogues;
 mod drain;
 mod failure;
 mod failure_policies;
+mod greylist;
 mod ipv6;
 mod ldap;
 mod live_edit;
@@ -24,6 +26,7 @@ mod site;
 mod sql;
 mod structure;
 mod submission;
+mod traps;
 mod unavailable;
 mod unix_socket;
 mod verification;

@@ -17,11 +17,14 @@ pub use senders::Senders;
 use senders::Wrote;
 
 /// `[defence.bounces]`
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     /// What becomes of bounces to those who wrote to nobody.
     pub unsolicited: Unsolicited,
+    /// For how long it is remembered who wrote.
+    #[serde(with = "jiff::fmt::serde::unsigned_duration::friendly::compact::required")]
+    pub remember: Duration,
 }
 
 /// `unsolicited`
@@ -61,6 +64,22 @@ pub enum Solicited {
     No,
 }
 
+impl Default for Config {
+    fn default() -> Self {
+        // Queues give up after five days (RFC 5321 §4.5.4.1), and some say so late.
+        Self { unsolicited: Unsolicited::Off, remember: Duration::from_secs(14 * 24 * 60 * 60) }
+    }
+}
+
+impl Config {
+    /// Tells `say` which key can't be used, and why.
+    pub fn check(&self, say: &mut dyn FnMut(&'static str, String)) {
+        if self.remember < Duration::from_secs(1) {
+            say("remember", "must be at least 1s: every bounce would be unsolicited".to_owned());
+        }
+    }
+}
+
 impl Bounces {
     pub(super) fn new(config: &Config, shared: &Shared) -> Self {
         Self { config: config.clone(), shared: shared.clone() }
@@ -70,6 +89,12 @@ impl Bounces {
     #[must_use]
     pub fn is_on(&self) -> bool {
         self.config.unsolicited != Unsolicited::Off
+    }
+
+    /// For how long it is remembered who wrote; `None`: it is switched off.
+    #[must_use]
+    pub fn remembers(&self) -> Option<Duration> {
+        self.is_on().then_some(self.config.remember)
     }
 
     /// Unsolicited bounces are only counted.
@@ -95,7 +120,7 @@ impl Bounces {
         match self.shared.senders.wrote(&mailboxes).await {
             Wrote::Somebody => Solicited::Wrote,
             Wrote::CouldNotFindOut => Solicited::StoreDown,
-            Wrote::Nobody { since } if now < since.saturating_add(LOOK_BACK.as_secs()) => Solicited::Learning,
+            Wrote::Nobody { since } if now < self.begins(since) => Solicited::Learning,
             Wrote::Nobody { .. } => Solicited::No,
         }
     }
@@ -105,7 +130,7 @@ impl Bounces {
     pub fn notice(&self) -> Option<String> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).ok()?.as_secs();
         let since = self.shared.senders.since().filter(|_| self.is_on())?;
-        let until = since.saturating_add(LOOK_BACK.as_secs());
+        let until = self.begins(since);
         let time = |seconds: u64| jiff::Timestamp::from_second(i64::try_from(seconds).ok()?).ok();
         (now < until).then_some(())?;
         Some(format!(
@@ -113,6 +138,11 @@ impl Bounces {
             time(since)?,
             time(until)?
         ))
+    }
+
+    /// When somebody can be called unsolicited, if senders are remembered since then.
+    fn begins(&self, since: u64) -> u64 {
+        since.saturating_add(self.config.remember.as_secs())
     }
 }
 
@@ -145,9 +175,6 @@ fn is_of_a_machine(local: &str) -> bool {
         |word| matches!(word, "owner" | "bounce" | "bounces" | "return" | "request" | "errors");
     untag(local).is_some() || local.contains('=') || words.any(is_of_a_list)
 }
-
-/// How far back senders are remembered. Queues give up after five days (RFC 5321 §4.5.4.1), and some say so late.
-const LOOK_BACK: Duration = Duration::from_secs(14 * 24 * 60 * 60);
 
 #[cfg(test)]
 mod tests;

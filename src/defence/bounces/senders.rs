@@ -22,7 +22,6 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use super::LOOK_BACK;
 use crate::{
     address::Address,
     store::{Key, Op, Outcome, Store, StoreError, Table},
@@ -83,17 +82,17 @@ impl Senders {
         }
     }
 
-    /// Tells the store who writes, while `is_on` says so, until `stop`.
-    pub async fn run(&self, is_on: impl Fn() -> bool, stop: CancellationToken) {
+    /// Tells the store who writes, until `stop`. `remember` says for how long that is kept; nothing: it is switched off.
+    pub async fn run(&self, remember: impl Fn() -> Option<Duration>, stop: CancellationToken) {
         let mut beaten: Option<Instant> = None;
         loop {
-            if is_on() {
+            if let Some(remember) = remember() {
                 if beaten.is_none_or(|beaten| beaten.elapsed() > BEAT)
                     && self.beat(unix_seconds()).await.is_ok()
                 {
                     beaten = Some(Instant::now());
                 }
-                self.flush().await;
+                self.flush(remember).await;
             } else if self.site.load().is_some() {
                 beaten = None;
                 self.forget().await;
@@ -104,8 +103,8 @@ impl Senders {
                 () = tokio::time::sleep(TICK) => false,
             };
             if stopped {
-                if is_on() {
-                    self.flush().await;
+                if let Some(remember) = remember() {
+                    self.flush(remember).await;
                 }
                 return;
             }
@@ -173,7 +172,7 @@ impl Senders {
         let begun = match since {
             Some(since) if secret.is_some() && was_alive && !lost => since,
             _ => {
-                info!("senders are remembered from now on; no bounce is called unsolicited for 14 days");
+                info!("senders are remembered from now on; so far no bounce is called unsolicited");
                 now
             }
         };
@@ -191,7 +190,7 @@ impl Senders {
     }
 
     /// Tells the store whom it does not know of yet.
-    pub(super) async fn flush(&self) {
+    pub(super) async fn flush(&self, remember: Duration) {
         let Some(site) = self.site.load_full() else { return };
         loop {
             let batch: Vec<Address> = self.pending().senders.iter().take(BATCH).cloned().collect();
@@ -199,7 +198,7 @@ impl Senders {
                 return;
             }
             let put =
-                |sender| Op::Put { key: site.sender(sender), value: b"1".to_vec(), ttl: LOOK_BACK + NOTED };
+                |sender| Op::Put { key: site.sender(sender), value: b"1".to_vec(), ttl: remember + NOTED };
             let ops: Vec<Op> = batch.iter().map(put).collect();
             if self.store.run(&ops).await.is_err() {
                 return;

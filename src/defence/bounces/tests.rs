@@ -9,13 +9,14 @@ use crate::{
 
 const NOW: u64 = 1_800_000_000;
 const DAY: u64 = 24 * 60 * 60;
+const REMEMBER: Duration = Duration::from_secs(14 * DAY);
 
 struct Host(Bounces);
 
 impl Host {
     async fn start(store: &Store, now: u64) -> Self {
         let shared = Shared::new(store.clone(), Metrics::register(&Registry::default()));
-        let host = Self(Bounces::new(&Config { unsolicited: Unsolicited::Enforce }, &shared));
+        let host = Self(Bounces::new(&enforce(), &shared));
         host.beat(now).await;
         host
     }
@@ -26,7 +27,7 @@ impl Host {
 
     async fn note(&self, sender: &str) {
         self.0.note(&address(sender), &Delimiters::default());
-        self.0.shared.senders.flush().await;
+        self.0.shared.senders.flush(REMEMBER).await;
     }
 
     async fn bounce(&self, recipients: &[&str], now: u64) -> Solicited {
@@ -37,6 +38,10 @@ impl Host {
     fn since(&self) -> Option<u64> {
         self.0.shared.senders.since()
     }
+}
+
+fn enforce() -> Config {
+    Config { unsolicited: Unsolicited::Enforce, ..Config::default() }
 }
 
 fn store() -> Store {
@@ -136,13 +141,13 @@ async fn after_a_gap_it_begins_anew() {
 #[tokio::test]
 async fn before_the_store_answered_nobody_is_unsolicited() {
     let shared = Shared::new(store(), Metrics::register(&Registry::default()));
-    let host = Host(Bounces::new(&Config { unsolicited: Unsolicited::Enforce }, &shared));
+    let host = Host(Bounces::new(&enforce(), &shared));
     assert_eq!(host.bounce(&["bob@example.com"], NOW).await, Solicited::StoreDown);
     // Who writes meanwhile is not forgotten, and known at once.
     host.note("bob@example.com").await;
     assert_eq!(host.bounce(&["bob@example.com"], NOW).await, Solicited::Wrote);
     host.beat(NOW).await;
-    host.0.shared.senders.flush().await;
+    host.0.shared.senders.flush(REMEMBER).await;
     assert_eq!(shared.store.list(Table::Senders).await.expect("in memory").len(), 1);
 }
 
@@ -187,7 +192,7 @@ async fn it_runs_while_it_is_switched_on() {
     let host = Host::start(&store(), NOW).await;
     let senders = &host.0.shared.senders;
     let (is_on, stop) = (AtomicBool::new(true), tokio_util::sync::CancellationToken::new());
-    let run = senders.run(|| is_on.load(Ordering::Relaxed), stop.clone());
+    let run = senders.run(|| is_on.load(Ordering::Relaxed).then_some(REMEMBER), stop.clone());
     let watch = async {
         host.0.note(&address("bob@example.com"), &Delimiters::default());
         while host.0.shared.store.list(Table::Senders).await.expect("in memory").is_empty() {
