@@ -24,10 +24,10 @@ pub(super) struct Args {
     /// The client's IP address
     #[arg(long, value_name = "IP")]
     client: Option<IpAddr>,
-    /// The name of that address in the DNS (told in the explanation; decides nothing in this version)
+    /// Take this for the name of that address, in place of what the DNS says
     #[arg(long, value_name = "PTR")]
     name: Option<String>,
-    /// What the client calls itself (told in the explanation; decides nothing in this version)
+    /// What the client calls itself; a name that leads back to the address speaks for it
     #[arg(long, value_name = "NAME")]
     helo: Option<String>,
     /// The sender; '<>' for a bounce

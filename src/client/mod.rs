@@ -4,71 +4,83 @@
 //! name could not be found out. Nobody is refused for what could not be found out.
 
 mod classify;
+mod config;
+mod dns_list;
 mod dynamic;
+mod listed;
+mod lookups;
+mod metrics;
+mod name;
 mod networks;
 
 use std::{net::IpAddr, sync::Arc};
 
 use ipnet::IpNet;
-use serde::{Deserialize, Serialize};
 
 pub use classify::{Classified, Classifier, Hint};
+pub use config::Config;
+pub use dns_list::{DnsList, DnsListError};
 pub use dynamic::{Dynamic, Enforce};
-pub use networks::{Network, Networks};
+pub use lookups::Shared;
+pub use metrics::Metrics;
+pub use name::{Judged, Names, Pattern, PatternError, Rule};
+pub use networks::{Network, NetworkError, Networks};
 
-/// `[client]`.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Config {
-    /// Networks of insiders; the MTA's own networks come in where `domains.detect` is on.
-    pub trusted: Vec<Network>,
-    /// Networks that may not send mail here at all.
-    pub denied: Vec<Network>,
-    /// `[client.dynamic]`
-    pub dynamic: Dynamic,
-}
+use crate::files::{Keeper, OpenError};
+use listed::{For, Listed};
 
-impl Default for Config {
-    fn default() -> Self {
-        let loopback = ["127.0.0.0/8", "::1"].map(|text| text.parse().expect("a valid network"));
-        Self { trusted: loopback.into(), denied: Vec::new(), dynamic: Dynamic::default() }
-    }
-}
-
-/// The networks of the configuration and of the MTA, ready for look-up.
+/// The networks of the configuration, its files and of the MTA, ready for look-up; and what clients look like.
 #[derive(Debug, Clone)]
 pub struct Clients {
     trusted: Networks,
+    trusted_files: Option<Listed>,
     denied: Networks,
+    denied_files: Option<Listed>,
     classifier: Arc<Classifier>,
 }
 
 impl Clients {
-    /// The configured networks, and those that the MTA trusts.
-    #[must_use]
+    /// The configured networks, and those that the MTA trusts. Blocks while files are read.
+    ///
+    /// # Errors
+    /// When a file is missing, unreadable, or makes no sense.
     pub fn build(
         config: &Config,
         of_the_mta: impl IntoIterator<Item = IpNet>,
-        classifier: Arc<Classifier>,
-    ) -> Self {
+        shared: &Shared,
+        keeper: &Keeper,
+    ) -> Result<Self, OpenError> {
         let nets = |networks: &[Network]| networks.iter().map(|network| network.0).collect::<Vec<_>>();
-        Self {
+        let dynamic = &config.dynamic;
+        let networks = Listed::open("client.dynamic.networks", &dynamic.networks, For::Bad, false, keeper)?;
+        let names = Names::build(dynamic, keeper)?;
+        let lookups = shared.lookups(config.questions());
+        Ok(Self {
             trusted: nets(&config.trusted).into_iter().chain(of_the_mta).collect(),
+            trusted_files: Listed::open(
+                "client.trusted_files",
+                &config.trusted_files,
+                For::Good,
+                false,
+                keeper,
+            )?,
             denied: nets(&config.denied).into_iter().collect(),
-            classifier,
-        }
+            // To hold back what is gone would go on refusing those who were let in again.
+            denied_files: Listed::open("client.denied_files", &config.denied_files, For::Bad, true, keeper)?,
+            classifier: Arc::new(Classifier::new(dynamic, lookups, names, networks)),
+        })
     }
 
     /// Whether mail from this address is the site's own.
     #[must_use]
     pub fn is_trusted(&self, address: Option<IpAddr>) -> bool {
-        address.is_some_and(|address| self.trusted.contains(address))
+        is_in(address, &self.trusted, self.trusted_files.as_ref())
     }
 
     /// Whether this address is on the deny list.
     #[must_use]
     pub fn is_denied(&self, address: Option<IpAddr>) -> bool {
-        address.is_some_and(|address| self.denied.contains(address))
+        is_in(address, &self.denied, self.denied_files.as_ref())
     }
 
     /// What clients look like.
@@ -80,6 +92,20 @@ impl Clients {
     /// Whether there is a deny list at all.
     #[must_use]
     pub fn denies(&self) -> bool {
-        !self.denied.is_empty()
+        !self.denied.is_empty() || self.denied_files.is_some()
     }
+
+    /// Files whose present content is not in use, or has lines that were skipped; lists in the DNS that do not answer.
+    #[must_use]
+    pub fn notices(&self) -> Vec<String> {
+        let lists = [self.trusted_files.as_ref(), self.denied_files.as_ref(), self.classifier.networks()];
+        let files = lists.into_iter().flatten().map(Listed::status).chain(self.classifier.names().tables());
+        let notices = files.filter_map(|status| status.notice());
+        notices.chain(self.classifier.lookups().notices()).collect()
+    }
+}
+
+fn is_in(address: Option<IpAddr>, networks: &Networks, files: Option<&Listed>) -> bool {
+    let Some(address) = address else { return false };
+    networks.contains(address) || files.is_some_and(|files| files.contains(address))
 }

@@ -91,9 +91,57 @@ impl FromIterator<IpNet> for Networks {
     }
 }
 
+/// Whether an address means nothing outside of the network it is used in: loopback, private, link-local, shared (RFC
+/// 1918, 3927, 4193, 4291, 6598). Behind a translator or a proxy, every client seems to have one.
+pub(super) fn is_private(address: IpAddr) -> bool {
+    match address.to_canonical() {
+        IpAddr::V4(address) => {
+            let [a, b, ..] = address.octets();
+            address.is_private()
+                || address.is_loopback()
+                || address.is_link_local()
+                || a == 0
+                || (a, b & 0xc0) == (100, 64)
+        }
+        IpAddr::V6(address) => {
+            address.is_loopback()
+                || address.is_unspecified()
+                || address.is_unique_local()
+                || address.is_unicast_link_local()
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn private_addresses() {
+        for (address, expected) in [
+            ("10.0.0.1", true),
+            ("172.16.0.1", true),
+            ("172.32.0.1", false),
+            ("192.168.1.1", true),
+            ("127.0.0.1", true),
+            ("169.254.1.1", true),
+            ("100.63.255.255", false),
+            ("100.64.0.1", true),
+            ("100.127.255.255", true),
+            ("100.128.0.0", false),
+            ("0.0.0.0", true),
+            ("::", true),
+            ("::1", true),
+            ("fe80::1", true),
+            ("fd00::1", true),
+            ("::ffff:10.0.0.1", true),
+            ("::ffff:198.51.100.1", false),
+            ("198.51.100.1", false),
+            ("2001:db8::1", false),
+        ] {
+            assert_eq!(is_private(address.parse().expect("valid")), expected, "{address}");
+        }
+    }
 
     #[test]
     fn a_network_contains_its_addresses_and_no_others() {

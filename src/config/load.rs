@@ -14,6 +14,7 @@ use figment::{
 
 use crate::{
     address::DomainPattern,
+    client::Enforce,
     control,
     policy::{Replies, ReplyError},
 };
@@ -244,6 +245,24 @@ impl Check<'_> {
                     "is in charge of no domain: list its `domains`, or [domains] `names` or `files`";
                 self.say(&["directory", name], message);
             }
+        }
+        for (key, index, path) in config.client.files() {
+            let index = index.to_string();
+            let key: Vec<&str> = ["client"].iter().chain(key).copied().chain([index.as_str()]).collect();
+            self.readable(path, &key);
+        }
+        config.client.check(&mut |key, message| {
+            let mut path = vec!["client"];
+            path.extend(key);
+            self.say(&path, message);
+        });
+        let (enforce, deadline) = (config.client.dynamic.enforce, config.client.dynamic.deadline);
+        if enforce != Enforce::Off && lookup <= MOST_LOOKUP && lookup + deadline > MOST_LOOKUP {
+            let message = format!(
+                "together with limits.lookup ({lookup:?}) it must be at most {MOST_LOOKUP:?}: Sendmail gives up waiting for \
+                 an answer after 10 s"
+            );
+            self.say(&["client", "dynamic", "deadline"], message);
         }
         config.defence.check(&mut |key, message| {
             let mut path = vec!["defence"];

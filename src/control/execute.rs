@@ -2,13 +2,13 @@
 
 use std::{
     net::IpAddr,
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Instant, SystemTime, UNIX_EPOCH},
 };
 
 use crate::{
     address::{Domain, ReversePath, parse_mail},
     client::Hint,
-    policy::{Decision, Facts, Reason, Stage},
+    policy::{Decision, Facts, Question, Reason, Stage},
     server::{Envelope, Snapshot, Trace, TraceStep, decide, recipient},
 };
 
@@ -37,6 +37,10 @@ pub async fn check(snapshot: &Snapshot, check: &Check) -> Checked {
         recipients: &[],
         is_rehearsal: true,
     };
+    if !snapshot.rules.defences.dynamic && !facts.trusted {
+        // Nothing depends on it, but it is counted.
+        trace.0.extend(class_step(snapshot, envelope).await);
+    }
     let connect = decide(snapshot, envelope, &mut facts, Some(&mut trace)).await;
     if connect.reply.is_some() {
         return checked(check, connect, trace);
@@ -95,6 +99,20 @@ fn client_step(check: &Check, facts: &Facts) -> Option<TraceStep> {
         answer: answer.to_owned(),
         evidence,
         micros: 0,
+    })
+}
+
+/// What the client looks like, where nobody asks.
+async fn class_step(snapshot: &Snapshot, envelope: Envelope<'_>) -> Option<TraceStep> {
+    let client = envelope.client?;
+    let begun = Instant::now();
+    let found = snapshot.clients.classifier().classify(client, envelope.hint).await;
+    Some(TraceStep {
+        question: Question::Class.to_string(),
+        about: String::new(),
+        answer: format!("{}; nobody is refused for that (client.dynamic.enforce)", found.class.as_str()),
+        evidence: found.evidence,
+        micros: u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX),
     })
 }
 

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, sync::Arc, time::Instant};
 use prometheus::{IntCounterVec, IntGauge, IntGaugeVec};
 
 use crate::{
-    client::{Classifier, Clients, Enforce},
+    client::{self, Clients, Enforce},
     config::{Config, Mode},
     defence::{self, Defences},
     detect::{self, Findings},
@@ -27,6 +27,7 @@ pub(super) struct Parts {
     pub(super) keeper: Arc<Keeper>,
     pub(super) remotes: Arc<Remotes>,
     pub(super) live: Arc<Live>,
+    pub(super) clients: client::Shared,
     pub(super) defences: defence::Shared,
     pub(super) server: Arc<Server>,
     pub(super) started: Instant,
@@ -40,6 +41,7 @@ pub(super) struct Parts {
 struct Metrics {
     files: files::Metrics,
     directory: directory::Metrics,
+    client: client::Metrics,
     store: store::Metrics,
     defence: defence::Metrics,
     server: server::Metrics,
@@ -56,6 +58,7 @@ impl Metrics {
         Self {
             files: files::Metrics::register(registry),
             directory: directory::Metrics::register(registry),
+            client: client::Metrics::register(registry),
             store: store::Metrics::register(registry),
             defence: defence::Metrics::register(registry),
             server: server::Metrics::register(registry),
@@ -86,7 +89,8 @@ impl Parts {
         let remotes = Remotes::new(metrics.directory.clone()).with_store(config.store.clone());
         let remotes = Arc::new(remotes);
         let defences = defence::Shared::new(Store::in_memory(metrics.store), metrics.defence);
-        let snapshot = snapshot(config, &keeper, &remotes, &metrics.directory, &live, &defences)?;
+        let clients = client::Shared::new(metrics.client);
+        let snapshot = snapshot(config, &keeper, &remotes, &metrics.directory, &live, &clients, &defences)?;
         let limits = Limits { sessions, ..config.limits.clone() };
         let server = Server::new(snapshot, &limits, metrics.server);
         let started = Instant::now();
@@ -96,6 +100,7 @@ impl Parts {
             keeper,
             remotes,
             live,
+            clients,
             defences,
             server,
             started,
@@ -110,7 +115,8 @@ impl Parts {
 
     /// A snapshot of a changed configuration; files that are followed already keep their content and judgement.
     pub(super) fn snapshot(&self, config: &Config) -> Result<Snapshot, Error> {
-        snapshot(config, &self.keeper, &self.remotes, &self.directory_metrics, &self.live, &self.defences)
+        let Self { keeper, remotes, directory_metrics, live, clients, defences, .. } = self;
+        snapshot(config, keeper, remotes, directory_metrics, live, clients, defences)
     }
 
     /// Brings the gauges of the configuration up to date.
@@ -133,8 +139,9 @@ impl Parts {
     /// What an admin should look at.
     pub(super) fn notices(&self) -> Vec<String> {
         let snapshot = self.server.snapshot();
-        let mut notices: Vec<_> =
-            snapshot.directories.notices().into_iter().chain(snapshot.suspensions.notices()).collect();
+        let mut notices = snapshot.directories.notices();
+        notices.extend(snapshot.suspensions.notices());
+        notices.extend(snapshot.clients.notices());
         notices.extend(snapshot.defences.notices());
         if snapshot.directories.names_nothing() && self.live.findings().domains.is_empty() {
             notices.push("no local domain is known: nobody can be refused".to_owned());
@@ -149,6 +156,7 @@ fn snapshot(
     remotes: &Remotes,
     metrics: &directory::Metrics,
     live: &Live,
+    clients: &client::Shared,
     shared: &defence::Shared,
 ) -> Result<Snapshot, Error> {
     let directories = Directories::build(
@@ -162,9 +170,8 @@ fn snapshot(
     )?;
     let suspensions = Suspensions::build(&config.suspensions, keeper)?;
     let findings = live.findings();
-    let classifier = Arc::new(Classifier::default());
-    let clients =
-        Clients::build(&config.client, findings.networks.iter().map(|found| found.value), classifier);
+    let of_the_mta = findings.networks.iter().map(|found| found.value);
+    let clients = Clients::build(&config.client, of_the_mta, clients, keeper)?;
     let defences = Defences::build(&config.defence, shared, keeper)?;
     let rules = rules(config, &clients, &defences, &findings);
     Ok(Snapshot::new(

@@ -20,7 +20,7 @@ use super::{Builder, Detected, DetectedDomain, Directory, Entry, Index, Source, 
 use crate::{
     address::{Delimiters, Domain},
     detect::{self, Class, Findings, How, Options, Partial, Pattern, SourceId},
-    files::{Keeper, QUIET, Spec},
+    files::{Keeper, QUIET, Spec, load_table},
     policy::{Attributes, Unavailable},
 };
 
@@ -303,7 +303,7 @@ async fn load_source(
         let name = format!("detected {}", path.display());
         let spec = Spec { name, kind: format.as_str(), paths: vec![path], report: Box::new(|_| {}) };
         Ok::<_, SourceError>(match format.grammar() {
-            Some(grammar) => Source::Table(keeper.open(spec, move |texts| file::load_table(texts, grammar))?),
+            Some(grammar) => Source::Table(keeper.open(spec, move |texts| load_table(texts, grammar))?),
             None => Source::List(keeper.open(spec, move |texts| file::load_list(texts, format))?),
         })
     });

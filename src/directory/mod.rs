@@ -31,7 +31,6 @@ use arc_swap::ArcSwap;
 pub use config::{Config, Configs, Domains, Recipients};
 pub use domains::{DomainSet, load_domains};
 pub use entry::{Entry, EntryError};
-pub use file::{Matched, Table};
 pub use index::{Builder, Index};
 pub use metrics::Metrics;
 pub use remote::Remote;
@@ -46,7 +45,7 @@ pub use users::Users;
 
 use crate::{
     address::{Address, Delimiters, Domain, DomainError},
-    files::{Keeper, OpenError, Spec, Status, Watched},
+    files::{Keeper, OpenError, Spec, Status, Watched, load_table},
     policy::{DomainFact, RecipientFact, Unavailable},
 };
 
@@ -271,7 +270,7 @@ fn open_file(
     let report = move |status: &Status| metrics.status(&label, status);
     let spec = spec(&format!("directory {name}"), format.as_str(), vec![config.path.clone()], report);
     Ok(match format.grammar() {
-        Some(grammar) => Source::Table(keeper.open(spec, move |texts| file::load_table(texts, grammar))?),
+        Some(grammar) => Source::Table(keeper.open(spec, move |texts| load_table(texts, grammar))?),
         None => Source::List(keeper.open(spec, move |texts| file::load_list(texts, format))?),
     })
 }

@@ -5,10 +5,10 @@
 
 use std::sync::Arc;
 
-use super::{Index, Matched, Remote, Table, Users, replica::Replica};
+use super::{Index, Remote, Users, replica::Replica};
 use crate::{
     address::{Candidate, Domain},
-    files::{Status, Watched},
+    files::{Matched, Status, Table, Watched},
     policy::{Attributes, Unavailable},
 };
 

@@ -9,6 +9,7 @@
 //! On failure the last good content stays; where there never was any, [`Watched::current`] is `None`, which
 //! its users must take for "could not find out".
 
+mod ere;
 mod judge;
 mod keeper;
 mod lines;
@@ -17,6 +18,7 @@ mod loaded;
 mod metrics;
 mod settle;
 mod stamp;
+mod table;
 mod watched;
 mod words;
 
@@ -27,6 +29,7 @@ pub use list::read_words;
 pub use loaded::{Fault, Faults, FileError, LoadError, Loaded, Text};
 pub use metrics::Metrics;
 pub use settle::QUIET;
+pub use table::{BadRule, First, Grammar, Matched, RESULT_LIMIT, Table, load_table};
 pub use watched::{OpenError, Outcome, Spec, Status, Watched};
 pub use words::{Unbalanced, first_word, trim};
 

@@ -1,18 +1,25 @@
-//! Names in the DNS, by the system's resolver configuration and its hosts file. Answers are remembered for as long as they
-//! say.
+//! Names in the DNS, by the system's resolver configuration and its hosts file, or by one name server. Answers are
+//! remembered for as long as they say.
 //!
 //! Never waits for longer than the resolver's own time-outs, which are seconds: callers have deadlines. Failure answer:
 //! [`DnsError`], which tells "there is none" from "could not find out".
 
 use std::{
-    net::IpAddr,
+    fmt,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    str::FromStr,
     sync::{Arc, OnceLock},
+    time::Duration,
 };
 
 use hickory_resolver::{
     TokioResolver,
-    net::{DnsError as Answer, NetError},
-    proto::{op::ResponseCode, rr::RData},
+    config::{ConnectionConfig, NameServerConfig, ResolverConfig},
+    net::{DnsError as Answer, NetError, runtime::TokioRuntimeProvider},
+    proto::{
+        op::ResponseCode,
+        rr::{RData, RecordType},
+    },
 };
 
 /// Asks the DNS. Cheap to clone; clones share what is remembered.
@@ -20,6 +27,57 @@ use hickory_resolver::{
 pub struct Resolver {
     /// Made when it is first needed, since it reads the system's configuration.
     inner: Arc<OnceLock<Result<TokioResolver, NetError>>>,
+}
+
+/// Whom to ask: the servers that the system names, or one of one's own.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub enum NameServer {
+    /// Those in `/etc/resolv.conf`.
+    #[default]
+    System,
+    /// This one, over UDP and TCP.
+    At(SocketAddr),
+}
+
+/// Not a name server.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "`{0}` is not a name server; write `system`, or its address, like 127.0.0.1, 127.0.0.1:5353 or [::1]:5353"
+)]
+pub struct NameServerError(String);
+
+impl FromStr for NameServer {
+    type Err = NameServerError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text == "system" {
+            return Ok(Self::System);
+        }
+        let address = text.parse().or_else(|_| text.parse::<IpAddr>().map(|ip| SocketAddr::new(ip, 53)));
+        address.map(Self::At).map_err(|_| NameServerError(text.to_owned()))
+    }
+}
+
+impl fmt::Display for NameServer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::System => f.write_str("system"),
+            Self::At(address) if address.port() == 53 => address.ip().fmt(f),
+            Self::At(address) => address.fmt(f),
+        }
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for NameServer {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+impl serde::Serialize for NameServer {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
 }
 
 /// No answer that could be used.
@@ -42,6 +100,72 @@ pub enum DnsError {
 }
 
 impl Resolver {
+    /// Asks this server, which has `timeout` for one question.
+    #[must_use]
+    pub fn asking(server: NameServer, timeout: Duration) -> Self {
+        let NameServer::At(address) = server else { return Self::default() };
+        let connections = [ConnectionConfig::udp(), ConnectionConfig::tcp()].map(|mut connection| {
+            connection.port = address.port();
+            connection
+        });
+        let server = NameServerConfig::new(address.ip(), true, connections.into());
+        let config = ResolverConfig::from_name_servers(vec![server]);
+        let mut builder = TokioResolver::builder_with_config(config, TokioRuntimeProvider::default());
+        builder.options_mut().timeout = timeout;
+        builder.options_mut().attempts = 0;
+        let inner = OnceLock::from(builder.build());
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// The IPv4 addresses of a name that is written in full, with a dot at its end; at least one.
+    ///
+    /// # Errors
+    /// [`DnsError`].
+    pub async fn addresses_v4(&self, name: &str) -> Result<Vec<Ipv4Addr>, DnsError> {
+        let found = self.records(name, RecordType::A, |data| match data {
+            RData::A(address) => Some(address.0),
+            _ => None,
+        });
+        found.await
+    }
+
+    /// The addresses of a host, of the same family as `like`; at least one. No search list is tried.
+    ///
+    /// # Errors
+    /// [`DnsError`].
+    pub async fn addresses_like(&self, host: &str, like: IpAddr) -> Result<Vec<IpAddr>, DnsError> {
+        let name = format!("{}.", host.trim_end_matches('.'));
+        let kind = if like.is_ipv4() { RecordType::A } else { RecordType::AAAA };
+        self.records(&name, kind, RData::ip_addr).await
+    }
+
+    /// The names of an address: its PTR records; at least one. They are whatever the owner of the address says, be it true
+    /// or not, and any bytes, escaped as in RFC 1035 §5.1.
+    ///
+    /// # Errors
+    /// [`DnsError`].
+    pub async fn names(&self, address: IpAddr) -> Result<Vec<String>, DnsError> {
+        let name = reverse_name(address);
+        let found = self.records(&name, RecordType::PTR, |data| match data {
+            RData::PTR(name) => Some(name.0.to_ascii()),
+            _ => None,
+        });
+        found.await
+    }
+
+    /// The records of one kind, at least one.
+    async fn records<T>(
+        &self,
+        name: &str,
+        kind: RecordType,
+        read: impl Fn(&RData) -> Option<T>,
+    ) -> Result<Vec<T>, DnsError> {
+        let lookup = self.inner(name)?.lookup(name, kind).await;
+        let lookup = lookup.map_err(|error| DnsError::of(name, error))?;
+        let found: Vec<T> = lookup.answers().iter().filter_map(|record| read(&record.data)).collect();
+        if found.is_empty() { Err(DnsError::None(name.to_owned())) } else { Ok(found) }
+    }
+
     /// The addresses of a host, IPv4 and IPv6; at least one.
     ///
     /// # Errors
@@ -86,28 +210,10 @@ impl Resolver {
         let made = self.inner.get_or_init(|| TokioResolver::builder_tokio()?.build());
         made.as_ref().map_err(|error| DnsError::Failed { name: name.to_owned(), error: error.clone() })
     }
-
-    #[cfg(test)]
-    fn with_server(server: std::net::SocketAddr) -> Self {
-        use hickory_resolver::{
-            config::{ConnectionConfig, NameServerConfig, ResolverConfig},
-            net::runtime::TokioRuntimeProvider,
-        };
-        let mut udp = ConnectionConfig::udp();
-        udp.port = server.port();
-        let server = NameServerConfig::new(server.ip(), true, vec![udp]);
-        let config = ResolverConfig::from_name_servers(vec![server]);
-        let mut builder = TokioResolver::builder_with_config(config, TokioRuntimeProvider::default());
-        builder.options_mut().timeout = std::time::Duration::from_millis(200);
-        builder.options_mut().attempts = 0;
-        let inner = OnceLock::new();
-        assert!(inner.set(builder.build()).is_ok());
-        Self { inner: Arc::new(inner) }
-    }
 }
 
-impl std::fmt::Debug for Resolver {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for Resolver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Resolver").finish_non_exhaustive()
     }
 }
@@ -124,15 +230,30 @@ impl DnsError {
     }
 }
 
+/// `4.3.2.1.in-addr.arpa.` (RFC 1035 §3.5), or the nibbles below `ip6.arpa.` (RFC 3596 §2.5).
+fn reverse_name(address: IpAddr) -> String {
+    match address.to_canonical() {
+        IpAddr::V4(address) => {
+            let [a, b, c, d] = address.octets();
+            format!("{d}.{c}.{b}.{a}.in-addr.arpa.")
+        }
+        IpAddr::V6(address) => {
+            let nibbles = address.octets().into_iter().rev().flat_map(|octet| [octet & 0xf, octet >> 4]);
+            let name: String = nibbles.map(|nibble| format!("{nibble:x}.")).collect();
+            name + "ip6.arpa."
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use std::{collections::HashMap, net::Ipv4Addr};
+    use std::collections::HashMap;
 
     use hickory_resolver::proto::{
         op::{Message, MessageType},
         rr::{
-            Name, Record, RecordType,
-            rdata::{A, MX},
+            Name, Record,
+            rdata::{A, MX, PTR},
         },
         serialize::binary::{BinDecodable, BinEncodable},
     };
@@ -144,10 +265,12 @@ mod tests {
     async fn server() -> Resolver {
         let mx = |preference, name: &str| RData::MX(MX::new(preference, Name::from_ascii(name).unwrap()));
         let a = |last| RData::A(A(Ipv4Addr::new(192, 0, 2, last)));
+        let ptr = |name: &str| RData::PTR(PTR(Name::from_ascii(name).unwrap()));
         let records: HashMap<(&str, RecordType), Vec<RData>> = HashMap::from([
             (("two.test.", RecordType::MX), vec![mx(20, "b.two.test."), mx(10, "a.two.test.")]),
             (("null.test.", RecordType::MX), vec![mx(0, ".")]),
             (("plain.test.", RecordType::A), vec![a(1), a(2)]),
+            (("9.2.0.192.in-addr.arpa.", RecordType::PTR), vec![ptr("one.test."), ptr("two.test.")]),
         ]);
         let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let address = socket.local_addr().unwrap();
@@ -161,7 +284,7 @@ mod tests {
                 if name == "silent.test." {
                     continue;
                 }
-                let known = ["two.test.", "null.test.", "plain.test."].contains(&&*name);
+                let known = records.keys().any(|(known, _)| *known == name);
                 message.metadata.message_type = MessageType::Response;
                 message.metadata.response_code = match name.as_str() {
                     "broken.test." => ResponseCode::ServFail,
@@ -174,7 +297,7 @@ mod tests {
                 socket.send_to(&message.to_bytes().unwrap(), client).await.unwrap();
             }
         });
-        Resolver::with_server(address)
+        Resolver::asking(NameServer::At(address), Duration::from_millis(200))
     }
 
     /// RFC 5321 §5.1, RFC 7505 §3.
@@ -200,5 +323,39 @@ mod tests {
         assert_eq!(found, [IpAddr::from([192, 0, 2, 1]), IpAddr::from([192, 0, 2, 2])]);
         assert!(matches!(dns.addresses("gone.test").await, Err(DnsError::None(_))));
         assert!(matches!(dns.addresses("broken.test").await, Err(DnsError::Failed { .. })));
+    }
+    #[tokio::test]
+    async fn names_of_addresses() {
+        let dns = server().await;
+        let mut found = dns.names(IpAddr::from([192, 0, 2, 9])).await.unwrap();
+        found.sort();
+        assert_eq!(found, ["one.test.", "two.test."]);
+        assert!(matches!(dns.names(IpAddr::from([192, 0, 2, 10])).await, Err(DnsError::None(_))));
+        let like = IpAddr::from([192, 0, 2, 1]);
+        assert_eq!(dns.addresses_like("plain.test", like).await.unwrap().len(), 2);
+        let v6 = "2001:db8::1".parse().unwrap();
+        assert!(matches!(dns.addresses_like("plain.test", v6).await, Err(DnsError::None(_))));
+        for broken in ["broken.test", "silent.test"] {
+            assert!(matches!(dns.addresses_like(broken, like).await, Err(DnsError::Failed { .. })));
+        }
+        let name = reverse_name("2001:db8::567:89ab".parse().unwrap());
+        assert_eq!(name, "b.a.9.8.7.6.5.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.8.b.d.0.1.0.0.2.ip6.arpa.");
+    }
+
+    #[test]
+    fn name_servers() {
+        for (text, written) in [
+            ("system", "system"),
+            ("127.0.0.1", "127.0.0.1"),
+            ("127.0.0.1:53", "127.0.0.1"),
+            ("127.0.0.1:5353", "127.0.0.1:5353"),
+            ("::1", "::1"),
+            ("[::1]:5353", "[::1]:5353"),
+        ] {
+            assert_eq!(text.parse::<NameServer>().unwrap().to_string(), written);
+        }
+        for text in ["", "dns.example.net", "127.0.0.1:", "127.0.0.1:99999", "System"] {
+            assert!(text.parse::<NameServer>().is_err(), "{text}");
+        }
     }
 }

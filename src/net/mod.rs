@@ -11,7 +11,7 @@ mod listener;
 mod tls;
 
 pub use connection::Connection;
-pub use dns::{DnsError, Resolver};
+pub use dns::{DnsError, NameServer, NameServerError, Resolver};
 pub use endpoint::{Endpoint, EndpointError};
 pub use failover::Failover;
 pub use listener::{BindError, Inherited, Listener};

@@ -56,8 +56,8 @@ pub struct Server {
     asides: TaskTracker,
     /// No new connections; sessions end when no message is under way.
     drain: CancellationToken,
-    wanted: Wanted,
-    wanted_with_connect: Wanted,
+    /// Without and with HELO; of each, without and with an answer at connect.
+    wanted: [[Wanted; 2]; 2],
     last_mta: ArcSwapOption<String>,
 }
 
@@ -84,8 +84,10 @@ impl Server {
             tasks: TaskTracker::new(),
             asides: TaskTracker::new(),
             drain: CancellationToken::new(),
-            wanted: wanted(QUIET | Steps::NR_CONNECT),
-            wanted_with_connect: wanted(QUIET),
+            wanted: [false, true].map(|helo| {
+                let quiet = if helo { Steps(QUIET.0 & !Steps::NO_HELO.0 | Steps::NR_HELO.0) } else { QUIET };
+                [wanted(quiet | Steps::NR_CONNECT), wanted(quiet)]
+            }),
             last_mta: ArcSwapOption::const_empty(),
         })
     }
@@ -184,11 +186,9 @@ impl Server {
 
     fn wanted(&self, snapshot: &Snapshot) -> Wanted {
         let defences = &snapshot.rules.defences;
-        if defences.denied || defences.dynamic_at_connect {
-            self.wanted_with_connect.clone()
-        } else {
-            self.wanted.clone()
-        }
+        // What a client calls itself matters only where its class does.
+        let [quiet, with_connect] = &self.wanted[usize::from(defences.dynamic || defences.greylist)];
+        if defences.denied || defences.dynamic_at_connect { with_connect } else { quiet }.clone()
     }
 }
 

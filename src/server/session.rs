@@ -59,6 +59,8 @@ struct Client {
     address: Option<SocketAddr>,
     trusted: bool,
     denied: bool,
+    /// What it calls itself, if that is text and the MTA was asked for it.
+    helo: Option<String>,
 }
 
 /// The message under way.
@@ -206,7 +208,11 @@ impl Session {
                     self.connect(&connect, ask, output).await;
                     Callback::Connect
                 }
-                Event::Helo(_, ask) => {
+                Event::Helo(helo, ask) => {
+                    self.client.helo = str::from_utf8(helo)
+                        .ok()
+                        .filter(|helo| helo.len() <= LONGEST_HELO)
+                        .map(str::to_owned);
                     self.pass(ask, HeloVerdict::Continue, output);
                     Callback::Helo
                 }
@@ -274,7 +280,8 @@ impl Session {
         let address = client_address(connect.address);
         let ip = address.map(|address| address.ip());
         let clients = &self.snapshot.clients;
-        self.client = Client { address, trusted: clients.is_trusted(ip), denied: clients.is_denied(ip) };
+        let (trusted, denied) = (clients.is_trusted(ip), clients.is_denied(ip));
+        self.client = Client { address, trusted, denied, helo: None };
         self.classify();
         self.note_mta();
         let Some(ask) = ask else { return };
@@ -459,7 +466,7 @@ impl Session {
     fn envelope(&self) -> Envelope<'_> {
         Envelope {
             client: self.client.address.map(|client| client.ip()),
-            hint: Hint::default(),
+            hint: Hint { name: None, helo: self.client.helo.as_deref() },
             sender: &self.message.sender,
             began: self.message.began,
             recipients: &self.message.recipients,
@@ -566,6 +573,9 @@ fn shorten(timer: Pin<&mut Sleep>, last: Instant) {
         timer.reset(soon);
     }
 }
+
+/// Longer ones are no names of hosts (RFC 1035 §2.3.4).
+const LONGEST_HELO: usize = 255;
 
 /// A bounce for more is left alone; all but the first are refused anyway.
 const MOST_RECIPIENTS: usize = 100;

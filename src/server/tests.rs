@@ -72,7 +72,8 @@ fn server(registry: &Registry) -> Arc<Server> {
         Arc::new(ArcSwap::default()),
     );
     let suspensions = Suspensions::build(&suspension::Config::default(), &keeper).expect("no files");
-    let clients = Clients::build(&client::Config::default(), [], Arc::new(client::Classifier::default()));
+    let asked = client::Shared::new(client::Metrics::register(registry));
+    let clients = Clients::build(&client::Config::default(), [], &asked, &keeper).expect("no files");
     let shared = defence::Shared::new(
         store::Store::in_memory(store::Metrics::register(registry)),
         defence::Metrics::register(registry),

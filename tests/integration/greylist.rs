@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use backstop_harness::{
-    BackstopBuilder, Postfix, Reply, SASL_PASSWORD, SASL_USER, Sendmail, Sink, Smtp, wait_until,
+    BackstopBuilder, Dns, Fault, Postfix, Reply, SASL_PASSWORD, SASL_USER, Sendmail, Sink, Smtp, wait_until,
 };
 
 use crate::site;
@@ -12,7 +12,8 @@ use crate::site;
 /// A second Postfix has a message for two of our users in its queue, and tries again by itself.
 #[test]
 fn a_real_queue_comes_again_and_passes() {
-    let backstop = greylisting("3s").start();
+    let dns = Dns::start();
+    let backstop = greylisting(&dns, "3s").start();
     let sink = Sink::start();
     let ours = Postfix::builder().milter(&backstop.for_postfix()).next_hop(sink.port()).start();
     let theirs = elsewhere(&ours).start();
@@ -43,7 +44,8 @@ fn a_real_queue_comes_again_and_passes() {
 /// A provider that tries again from another of its servers.
 #[test]
 fn a_pool_that_changes_its_address_within_a_network_passes() {
-    let backstop = greylisting("3s").start();
+    let dns = Dns::start();
+    let backstop = greylisting(&dns, "3s").start();
     let postfix = Postfix::builder().milter(&backstop.for_postfix()).start();
     let sender = "<prvs=1234abcdef=sender@elsewhere.test>";
     let (mut smtp, reply) = rcpt(&postfix, "198.51.100.7", sender, "<anna@example.test>");
@@ -78,9 +80,62 @@ fn a_pool_that_changes_its_address_within_a_network_passes() {
     assert_eq!(backstop.metric("backstop_greylist_total", &[("outcome", "first")]), 2.0);
 }
 
+/// As Microsoft and Google do it: each attempt from another network, and all of them have names in one domain.
+#[test]
+fn a_pool_with_a_confirmed_domain_passes() {
+    let dns = Dns::start();
+    let backstop = greylisting(&dns, "3s").start();
+    let postfix = Postfix::builder().milter(&backstop.for_postfix()).start();
+    let address = |text: &str| text.parse::<IpAddr>().expect("an address");
+    for (client, name) in [("198.51.100.7", "mail-a.pool.test"), ("203.0.113.7", "mail-b.pool.test")] {
+        dns.host(address(client), name);
+    }
+    // It only says so.
+    dns.name_of(address("203.0.114.7"), "mail-c.pool.test");
+    let sender = "<sender@customer.test>";
+    let (smtp, reply) = rcpt(&postfix, "198.51.100.7", sender, "<anna@example.test>");
+    is_greylisted(&reply, &smtp);
+    wait_until(Duration::from_secs(30), "the pool to pass", || {
+        let (smtp, reply) = rcpt(&postfix, "203.0.113.7", sender, "<anna@example.test>");
+        if !reply.ok() {
+            is_greylisted(&reply, &smtp);
+        }
+        reply.ok()
+    });
+    let (smtp, reply) = rcpt(&postfix, "203.0.114.7", sender, "<anna@example.test>");
+    is_greylisted(&reply, &smtp);
+    let outcomes = backstop.metric_by("backstop_greylist_total", &[], "outcome");
+    assert_eq!((outcomes.get("first"), outcomes.get("returned")), (Some(&2.0), Some(&1.0)), "{outcomes:?}");
+}
+
+/// Of those who look like no mail server; names as classes.rs has them.
+#[test]
+fn the_suspicious_are_put_off_and_servers_are_not() {
+    let dns = Dns::start();
+    let mode = "BACKSTOP__DEFENCE__GREYLIST__MODE";
+    let backstop = greylisting(&dns, "1h").env(mode, "suspicious").start();
+    let postfix = Postfix::builder().milter(&backstop.for_postfix()).start();
+    let address = |text: &str| text.parse::<IpAddr>().expect("an address");
+    dns.host(address("198.51.100.7"), "mail.elsewhere.test");
+    dns.host(address("203.0.113.7"), "dsl-203-0-113-7.provider.test");
+    dns.fault_of(address("203.0.114.7"), Some(Fault::ServFail));
+    for (client, code) in [
+        ("198.51.100.7", 250),
+        ("203.0.113.7", 450),
+        // it has no name
+        ("203.0.115.7", 450),
+        // could not be found out
+        ("203.0.114.7", 250),
+    ] {
+        let (smtp, reply) = rcpt(&postfix, client, "<a@elsewhere.test>", "<anna@example.test>");
+        assert_eq!(reply.code, code, "{}", smtp.transcript());
+    }
+}
+
 #[test]
 fn who_is_never_put_off() {
-    let backstop = greylisting("1h").start();
+    let dns = Dns::start();
+    let backstop = greylisting(&dns, "1h").start();
     let postfix = Postfix::builder().milter(&backstop.for_postfix()).start();
     let stranger = "198.51.100.7";
     for (client, sender, recipient, code) in [
@@ -107,7 +162,8 @@ fn who_is_never_put_off() {
 
 #[test]
 fn in_monitor_mode_nobody_is_put_off() {
-    let backstop = greylisting("1h").env("BACKSTOP__MODE", "monitor").start();
+    let dns = Dns::start();
+    let backstop = greylisting(&dns, "1h").env("BACKSTOP__MODE", "monitor").start();
     let postfix = Postfix::builder().milter(&backstop.for_postfix()).start();
     let (smtp, reply) = rcpt(&postfix, "198.51.100.7", "<a@elsewhere.test>", "<anna@example.test>");
     assert_eq!(reply.code, 250, "{}", smtp.transcript());
@@ -117,7 +173,8 @@ fn in_monitor_mode_nobody_is_put_off() {
 
 #[test]
 fn on_sendmail() {
-    let backstop = greylisting("2s").start();
+    let dns = Dns::start();
+    let backstop = greylisting(&dns, "2s").start();
     let sendmail = Sendmail::builder().milter(&backstop.for_sendmail()).start();
     let attempt = |last: u8| {
         let from = IpAddr::from(Ipv4Addr::new(127, 0, 0, last));
@@ -133,8 +190,9 @@ fn on_sendmail() {
 }
 
 /// The site, where everybody from elsewhere has to come again.
-fn greylisting(delay: &str) -> BackstopBuilder {
+fn greylisting(dns: &Dns, delay: &str) -> BackstopBuilder {
     site::backstop()
+        .env("BACKSTOP__CLIENT__RESOLVER", &dns.address().to_string())
         .env("BACKSTOP__DEFENCE__GREYLIST__MODE", "all")
         .env("BACKSTOP__DEFENCE__GREYLIST__DELAY", delay)
 }

@@ -2,6 +2,7 @@
 
 mod bounces;
 mod check;
+mod clients;
 mod config;
 mod control;
 mod denied;

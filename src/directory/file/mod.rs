@@ -5,9 +5,7 @@
 
 mod addresses;
 mod aliases;
-mod ere;
 mod passwd;
-mod table;
 mod virtual_map;
 
 use std::{
@@ -18,14 +16,12 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-pub use table::{Grammar, Matched, Table};
-
 use super::{
     entry::{Entry, EntryError},
     index::{Builder, Index},
 };
 use crate::{
-    files::{Faults, FileError, Line, Lines, LoadError, Loaded, Text, Unbalanced},
+    files::{Faults, FileError, Grammar, Line, Lines, LoadError, Loaded, Text, Unbalanced},
     policy::Attributes,
 };
 
@@ -62,7 +58,7 @@ pub enum Format {
 }
 
 impl Format {
-    /// Whether it is a table of regular expressions, to be loaded with [`load_table`] and not [`load_list`].
+    /// Whether it is a table of regular expressions, to be loaded with [`crate::files::load_table`] and not [`load_list`].
     pub fn grammar(self) -> Option<Grammar> {
         match self {
             Self::Pcre => Some(Grammar::Pcre),
@@ -110,27 +106,6 @@ pub fn load_list(texts: &mut [Text], format: Format) -> Result<Loaded<Index>, Lo
     }
     let content = builder.finish();
     let entries = content.len() as u64;
-    Ok(Loaded { content, entries, faults, may_shrink: false })
-}
-
-/// Reads tables of regular expressions into one.
-///
-/// # Errors
-/// When a file can't be read, or is of another format.
-pub fn load_table(texts: &mut [Text], grammar: Grammar) -> Result<Loaded<Table>, LoadError> {
-    let mut faults = Faults::default();
-    let mut content = Table::default();
-    for text in texts {
-        let path = Arc::clone(text.path());
-        let before = content.rules();
-        let mut of_page = Faults::default();
-        content
-            .read(&mut text.lines(), grammar, &mut |line, reason| of_page.note(&path, line, &reason))
-            .map_err(|error| text.error(&error))?;
-        of_page.judge(content.rules() - before)?;
-        faults.append(of_page);
-    }
-    let entries = content.rules();
     Ok(Loaded { content, entries, faults, may_shrink: false })
 }
 

@@ -9,7 +9,10 @@ use std::{
 use proptest::{prelude::*, strategy::ValueTree};
 
 use super::*;
-use crate::address::{Address, Domain};
+use crate::{
+    address::{Address, Domain},
+    files::{BadRule, Matched, Table},
+};
 
 /// What a list in this format holds, and the lines that were skipped.
 fn list(format: Format, text: &[u8]) -> Result<(Index, Faults), Option<u64>> {
@@ -194,7 +197,7 @@ proptest! {
 
 fn table(grammar: Grammar, text: &[u8]) -> (Table, Vec<(u64, String)>) {
     let (mut table, mut faults) = (Table::default(), Vec::new());
-    let mut fault = |line, bad: table::BadRule| faults.push((line, bad.to_string()));
+    let mut fault = |line, bad: BadRule| faults.push((line, bad.to_string()));
     table.read(&mut Lines::new(text), grammar, &mut fault).unwrap();
     (table, faults)
 }

@@ -58,6 +58,8 @@ impl Backstop {
             ("BACKSTOP__LISTEN", r#"["inet:127.0.0.1:0"]"#),
             ("BACKSTOP__HTTP__LISTEN", "127.0.0.1:0"),
             ("BACKSTOP__CONTROL__SOCKET", &socket),
+            // Nobody is there: no test depends on what the world's DNS says.
+            ("BACKSTOP__CLIENT__RESOLVER", "127.0.0.1:9"),
         ];
         let env = env.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
         BackstopBuilder {

@@ -53,7 +53,8 @@ pub(crate) fn free_address(ports: &[u16]) -> Ipv4Addr {
 #[must_use]
 pub fn is_listening(port: u16) -> bool {
     let wanted = format!(":{port:04X}");
-    ["/proc/net/tcp", "/proc/net/tcp6"].iter().any(|table| {
+    // of this thread: it may be in a network of its own
+    ["/proc/thread-self/net/tcp", "/proc/thread-self/net/tcp6"].iter().any(|table| {
         std::fs::read_to_string(table).unwrap_or_default().lines().any(|line| {
             // "  sl  local_address rem_address   st …"; state 0A is TCP_LISTEN (proc(5))
             let mut fields = line.split_whitespace().skip(1);

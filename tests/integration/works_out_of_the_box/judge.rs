@@ -3,7 +3,7 @@
 use std::{net::Ipv4Addr, sync::Arc, time::Duration};
 
 use backstop::{
-    client::{Classifier, Clients},
+    client::{self, Clients, Dynamic},
     control::{check, message::Check},
     defence::{self, Defences},
     detect::{Findings, Options},
@@ -48,7 +48,11 @@ impl Judge {
         let shared = defence::Shared::new(store, defence::Metrics::register(&registry));
         let defences = Defences::build(&Default::default(), &shared, &keeper).expect("there are no traps");
         let trusted = [Ipv4Net::from(INSIDER).into()];
-        let clients = Clients::build(&Default::default(), trusted, Arc::new(Classifier::default()));
+        // Nobody's name is asked for.
+        let dynamic = Dynamic { reverse_dns: false, ..Dynamic::default() };
+        let asked = client::Shared::new(client::Metrics::register(&registry));
+        let clients = client::Config { dynamic, ..client::Config::default() };
+        let clients = Clients::build(&clients, trusted, &asked, &keeper).expect("there are no files");
         let snapshot = Snapshot::new(
             Rules { probes: live.findings().probes.iter().cloned().collect(), ..Rules::default() },
             Arc::new(directories.expect("nothing is configured")),

@@ -4,7 +4,7 @@
 
 /// What has no translation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Unsupported {
+pub enum Unsupported {
     #[error("basic regular expressions are not supported")]
     Basic,
     #[error("nothing to repeat")]

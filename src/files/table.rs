@@ -1,7 +1,8 @@
-//! `pcre` and `regexp`: pcre_table(5) and regexp_table(5), asked with the whole address.
+//! `pcre` and `regexp`: pcre_table(5) and regexp_table(5), asked with a whole address, or with the name of a client.
 //!
 //! A table vouches for absence only when every rule was understood and could be matched within its limit;
-//! otherwise the answer for what no rule matches is "unknown".
+//! otherwise the answer for what no rule matches is "unknown". So it is, for those who ask what the *first* rule that
+//! matches says, when a rule before that could not be tried.
 //!
 //! Postfix shows patterns the address as the client wrote it; here it is lower case, so rules that ask for
 //! case (`/…/i`) match without it. Where that, or the folding of letters beyond ASCII, could hide a match, the answer
@@ -10,12 +11,17 @@
 use std::{
     fmt,
     io::{self, BufRead},
+    sync::Arc,
 };
 
 use pcre2::bytes::{Regex, RegexBuilder};
 
-use super::ere;
-use crate::files::{Lines, is_blank, trim};
+use super::{
+    ere,
+    lines::{Lines, is_blank},
+    loaded::{Faults, LoadError, Loaded, Text},
+    words::trim,
+};
 
 /// Which kind of expressions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,6 +30,16 @@ pub enum Grammar {
     Pcre,
     /// POSIX' extended ones.
     Regexp,
+}
+
+impl Grammar {
+    /// What Postfix calls tables of it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Pcre => "pcre",
+            Self::Regexp => "regexp",
+        }
+    }
 }
 
 /// Rules, in order.
@@ -46,10 +62,19 @@ pub enum Matched {
     Perhaps,
 }
 
+/// The first rule that matches, as far as the rules could be tried.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct First<'a> {
+    /// Where the rule begins, and its result as written, cut to [`RESULT_LIMIT`] bytes; `None` where none matches.
+    pub rule: Option<(u64, &'a str)>,
+    /// No rule before that one, or none at all, could not be tried.
+    pub is_sure: bool,
+}
+
 /// Why a rule is skipped.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(super) enum BadRule {
-    #[error("longer than {} bytes", crate::files::LINE_LIMIT)]
+pub enum BadRule {
+    #[error("longer than {} bytes", super::LINE_LIMIT)]
     TooLong,
     #[error("not UTF-8")]
     NotUtf8,
@@ -74,27 +99,38 @@ pub(super) enum BadRule {
 impl Table {
     /// Whether a rule gives a result for the address.
     pub fn find(&self, address: &str) -> Matched {
+        match self.first(address) {
+            First { rule: Some(_), .. } => Matched::Yes,
+            First { is_sure: true, .. } => Matched::No,
+            First { is_sure: false, .. } => Matched::Perhaps,
+        }
+    }
+
+    /// The first rule that gives a result for an address or a name in lower case.
+    pub fn first(&self, key: &str) -> First<'_> {
         // Postfix shows patterns the domain in Unicode if the client wrote it so, and letters as they were written.
-        let mut unsure = self.incomplete || (!self.steps.is_empty() && is_beyond_ascii(address));
+        let mut unsure = self.incomplete || (!self.steps.is_empty() && is_beyond_ascii(key));
         let mut at = 0;
         while let Some(step) = self.steps.get(at) {
             at += 1;
-            let Ok(matched) = step.pattern.matches(address.as_bytes()) else {
+            let Ok(matched) = step.pattern.matches(key.as_bytes()) else {
                 // The limit was hit. What depends on this rule is unknown; others may still match.
                 unsure = true;
                 at += step.inside;
                 continue;
             };
-            match step.kind {
-                Kind::Rule if matched => return Matched::Yes,
+            match &step.kind {
+                Kind::Rule { line, result } if matched => {
+                    return First { rule: Some((*line, result)), is_sure: !unsure };
+                }
                 Kind::If if matched => {}
-                Kind::Rule | Kind::If => {
+                Kind::Rule { .. } | Kind::If => {
                     unsure |= step.pattern.unsure_if_not();
                     at += step.inside;
                 }
             }
         }
-        if unsure { Matched::Perhaps } else { Matched::No }
+        First { rule: None, is_sure: !unsure }
     }
 
     /// Number of rules that give a result.
@@ -102,7 +138,11 @@ impl Table {
         self.rules
     }
 
-    pub(super) fn read<R: BufRead>(
+    /// Adds the rules of a file; what is wrong with lines that are skipped goes to `fault`, with the line's number.
+    ///
+    /// # Errors
+    /// Those of the reader.
+    pub fn read<R: BufRead>(
         &mut self,
         lines: &mut Lines<R>,
         grammar: Grammar,
@@ -118,10 +158,11 @@ impl Table {
             // What stands in an if that was not understood may or may not count.
             let skipped = open.contains(&None);
             match parsed {
-                Ok(Parsed::Rule(_)) if skipped => {}
-                Ok(Parsed::Rule(pattern)) => {
+                Ok(Parsed::Rule(..)) if skipped => {}
+                Ok(Parsed::Rule(pattern, result)) => {
                     self.rules += 1;
-                    self.steps.push(Step { pattern, kind: Kind::Rule, inside: 0 });
+                    let kind = Kind::Rule { line: line.number, result };
+                    self.steps.push(Step { pattern, kind, inside: 0 });
                 }
                 Ok(Parsed::If(_)) if skipped => open.push(None),
                 Ok(Parsed::If(pattern)) => {
@@ -162,9 +203,9 @@ struct Step {
     inside: usize,
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 enum Kind {
-    Rule,
+    Rule { line: u64, result: Box<str> },
     If,
 }
 
@@ -193,7 +234,7 @@ impl fmt::Debug for Pattern {
 }
 
 enum Parsed {
-    Rule(Pattern),
+    Rule(Pattern, Box<str>),
     If(Pattern),
     End,
 }
@@ -207,7 +248,7 @@ fn parse(text: &[u8], grammar: Grammar) -> Result<Parsed, (BadRule, bool)> {
     };
     let parsed = pattern(text, grammar).and_then(|(pattern, result)| match (is_if, result.is_empty()) {
         (true, _) => Ok(Parsed::If(pattern)),
-        (false, false) => Ok(Parsed::Rule(pattern)),
+        (false, false) => Ok(Parsed::Rule(pattern, excerpt(result))),
         (false, true) => Err(BadRule::NoResult),
     });
     parsed.map_err(|bad| (bad, is_if))
@@ -257,6 +298,27 @@ fn pattern(text: &[u8], grammar: Grammar) -> Result<(Pattern, &[u8]), BadRule> {
     let narrowed =
         folds_to_ascii(body) || asks_for_case(body) || (!flags.caseless && (negated || excludes(body)));
     Ok((Pattern { regex, negated, narrowed }, trim(result)))
+}
+
+/// Reads tables of regular expressions into one.
+///
+/// # Errors
+/// When a file can't be read, or is of another format.
+pub fn load_table(texts: &mut [Text], grammar: Grammar) -> Result<Loaded<Table>, LoadError> {
+    let mut faults = Faults::default();
+    let mut content = Table::default();
+    for text in texts {
+        let path = Arc::clone(text.path());
+        let before = content.rules();
+        let mut of_page = Faults::default();
+        content
+            .read(&mut text.lines(), grammar, &mut |line, reason| of_page.note(&path, line, &reason))
+            .map_err(|error| text.error(&error))?;
+        of_page.judge(content.rules() - before)?;
+        faults.append(of_page);
+    }
+    let entries = content.rules();
+    Ok(Loaded { content, entries, faults, may_shrink: false })
 }
 
 /// Whether the pattern itself switches case on, `(?-i)` or `(?^)`: then it may not match an address in lower case.
@@ -355,6 +417,15 @@ impl Flags {
             .map_err(|error| BadRule::Pattern(error.to_string()))
     }
 }
+
+/// The begin of a result.
+fn excerpt(result: &[u8]) -> Box<str> {
+    let text = String::from_utf8_lossy(&result[..result.len().min(RESULT_LIMIT)]);
+    text.into_owned().into_boxed_str()
+}
+
+/// What is kept of a result, in bytes: an action and the begin of its text.
+pub const RESULT_LIMIT: usize = 80;
 
 /// Steps of the matcher for one rule and address: some milliseconds at the worst. A pattern that sets a limit
 /// itself can only lower it (pcre2pattern(3)).

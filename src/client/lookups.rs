@@ -1,0 +1,300 @@
+//! What the DNS says of a client's address: its names, confirmed both ways, and what lists have on it.
+//!
+//! All is asked at once, with one deadline, once for any number of sessions that want to know, and remembered for a while.
+//! Failure: what is not known by the deadline is unknown, and asked again soon.
+
+use std::{
+    net::IpAddr,
+    sync::{Arc, Mutex, PoisonError, Weak},
+    time::{Duration, Instant},
+};
+
+use futures_util::future::join_all;
+use moka::{Expiry, future::Cache};
+use tokio::{sync::Semaphore, time::timeout_at};
+use tokio_util::task::TaskTracker;
+
+use super::{
+    DnsList, Metrics,
+    dns_list::{Asked, Listing},
+};
+use crate::net::{DnsError, NameServer, Resolver};
+
+/// What is asked. Equal ones share what they remember.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Questions {
+    pub(super) resolver: NameServer,
+    /// Lists of bad clients.
+    pub(super) bad: Vec<DnsList>,
+    /// Lists of good clients.
+    pub(super) good: Vec<DnsList>,
+    /// The names of addresses are wanted.
+    pub(super) names: bool,
+    pub(super) deadline: Duration,
+}
+
+/// Outlives a reload of the configuration: metrics, and the look-ups in use.
+#[derive(Debug)]
+pub struct Shared {
+    metrics: Metrics,
+    open: Mutex<Vec<Weak<Lookups>>>,
+}
+
+/// Asks the DNS about clients.
+#[derive(Debug)]
+pub(super) struct Lookups {
+    questions: Questions,
+    dns: Resolver,
+    bad: Box<[Asked]>,
+    good: Box<[Asked]>,
+    seen: Cache<IpAddr, Arc<Seen>>,
+    /// Owners of addresses decide how long the answers about names take.
+    names_at_once: Semaphore,
+    tasks: TaskTracker,
+    metrics: Metrics,
+}
+
+/// What was found out about an address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Seen {
+    pub(super) reverse: Reverse,
+    /// As many as there are lists, in their order.
+    pub(super) bad: Vec<Listing>,
+    pub(super) good: Vec<Listing>,
+}
+
+/// The names of an address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Reverse {
+    /// It was not asked.
+    Unasked,
+    /// It has none.
+    Unnamed,
+    /// It could not be found out.
+    Unknown,
+    /// These; none where its PTR records are no names of hosts.
+    Names(Vec<Name>),
+    /// More than anybody would read. Whoever has so many names for an address has them on purpose.
+    Many,
+}
+
+/// One name of an address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Name {
+    pub(super) text: String,
+    pub(super) is_confirmed: Confirmed,
+}
+
+/// Whether a name leads back to the address. Anybody can give his own address any name, but only who owns the name can
+/// lead it there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Confirmed {
+    Yes,
+    No,
+    Unknown,
+}
+
+impl Shared {
+    /// Nothing asked yet.
+    #[must_use]
+    pub fn new(metrics: Metrics) -> Self {
+        Self { metrics, open: Mutex::default() }
+    }
+
+    /// The look-ups for these questions, with what they remember if they are in use already.
+    pub(super) fn lookups(&self, questions: Questions) -> Arc<Lookups> {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        open.retain(|lookups| lookups.strong_count() > 0);
+        let same = open.iter().filter_map(Weak::upgrade).find(|lookups| lookups.questions == questions);
+        same.unwrap_or_else(|| {
+            let lookups = Arc::new(Lookups::new(questions, self.metrics.clone()));
+            open.push(Arc::downgrade(&lookups));
+            lookups
+        })
+    }
+}
+
+impl Lookups {
+    fn new(questions: Questions, metrics: Metrics) -> Self {
+        let asked = |lists: &[DnsList]| lists.iter().cloned().map(Asked::new).collect();
+        Self {
+            dns: Resolver::asking(questions.resolver, questions.deadline),
+            bad: asked(&questions.bad),
+            good: asked(&questions.good),
+            seen: Cache::builder().max_capacity(REMEMBERED).expire_after(Lifetime).build(),
+            names_at_once: Semaphore::new(AT_ONCE),
+            tasks: TaskTracker::new(),
+            questions,
+            metrics,
+        }
+    }
+
+    /// The longest that an answer takes.
+    pub(super) fn deadline(&self) -> Duration {
+        self.questions.deadline
+    }
+
+    /// What the DNS says of an address. Sessions that ask at the same time wait for one answer.
+    pub(super) async fn seen(self: &Arc<Self>, client: IpAddr) -> Arc<Seen> {
+        let ask = async {
+            let lookups = Arc::clone(self);
+            // In a task of its own: the end of a session is not the end of a question that others wait for, and a panic
+            // in a library is no answer.
+            let task = self.tasks.spawn(async move { lookups.ask(client).await });
+            Arc::new(task.await.unwrap_or_else(|_| self.unknown()))
+        };
+        self.seen.get_with(client, ask).await
+    }
+
+    /// What it would say if this were the confirmed name of the address.
+    pub(super) async fn seen_as(&self, client: IpAddr, name: &str) -> Seen {
+        let deadline = Instant::now() + self.deadline();
+        let (bad, good) = self.listings(client, deadline).await;
+        let reverse = match host_name(name) {
+            Some(text) => Reverse::Names(vec![Name { text, is_confirmed: Confirmed::Yes }]),
+            None => Reverse::Names(Vec::new()),
+        };
+        Seen { reverse, bad, good }
+    }
+
+    /// Whether a name leads to the address.
+    pub(super) async fn confirm(&self, name: &str, client: IpAddr, deadline: Instant) -> Confirmed {
+        let confirm = async {
+            let _turn = self.names_at_once.acquire().await;
+            self.leads_to(name, client, deadline).await
+        };
+        timeout_at(deadline.into(), confirm).await.unwrap_or(Confirmed::Unknown)
+    }
+
+    /// Each list with what it says, for `backstop check`.
+    pub(super) fn explain(&self, seen: &Seen) -> Vec<String> {
+        let lists = self.bad.iter().zip(&seen.bad).chain(self.good.iter().zip(&seen.good));
+        lists.map(|(list, listing)| format!("{}: {listing}", list.zone())).collect()
+    }
+
+    /// Lists that are in trouble.
+    pub(super) fn notices(&self) -> impl Iterator<Item = String> {
+        self.bad.iter().chain(&self.good).filter_map(Asked::notice)
+    }
+
+    async fn ask(&self, client: IpAddr) -> Seen {
+        let deadline = Instant::now() + self.deadline();
+        let (reverse, (bad, good)) =
+            tokio::join!(self.reverse(client, deadline), self.listings(client, deadline));
+        Seen { reverse, bad, good }
+    }
+
+    async fn listings(&self, client: IpAddr, deadline: Instant) -> (Vec<Listing>, Vec<Listing>) {
+        let ask = |list| Asked::ask(list, &self.dns, client, deadline, &self.metrics);
+        tokio::join!(join_all(self.bad.iter().map(ask)), join_all(self.good.iter().map(ask)))
+    }
+
+    async fn reverse(&self, client: IpAddr, deadline: Instant) -> Reverse {
+        if !self.questions.names {
+            return Reverse::Unasked;
+        }
+        let names = async {
+            let _turn = self.names_at_once.acquire().await;
+            match timeout_at(deadline.into(), self.dns.names(client)).await {
+                Ok(Ok(names)) if names.len() > MOST_NAMES => Reverse::Many,
+                Ok(Ok(names)) => {
+                    let mut names: Vec<String> = names.iter().filter_map(|name| host_name(name)).collect();
+                    names.sort_unstable();
+                    names.dedup();
+                    let confirmed = names.into_iter().map(async |text| {
+                        let is_confirmed = self.leads_to(&text, client, deadline).await;
+                        Name { text, is_confirmed }
+                    });
+                    Reverse::Names(join_all(confirmed).await)
+                }
+                Ok(Err(DnsError::None(_))) => Reverse::Unnamed,
+                Ok(Err(_)) | Err(_) => Reverse::Unknown,
+            }
+        };
+        let found = timeout_at((deadline + GRACE).into(), names).await.unwrap_or(Reverse::Unknown);
+        self.metrics.named(found.as_str());
+        found
+    }
+
+    async fn leads_to(&self, name: &str, client: IpAddr, deadline: Instant) -> Confirmed {
+        match timeout_at(deadline.into(), self.dns.addresses_like(name, client)).await {
+            Ok(Ok(addresses)) if addresses.contains(&client) => Confirmed::Yes,
+            Ok(Ok(_) | Err(DnsError::None(_))) => Confirmed::No,
+            Ok(Err(_)) | Err(_) => Confirmed::Unknown,
+        }
+    }
+
+    fn unknown(&self) -> Seen {
+        let failed = |lists: &[Asked]| vec![Listing::Failed; lists.len()];
+        Seen { reverse: Reverse::Unknown, bad: failed(&self.bad), good: failed(&self.good) }
+    }
+}
+
+impl Seen {
+    /// Something could not be found out.
+    fn is_in_part_unknown(&self) -> bool {
+        self.reverse.is_in_part_unknown()
+            || self.bad.iter().chain(&self.good).any(|listing| listing.is_unknown())
+    }
+}
+
+impl Reverse {
+    pub(super) fn names(&self) -> &[Name] {
+        match self {
+            Self::Names(names) => names,
+            _ => &[],
+        }
+    }
+
+    fn is_in_part_unknown(&self) -> bool {
+        *self == Self::Unknown || self.names().iter().any(|name| name.is_confirmed == Confirmed::Unknown)
+    }
+
+    /// The metric's label.
+    fn as_str(&self) -> &'static str {
+        match self {
+            Self::Unasked => "unasked",
+            Self::Unnamed => "unnamed",
+            Self::Names(names) if names.iter().any(|name| name.is_confirmed == Confirmed::Yes) => "confirmed",
+            _ if self.is_in_part_unknown() => "unknown",
+            Self::Names(_) | Self::Many | Self::Unknown => "unconfirmed",
+        }
+    }
+}
+
+/// How long something is remembered.
+struct Lifetime;
+
+impl Expiry<IpAddr, Arc<Seen>> for Lifetime {
+    fn expire_after_create(&self, _: &IpAddr, seen: &Arc<Seen>, _: Instant) -> Option<Duration> {
+        Some(if seen.is_in_part_unknown() { UNKNOWN_FOR } else { KNOWN_FOR })
+    }
+}
+
+/// A name that a host may have, in lower case and without a dot at its end: what a peer calls itself, or its address,
+/// gets no further if it is anything else (RFC 1123 §2.1, and underscores, which are met).
+pub(super) fn host_name(text: &str) -> Option<String> {
+    let text = text.strip_suffix('.').unwrap_or(text);
+    let is_label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
+    };
+    let is_name = text.len() <= 253 && text.contains('.') && text.split('.').all(is_label);
+    is_name.then(|| text.to_ascii_lowercase())
+}
+
+/// How many addresses are remembered at most, some hundred bytes each.
+const REMEMBERED: u64 = 65_536;
+/// The DNS' own answers are remembered for as long as they say; this spares the way there.
+const KNOWN_FOR: Duration = Duration::from_secs(300);
+/// What could not be found out may be known soon.
+const UNKNOWN_FOR: Duration = Duration::from_secs(30);
+/// An address with more names is not judged by them.
+const MOST_NAMES: usize = 8;
+/// Addresses whose names are asked for at the same time; each holds a descriptor for each of its names.
+const AT_ONCE: usize = 64;
+/// The inner deadlines come first.
+const GRACE: Duration = Duration::from_millis(20);
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,125 @@
+//! Lists in the DNS: real ones, and broken ones.
+
+use std::net::Ipv4Addr;
+use std::time::{Duration, Instant};
+
+use backstop_harness::{Dns, Fault, Rbldnsd, wait_until};
+
+use super::{backstop, ip, is_refused, postfix, rcpt};
+use crate::site;
+
+const ANNA: &str = "<anna@example.test>";
+
+#[test]
+fn a_broken_list_is_told_once_and_slows_nobody() {
+    let dns = Dns::start();
+    for last in 1..=60 {
+        let client = ip(&format!("203.0.113.{last}"));
+        dns.host(client, &format!("203-0-113-{last}.dynamic.isp.example"));
+        dns.list("full.example", client, Ipv4Addr::new(127, 255, 255, 254));
+    }
+    for last in 1..=60 {
+        dns.host(ip(&format!("198.51.100.{last}")), &format!("mail{last}.example.org"));
+    }
+    for (zone, fault) in
+        [("dead", Fault::Silence), ("servfail", Fault::ServFail), ("refused", Fault::Refused)]
+    {
+        dns.fault(&format!("{zone}.example"), Some(fault));
+    }
+    let backstop = backstop(&dns)
+        .env(
+            "BACKSTOP__CLIENT__DYNAMIC__DNSBL",
+            r#"["dead.example", "servfail.example", "refused.example", "full.example=127.0.0.0/8"]"#,
+        )
+        .start();
+    let postfix = postfix(&backstop);
+    let outcome = |list: &str, outcome: &str| {
+        backstop.metric("backstop_dns_list_total", &[("list", list), ("outcome", outcome)])
+    };
+    let mut took = Vec::new();
+    for last in 1..=10 {
+        let begun = Instant::now();
+        let reply = rcpt(&postfix, &format!("198.51.100.{last}"), ANNA);
+        assert!(!is_refused(&reply), "a list that fails says nothing: {reply}");
+        took.push(begun.elapsed());
+        // The other sources go on.
+        assert!(is_refused(&rcpt(&postfix, &format!("203.0.113.{last}"), ANNA)));
+    }
+    took.sort();
+    assert!(took[took.len() / 2] < Duration::from_millis(700), "{took:?}");
+    for list in ["dead.example", "servfail.example", "refused.example"] {
+        assert!(outcome(list, "failed") >= 1.0 && outcome(list, "spared") >= 3.0, "{list}");
+        let lines = |text: &str| backstop.log().lines().filter(|line| line.contains(text)).count();
+        assert_eq!(lines(&format!("a DNS list does not answer, it counts as unknown list=\"{list}\"")), 1);
+    }
+    assert!(outcome("full.example", "refused") >= 10.0);
+    let status = backstop.command(&["status"]);
+    assert!(status.stdout.contains("the DNS list full.example: refuses to serve"), "{}", status.stdout);
+
+    dns.fault("dead.example", None);
+    dns.list("dead.example", ip("198.51.100.50"), Ipv4Addr::new(127, 0, 0, 2));
+    let mut last = 11;
+    wait_until(Duration::from_secs(30), "the list to be asked again", || {
+        last = if last < 49 { last + 1 } else { 11 };
+        rcpt(&postfix, &format!("198.51.100.{last}"), ANNA);
+        outcome("dead.example", "clear") >= 1.0
+    });
+    backstop.wait_for_log("the DNS list answers again");
+    assert!(is_refused(&rcpt(&postfix, "198.51.100.50", ANNA)));
+}
+
+/// While nobody can tell whether a client is on the list of good ones, it is not refused.
+#[test]
+fn a_broken_list_of_good_clients_spares_everybody() {
+    let dns = Dns::start();
+    for last in 1..=30 {
+        dns.host(ip(&format!("203.0.113.{last}")), &format!("203-0-113-{last}.dynamic.isp.example"));
+    }
+    dns.fault("wl.example", Some(Fault::ServFail));
+    let backstop = backstop(&dns).env("BACKSTOP__CLIENT__DNSWL", r#"["wl.example"]"#).start();
+    let postfix = postfix(&backstop);
+    assert!(!is_refused(&rcpt(&postfix, "203.0.113.1", ANNA)));
+    dns.fault("wl.example", None);
+    let mut last = 1;
+    wait_until(Duration::from_secs(30), "the list to be asked again", || {
+        last += 1;
+        assert!(last <= 30, "it stays broken");
+        std::thread::sleep(Duration::from_millis(100));
+        is_refused(&rcpt(&postfix, &format!("203.0.113.{last}"), ANNA))
+    });
+}
+
+/// rbldnsd, which most lists are served with. It answers REFUSED for what is not its own.
+#[test]
+fn real_lists() {
+    let rbldnsd = Rbldnsd::start(&[
+        ("bl.test", "ip4set", ":127.0.0.10:dynamic\n203.0.113.0/28\n198.51.100.7 :127.0.0.4:spam\n"),
+        ("wl.test", "ip4set", ":127.0.3.2:good\n203.0.113.5\n"),
+        ("bl6.test", "ip6trie", ":127.0.0.10:dynamic\n2001:db8:1::/48\n"),
+    ]);
+    let backstop = site::backstop()
+        .env("BACKSTOP__CLIENT__RESOLVER", &rbldnsd.address().to_string())
+        .env("BACKSTOP__CLIENT__DYNAMIC__ENFORCE", "rcpt")
+        .env("BACKSTOP__CLIENT__DYNAMIC__DNSBL", r#"["bl.test=127.0.0.10", "bl6.test=127.0.0.10"]"#)
+        .env("BACKSTOP__CLIENT__DNSWL", r#"["wl.test=127.0.0.0/16"]"#)
+        .start();
+    let postfix = postfix(&backstop);
+    for (client, expected) in [
+        ("203.0.113.1", true),
+        ("203.0.113.5", false),
+        ("203.0.113.15", true),
+        ("203.0.113.16", false),
+        ("198.51.100.7", false),
+        ("2001:db8:1::1", true),
+        ("2001:db8:2::1", false),
+    ] {
+        let reply = rcpt(&postfix, client, ANNA);
+        assert_eq!(is_refused(&reply), expected, "{client}: {reply}");
+    }
+    for list in ["bl.test", "wl.test", "bl6.test"] {
+        for outcome in ["failed", "refused", "spared"] {
+            let labels = [("list", list), ("outcome", outcome)];
+            assert_eq!(backstop.metric("backstop_dns_list_total", &labels), 0.0, "{list} {outcome}");
+        }
+    }
+}
