@@ -65,6 +65,13 @@ pub fn candidates<'a>(address: &'a Address, delimiters: &'a Delimiters) -> Candi
     Candidates { written: Some(address), address, delimiters, rest: None }
 }
 
+/// The address without tags and sub-address, in its own domain: one for all the forms of a mailbox.
+pub fn mailbox<'a>(address: &'a Address, delimiters: &'a Delimiters) -> Cow<'a, Address> {
+    let forms = candidates(address, delimiters).map(|form| form.address);
+    let own = forms.filter(|form| form.domain() == address.domain());
+    own.min_by_key(|form| form.local().len()).unwrap_or(Cow::Borrowed(address))
+}
+
 /// Iterator of [`candidates()`].
 #[derive(Debug, Clone)]
 pub struct Candidates<'a> {

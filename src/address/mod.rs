@@ -8,6 +8,7 @@
 //!
 //! - [`parse_rcpt`], [`parse_mail`]: the argument of a command, as the MTAs hand it over.
 //! - [`Address`], [`LocalPart`], [`Domain`], [`DomainPattern`]: the normalised values.
+//! - [`AddressSet`]: addresses, local parts and domains as administrators list them.
 //! - [`inner_route`], [`routes`]: the addresses hidden inside a local part (`user%host`, `host!user`, …).
 //! - [`untag`]: SRS and BATV undone. [`candidates()`]: the spellings under which a recipient is looked up.
 
@@ -19,19 +20,21 @@ mod parse;
 mod path;
 mod pattern;
 mod route;
+mod set;
 mod tags;
 mod text;
 
 #[cfg(test)]
 mod properties;
 
-pub use candidates::{Candidate, Candidates, Delimiters, Form, MAX_CANDIDATES, candidates};
+pub use candidates::{Candidate, Candidates, Delimiters, Form, MAX_CANDIDATES, candidates, mailbox};
 pub use domain::{Ancestors, Domain};
 pub use error::{AddressError, AddressErrorKind, DomainError};
 pub use mailbox::{Address, LocalPart};
 pub use path::{MAX_ARGUMENT, Path, ReversePath, parse_mail, parse_rcpt};
 pub use pattern::DomainPattern;
 pub use route::{Inner, MAX_DEPTH, Routes, inner_route, routes};
+pub use set::{AddressSet, Listed, WordError};
 pub use tags::{Scheme, Untagged, untag};
 
 /// Whether a local part is `postmaster`, compared without case (RFC 5321 §4.5.1).

@@ -217,6 +217,9 @@ impl Check<'_> {
         for (index, path) in config.suspensions.files.iter().enumerate() {
             self.readable(path, &["suspensions", "files", &index.to_string()]);
         }
+        for (index, path) in config.defence.traps.files.iter().enumerate() {
+            self.readable(path, &["defence", "traps", "files", &index.to_string()]);
+        }
         for (name, directory) in &config.directory {
             self.domains(directory.domains.as_deref().unwrap_or_default(), &["directory", name, "domains"]);
             if let Some(file) = &directory.file {

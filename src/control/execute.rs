@@ -1,11 +1,14 @@
 //! Commands that need nothing but a snapshot: they give the same answer in the server and without it.
 
-use std::{net::IpAddr, time::Instant};
+use std::{
+    net::IpAddr,
+    time::{Instant, SystemTime, UNIX_EPOCH},
+};
 
 use crate::{
     address::{Domain, ReversePath, parse_mail},
     client::Hint,
-    policy::{Decision, Facts, Question, Stage},
+    policy::{Decision, Facts, Question, Reason, Stage},
     server::{Envelope, Snapshot, Trace, TraceStep, decide, recipient},
 };
 
@@ -30,6 +33,7 @@ pub async fn check(snapshot: &Snapshot, check: &Check) -> Checked {
         client,
         hint: Hint { name: check.name.as_deref(), helo: check.helo.as_deref() },
         sender: check.from.as_deref().unwrap_or_default().as_bytes(),
+        began: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()),
         recipients: &[],
         is_rehearsal: true,
     };
@@ -54,6 +58,19 @@ pub async fn check(snapshot: &Snapshot, check: &Check) -> Checked {
         });
     }
     let decision = decide(snapshot, envelope, &mut facts, Some(&mut trace)).await;
+    if let (None, true, Some(recipient)) = (decision.reply, facts.null_sender, facts.recipient.outermost())
+        && decision.reason == Reason::Ok
+        && !snapshot.rules.is_exempt(recipient.local())
+    {
+        // A bounce may be refused at its end.
+        let recipients = [recipient.clone()];
+        facts.stage = Stage::EndOfMessage;
+        let envelope = Envelope { recipients: &recipients, ..envelope };
+        let end = decide(snapshot, envelope, &mut facts, Some(&mut trace)).await;
+        if end.reply.is_some() {
+            return checked(check, end, trace);
+        }
+    }
     checked(check, decision, trace)
 }
 

@@ -107,6 +107,14 @@ async fn serve(path: Option<PathBuf>, loaded: Loaded) -> Result<(), Error> {
             ("replicas", Ok(()))
         }
     });
+    core.spawn({
+        let (parts, stopping) = (Arc::clone(&parts), stopping.clone());
+        async move {
+            let remember = || parts.server.snapshot().defences.bounces.remembers();
+            parts.defences.senders.run(remember, stopping).await;
+            ("senders", Ok(()))
+        }
+    });
     // The sockets are open: who connects meanwhile waits, and is answered from the disk's copy.
     parts.remotes.loaded(LOAD).await;
     for listener in listeners {

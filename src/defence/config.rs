@@ -27,5 +27,6 @@ impl Config {
         self.tarpit.check(&mut |key, message| say(&["tarpit", key], message));
         self.greylist.check(&mut |key, message| say(&["greylist", key], message));
         self.traps.check(&mut |key, message| say(&["traps", key], message));
+        self.bounces.check(&mut |key, message| say(&["bounces", key], message));
     }
 }

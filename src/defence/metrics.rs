@@ -1,6 +1,6 @@
 //! Counts of the defences.
 
-use prometheus::{Counter, IntCounter, IntGauge};
+use prometheus::{Counter, IntCounter, IntCounterVec, IntGauge};
 
 use crate::telemetry::{Followed, Registry};
 
@@ -17,6 +17,7 @@ pub struct Metrics {
     pub tarpit_sleeping: IntGauge,
     /// How long refusals have waited, all together.
     pub tarpit_seconds: Counter,
+    pub(super) greylist: IntCounterVec,
 }
 
 impl Metrics {
@@ -35,6 +36,11 @@ impl Metrics {
             tarpit_sleeping: registry.gauge("tarpit_sleeping", "Refusals that the tarpit delays now."),
             tarpit_seconds: registry
                 .float_counter("tarpit_seconds_total", "How long refusals were delayed, all together."),
+            greylist: registry.counters(
+                "greylist_total",
+                "Recipients that the greylist was asked about, by what it found.",
+                &["outcome"],
+            ),
         }
     }
 }

@@ -14,9 +14,9 @@ mod traps;
 
 use std::sync::Arc;
 
-pub use bounces::Bounces;
+pub use bounces::{Bounces, Senders, Solicited};
 pub use config::Config;
-pub use greylist::{Greylist, Triplet, Wait};
+pub use greylist::{Greylist, Triplet, Wait, Why};
 pub use harvest::{Guess, Harvest};
 pub use metrics::Metrics;
 pub use standing::{Standing, Standings};
@@ -57,6 +57,8 @@ pub struct Shared {
     pub site: Arc<harvest::Site>,
     /// Who sleeps now.
     pub sleepers: Arc<tarpit::Sleepers>,
+    /// Who wrote lately.
+    pub senders: Arc<Senders>,
 }
 
 impl Shared {
@@ -67,7 +69,8 @@ impl Shared {
         let (blocked, distributed) = (Arc::clone(&site), Arc::clone(&site));
         metrics.harvesters_blocked.follow(move || blocked.blocked());
         metrics.harvest_distributed.follow(move || distributed.is_distributed().into());
-        Self { store, metrics, site, sleepers: Arc::default() }
+        let senders = Arc::new(Senders::new(store.clone()));
+        Self { store, metrics, site, sleepers: Arc::default(), senders }
     }
 }
 
@@ -91,7 +94,8 @@ impl Defences {
     /// What an admin should look at.
     #[must_use]
     pub fn notices(&self) -> Vec<String> {
-        self.harvest.notice().into_iter().collect()
+        let notices = self.harvest.notice().into_iter().chain(self.traps.notices());
+        notices.chain(self.bounces.notice()).collect()
     }
 
     /// Which questions are worth asking.

@@ -1,6 +1,6 @@
 //! What is known of one recipient (or connection, or message) so far, and what may be asked.
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 use smallvec::SmallVec;
 
@@ -63,10 +63,12 @@ pub struct Facts {
     pub lately: Option<Lately>,
     /// Row 7.
     pub class: Option<ClientClass>,
-    /// Row 16.
-    pub greylisted: Option<bool>,
+    /// Row 16: how long it has to wait yet; zero: it need not.
+    pub greylisted: Option<Duration>,
     /// Row 11: an earlier recipient of this message was a trap.
     pub trapped: bool,
+    /// Some recipient that was let pass is in a domain that is only watched: the message may not be refused as a whole.
+    pub watched: bool,
     /// Row 17: some recipient sent mail lately. `None`: not asked, or could not find out.
     pub solicited: Option<bool>,
     /// What the client wrote.

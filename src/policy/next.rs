@@ -166,7 +166,7 @@ fn rcpt(rules: &Rules, facts: &Facts) -> Outcome {
                 && rules.defences.greylist
                 && !facts.insider()
                 && !free
-                && facts.greylisted.ok_or(Question::Greylist)?
+                && !facts.greylisted.ok_or(Question::Greylist)?.is_zero()
             {
                 return Ok(Reason::Greylisted);
             }
@@ -304,10 +304,8 @@ fn decide<'r>(rules: &'r Rules, facts: &Facts, reason: Reason) -> Decision<'r> {
     };
     let monitored = rules.monitor
         || rules.monitor_reasons.contains(&reason)
-        || facts
-            .recipient
-            .domain()
-            .is_some_and(|domain| rules.monitor_domains.iter().any(|p| p.matches(domain)));
+        || facts.watched
+        || facts.recipient.domain().is_some_and(|domain| rules.is_watched(domain));
     Decision { reason, reply, enforced: !monitored }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::address::DomainPattern;
+use crate::address::{Domain, DomainPattern};
 
 use super::{Reason, Replies};
 
@@ -55,6 +55,12 @@ impl Rules {
     #[must_use]
     pub fn is_exempt(&self, local: &str) -> bool {
         self.exempt.contains(local)
+    }
+
+    /// Whether recipients in this domain are only watched.
+    #[must_use]
+    pub fn is_watched(&self, domain: &Domain) -> bool {
+        self.monitor_domains.iter().any(|pattern| pattern.matches(domain))
     }
 
     /// Whether this recipient is never refused: `postmaster` (RFC 5321 §4.5.1), `mailer-daemon`, and the

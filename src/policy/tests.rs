@@ -1,5 +1,7 @@
 //! The decision table, row by row, against a world that answers every question once.
 
+use std::time::Duration;
+
 use super::*;
 use crate::{
     address::{Address, DomainPattern},
@@ -82,7 +84,9 @@ fn run<'r>(rules: &'r Rules, facts: &mut Facts, world: &World) -> (Decision<'r>,
             Question::Trap(at) => levels[at].trap = Some(world.trap),
             Question::Suspended(at) => levels[at].suspended = Some(world.suspended),
             Question::Recipient(at) => levels[at].found = Some(world.found[at]),
-            Question::Greylist => facts.greylisted = Some(world.greylisted),
+            Question::Greylist => {
+                facts.greylisted = Some(Duration::from_secs(if world.greylisted { 300 } else { 0 }));
+            }
             Question::Solicited => facts.solicited = Some(world.solicited),
         }
     }
@@ -351,6 +355,20 @@ fn a_trap_looks_like_an_unknown_recipient_and_ends_the_message() {
     let mut end = Facts { stage: Stage::EndOfMessage, trapped: true, ..Facts::default() };
     let (decision, _) = run(&rules, &mut end, &World::default());
     assert_eq!(decision.reply.map(ToString::to_string).as_deref(), Some("550 5.7.1 Message refused"));
+}
+
+/// What would be refused as a whole may hold mail for somebody in a domain that is only watched.
+#[test]
+fn a_message_for_a_watched_domain_is_not_refused_as_a_whole() {
+    let rules = everything_on();
+    let world = World { solicited: false, ..World::default() };
+    let changes: [fn(&mut Facts); 2] = [|f| f.trapped = true, |f| f.null_sender = true];
+    for (change, watched) in changes.into_iter().flat_map(|change| [(change, false), (change, true)]) {
+        let mut facts = Facts { stage: Stage::EndOfMessage, watched, ..Facts::default() };
+        change(&mut facts);
+        let (decision, _) = run(&rules, &mut facts, &world);
+        assert_eq!((decision.verdict(), decision.enforced), (Verdict::Reject, !watched), "{facts:?}");
+    }
 }
 
 #[test]

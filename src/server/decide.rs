@@ -10,9 +10,9 @@ use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
 use crate::{
-    address::{Address, candidates},
+    address::{Address, candidates, mailbox},
     client::{Classified, Hint},
-    defence::{Standing, Triplet, Wait},
+    defence::{Standing, Triplet, Wait, Why},
     policy::{
         ClientClass, Decision, DomainFact, Facts, Lately, Level, Question, Recipient, RecipientFact, Step,
         next,
@@ -31,6 +31,8 @@ pub struct Envelope<'a> {
     pub hint: Hint<'a>,
     /// As written behind MAIL FROM.
     pub sender: &'a [u8],
+    /// When the message began, in seconds since 1970: one time for all of its recipients, so that they wait together.
+    pub began: u64,
     /// Those that the message is for, so far; the defences leave none of them alone.
     pub recipients: &'a [Address],
     /// Nobody writes: nothing is remembered of it.
@@ -185,19 +187,22 @@ async fn answer(
         }
         Question::Trap(at) => {
             let Some(level) = level_mut(facts, at) else { return NOTHING };
-            let is_trap = snapshot.defences.traps.is_trap(&level.address);
+            let (is_trap, answer) = trap(snapshot, level, explain).await;
             level.trap = Some(is_trap);
-            (if is_trap { "a trap" } else { "no trap" }, Vec::new())
+            answer
         }
         Question::Greylist => {
             let wait = greylist(snapshot, envelope, facts).await;
-            facts.greylisted = Some(wait.is_due);
-            (if wait.is_due { "has to come again" } else { "passes" }, vec![wait.why])
+            facts.greylisted = Some(wait.left);
+            let words = if wait.left.is_zero() { "passes" } else { "has to come again" };
+            (words, if explain { vec![wait.why.to_string()] } else { Vec::new() })
         }
         Question::Solicited => {
-            let is_solicited = snapshot.defences.bounces.is_solicited(envelope.recipients).await;
-            facts.solicited = Some(is_solicited);
-            (if is_solicited { "solicited" } else { "nobody it is for wrote lately" }, Vec::new())
+            let delimiters = snapshot.directories.delimiters();
+            let found =
+                snapshot.defences.bounces.solicited(envelope.recipients, delimiters, envelope.began).await;
+            facts.solicited = Some(found.is_solicited());
+            (found.as_str(), Vec::new())
         }
     }
 }
@@ -209,17 +214,47 @@ async fn classify(snapshot: &Snapshot, envelope: Envelope<'_>) -> Option<Classif
 async fn greylist(snapshot: &Snapshot, envelope: Envelope<'_>, facts: &Facts) -> Wait {
     let greylist = &snapshot.defences.greylist;
     let (Some(client), Some(recipient)) = (envelope.client, facts.recipient.outermost()) else {
-        return Wait::passes("the MTA does not tell its address");
+        return Wait::passes(Why::NoAddress);
     };
-    let Some(found) = classify(snapshot, envelope).await else { return Wait::passes("it has no class") };
+    let Some(found) = classify(snapshot, envelope).await else { return Wait::passes(Why::NoAddress) };
     if found.is_welcome {
-        return Wait::passes("it is on a list of good clients");
+        return Wait::passes(Why::Welcome);
     }
     if !greylist.judges(found.class) {
-        return Wait::passes(found.class.as_str());
+        return Wait::passes(Why::Class(found.class));
     }
-    let triplet = Triplet { client, name: found.name.as_deref(), sender: envelope.sender, recipient };
-    greylist.check(triplet, envelope.is_rehearsal).await
+    let triplet = Triplet {
+        client,
+        // The names of access lines have their provider's domain in common with all the others.
+        name: found.name.as_deref().filter(|_| found.class == ClientClass::Server),
+        sender: envelope.sender,
+        recipient: &mailbox(recipient, snapshot.directories.delimiters()),
+        is_first: facts.accepted == Some(0),
+    };
+    greylist.check(triplet, envelope.began, envelope.is_rehearsal).await
+}
+
+/// Whether the address, or a form of it, is listed as a trap and is nobody's in truth. Where a directory knows it, or one
+/// in charge can't tell, it is no trap: its mail would be refused for good.
+async fn trap(snapshot: &Snapshot, level: &mut Level, explain: bool) -> (bool, Answer) {
+    let traps = &snapshot.defences.traps;
+    let forms = candidates(&level.address, snapshot.directories.delimiters()).map(|form| form.address);
+    let mut own = forms.filter(|form| form.domain() == level.address.domain());
+    let Some(listed) = own.find(|form| traps.lists(form)) else { return (false, ("no trap", Vec::new())) };
+    if !matches!(level.domain, Some(DomainFact::Local { in_charge: true, .. })) {
+        return (true, ("a trap", Vec::new()));
+    }
+    let (fact, evidence) = look_up(snapshot, &level.address, explain).await;
+    if matches!(fact, RecipientFact::Exists(attributes) if !attributes.catch_all) {
+        traps.note_existing(&listed);
+    }
+    level.found = Some(fact);
+    match fact {
+        RecipientFact::Absent => (true, ("a trap", evidence)),
+        RecipientFact::Exists(attributes) if attributes.catch_all => (true, ("a trap", evidence)),
+        RecipientFact::Exists(_) => (false, ("listed as a trap, but somebody's address", evidence)),
+        RecipientFact::Unknown(_) => (false, ("listed as a trap, but perhaps somebody's address", evidence)),
+    }
 }
 
 /// Whether the recipient is suspended, itself or a form of it, unless a fuller form is a recipient in its own right:

@@ -6,7 +6,14 @@
 
 mod defend;
 
-use std::{future::poll_fn, io, net::SocketAddr, pin::Pin, sync::Arc, time::Instant};
+use std::{
+    future::poll_fn,
+    io,
+    net::SocketAddr,
+    pin::Pin,
+    sync::Arc,
+    time::{Instant, SystemTime, UNIX_EPOCH},
+};
 
 use bytes::BytesMut;
 use milter_protocol::{
@@ -66,9 +73,13 @@ struct Message {
     reverse_path: Option<Address>,
     null_sender: bool,
     authenticated: bool,
+    /// In seconds since 1970.
+    began: u64,
     trapped: bool,
     /// Recipients that were let pass.
     accepted: u32,
+    /// One of them is in a domain that is only watched.
+    is_watched: bool,
     /// Of a bounce: those of them whom the defences don't leave alone.
     recipients: Vec<Address>,
     /// Of a bounce: one of them is left alone.
@@ -288,7 +299,7 @@ impl Session {
         let snapshot = Arc::clone(&self.snapshot);
         let decision = decide(&snapshot, self.envelope(), &mut facts, None).await;
         self.client.trusted |= facts.trusted;
-        self.record(&decision, Stage::Connect, b"");
+        self.record(&decision, &facts, b"");
         let verdict = match decision.enforced_reply() {
             None => ConnectVerdict::Continue,
             Some(reply) => ConnectVerdict::Refuse(snapshot.smtp_reply(reply)),
@@ -336,6 +347,7 @@ impl Session {
             sender,
             null_sender: reverse_path == ReversePath::Null,
             authenticated: is_authenticated(self.protocol.macros()),
+            began: unix_seconds(),
             reverse_path: match reverse_path {
                 ReversePath::Address(address) => Some(address),
                 ReversePath::Null | ReversePath::Other => None,
@@ -369,7 +381,7 @@ impl Session {
         {
             self.server.metrics.backscatter_prevented.inc();
         }
-        self.record(&decision, Stage::Rcpt, rcpt.address);
+        self.record(&decision, &facts, rcpt.address);
         self.remember(&decision, facts).await;
         let verdict = match decision.enforced_reply() {
             None => RcptVerdict::Continue,
@@ -385,12 +397,15 @@ impl Session {
         let mut facts = Facts {
             stage: Stage::EndOfMessage,
             trapped: self.message.trapped,
+            watched: self.message.is_watched,
             solicited: self.message.is_free.then_some(true),
             ..self.facts()
         };
         let snapshot = Arc::clone(&self.snapshot);
         let decision = decide(&snapshot, self.envelope(), &mut facts, None).await;
-        self.record(&decision, Stage::EndOfMessage, b"");
+        // Of a bounce the log names whom it is for.
+        let recipient = self.message.recipients.first().map(ToString::to_string).unwrap_or_default();
+        self.record(&decision, &facts, recipient.as_bytes());
         let verdict = match decision.enforced_reply() {
             None => EndOfMessageVerdict::Continue,
             Some(reply) => EndOfMessageVerdict::Refuse(snapshot.smtp_reply(reply)),
@@ -402,23 +417,31 @@ impl Session {
     /// What the defences learn from a recipient that was decided.
     async fn remember(&mut self, decision: &Decision<'_>, mut facts: Facts) {
         let defences = &self.snapshot.defences;
-        let is_insider = facts.insider();
+        let is_insider = facts.insider() || facts.submission;
         if decision.enforced_reply().is_none() && decision.reason != Reason::MtaRefused {
+            let rules = &self.snapshot.rules;
             self.message.accepted += 1;
-            match (&self.message.reverse_path, facts.recipient.outermost()) {
-                (Some(sender), _) if is_insider => {
+            self.message.is_watched |=
+                facts.recipient.domain().is_some_and(|domain| rules.is_watched(domain));
+            // Whom the MTA lets write elsewhere is an insider to it, even where we can't tell why; while we are
+            // disabled nobody looks who is one.
+            let goes_out = is_insider || matches!(decision.reason, Reason::NotLocal | Reason::Disabled);
+            match &self.message.reverse_path {
+                Some(sender) if goes_out && defences.bounces.is_on() => {
                     if matches!(self.snapshot.directories.domain(sender.domain()), DomainFact::Local { .. }) {
-                        defences.bounces.note(sender);
+                        defences.bounces.note(sender, self.snapshot.directories.delimiters());
                     }
                 }
-                (None, Some(recipient)) if self.message.null_sender => {
-                    let is_free =
-                        decision.reason == Reason::Exempt || self.snapshot.rules.is_exempt(recipient.local());
-                    self.message.is_free |= is_free;
-                    if self.message.recipients.len() < MOST_RECIPIENTS {
+                None if self.message.null_sender => match facts.recipient.outermost() {
+                    Some(recipient)
+                        if !is_left_alone(decision.reason)
+                            && !rules.is_exempt(recipient.local())
+                            && self.message.recipients.len() < MOST_RECIPIENTS =>
+                    {
                         self.message.recipients.push(recipient.clone());
                     }
-                }
+                    _ => self.message.is_free = true,
+                },
                 _ => {}
             }
         }
@@ -433,6 +456,7 @@ impl Session {
             client: self.client.address.map(|client| client.ip()),
             hint: Hint { name: None, helo: self.client.helo.as_deref() },
             sender: &self.message.sender,
+            began: self.message.began,
             recipients: &self.message.recipients,
             is_rehearsal: false,
         }
@@ -461,7 +485,8 @@ impl Session {
         }
     }
 
-    fn record(&self, decision: &Decision<'_>, stage: Stage, recipient: &[u8]) {
+    fn record(&self, decision: &Decision<'_>, facts: &Facts, recipient: &[u8]) {
+        let stage = facts.stage;
         self.server.metrics.decision(stage, decision);
         let Some(reply) = decision.reply else {
             debug!(
@@ -474,6 +499,8 @@ impl Session {
             return;
         };
         let client = self.client.address.map(|client| client.ip().to_string());
+        // A postmaster who is asked where the mail is sees how long it is held up yet.
+        let wait = facts.greylisted.filter(|wait| !wait.is_zero()).map(|wait| format!("{wait:?}"));
         info!(
             session = self.id,
             stage = stage.as_str(),
@@ -483,6 +510,7 @@ impl Session {
             sender = &*String::from_utf8_lossy(&self.message.sender),
             recipient = &*String::from_utf8_lossy(recipient),
             code = reply.code.basic,
+            wait = wait.as_deref(),
             "{}",
             match decision.verdict() {
                 Verdict::Reject => "reject",
@@ -516,6 +544,16 @@ async fn read(connection: &mut Connection, held: &mut Option<BytesMut>) -> io::R
     .await
 }
 
+/// Whether a bounce with a recipient that passed for this reason is none of the defences' business.
+fn is_left_alone(reason: Reason) -> bool {
+    matches!(reason, Reason::Exempt | Reason::NotLocal | Reason::Submission | Reason::Disabled)
+}
+
+/// The time of day that several hosts share.
+fn unix_seconds() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
 /// The rest of a begun frame must come soon.
 fn shorten(timer: Pin<&mut Sleep>, last: Instant) {
     let soon = (last + SHORT).into();
@@ -527,7 +565,7 @@ fn shorten(timer: Pin<&mut Sleep>, last: Instant) {
 /// Longer ones are no names of hosts (RFC 1035 §2.3.4).
 const LONGEST_HELO: usize = 255;
 
-/// A bounce for more is not looked at in full; it is refused after the first one anyway.
+/// A bounce for more is left alone; all but the first are refused anyway.
 const MOST_RECIPIENTS: usize = 100;
 
 /// Before the negotiation and within a frame: an MTA sends these at once.

@@ -10,10 +10,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use file::Suspended;
-
 use crate::{
-    address::Address,
+    address::{Address, AddressSet, Listed},
     files::{Keeper, OpenError, Spec, Watched},
 };
 
@@ -28,7 +26,7 @@ pub struct Config {
 /// All suspensions.
 #[derive(Debug)]
 pub struct Suspensions {
-    files: Option<Watched<Suspended>>,
+    files: Option<Watched<AddressSet>>,
 }
 
 /// A suspension that applies to a recipient.
@@ -72,7 +70,11 @@ impl Suspensions {
 
     /// Whether this address, exactly as it is, or its domain is suspended. Costs no lock.
     pub fn check(&self, address: &Address) -> Option<Suspension> {
-        self.files.as_ref()?.current().as_ref()?.find(address)
+        Some(match self.files.as_ref()?.current().as_ref()?.find(address)? {
+            Listed::Address => Suspension::Address,
+            Listed::Local => Suspension::Local,
+            Listed::Domain => Suspension::Domain,
+        })
     }
 
     /// Files whose present content is not in use, or has lines that were skipped.

@@ -17,7 +17,8 @@ const EX_UNAVAILABLE: i32 = 69;
 const EX_CONFIG: i32 = 78;
 
 /// Keys whose commented line is an example: their default is nothing.
-const EXAMPLES: [&str; 5] = ["domains.names", "domains.files", "directory.", "suspensions.files", "replies."];
+const EXAMPLES: [&str; 6] =
+    ["domains.names", "domains.files", "directory.", "suspensions.files", "defence.traps.", "replies."];
 
 #[test]
 fn the_shipped_file_changes_nothing() {
@@ -413,6 +414,7 @@ fn full_lines(dir: &TempDir) -> Vec<String> {
     dir.write("domains", "example.net\n");
     dir.write("recipients", "anna@example.com\n");
     dir.write("suspended", "unpaid@example.com\n");
+    dir.write("traps", "bait@example.com\n");
     dir.write("ldap.password", "secret\n");
     dir.write("sql.password", "secret\n");
     dir.write("corp-ca.pem", fs::read(Authority::new().file()).expect("it was just made"));

@@ -1,5 +1,6 @@
 //! Backstop between real mail servers: each module is one behaviour, each test starts the servers it needs.
 
+mod bounces;
 mod check;
 mod clients;
 mod config;
@@ -10,6 +11,7 @@ mod dialogues;
 mod drain;
 mod failure;
 mod failure_policies;
+mod greylist;
 mod harvest;
 mod ipv6;
 mod ldap;
@@ -28,6 +30,7 @@ mod store;
 mod structure;
 mod submission;
 mod tarpit;
+mod traps;
 mod unavailable;
 mod unix_socket;
 mod verification;

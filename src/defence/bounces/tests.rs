@@ -1,0 +1,210 @@
+//! Who is called unsolicited, with a clock of the test's own.
+
+use super::*;
+use crate::{
+    defence::Metrics,
+    store::{self, Key, Op, Store, Table},
+    telemetry::Registry,
+};
+
+const NOW: u64 = 1_800_000_000;
+const DAY: u64 = 24 * 60 * 60;
+const REMEMBER: Duration = Duration::from_secs(14 * DAY);
+
+struct Host(Bounces);
+
+impl Host {
+    async fn start(store: &Store, now: u64) -> Self {
+        let shared = Shared::new(store.clone(), Metrics::register(&Registry::default()));
+        let host = Self(Bounces::new(&enforce(), &shared));
+        host.beat(now).await;
+        host
+    }
+
+    async fn beat(&self, now: u64) {
+        self.0.shared.senders.beat(now).await.expect("it is in memory");
+    }
+
+    async fn note(&self, sender: &str) {
+        self.0.note(&address(sender), &Delimiters::default());
+        self.0.shared.senders.flush(REMEMBER).await;
+    }
+
+    async fn bounce(&self, recipients: &[&str], now: u64) -> Solicited {
+        let recipients: Vec<_> = recipients.iter().map(|text| address(text)).collect();
+        self.0.solicited(&recipients, &Delimiters::default(), now).await
+    }
+
+    fn since(&self) -> Option<u64> {
+        self.0.shared.senders.since()
+    }
+}
+
+fn enforce() -> Config {
+    Config { unsolicited: Unsolicited::Enforce, ..Config::default() }
+}
+
+fn store() -> Store {
+    Store::in_memory(store::Metrics::register(&Registry::default()))
+}
+
+fn address(text: &str) -> Address {
+    Address::parse(text).expect("valid")
+}
+
+/// One that remembers for 14 days already, and knows that anna wrote. The process is another one since then.
+async fn experienced() -> (Store, Host) {
+    let store = store();
+    Host::start(&store, NOW - 15 * DAY).await.note("anna+news@example.com").await;
+    let host = Host::start(&store, NOW).await;
+    assert_eq!(host.since(), Some(NOW - 15 * DAY), "a restart is no gap");
+    (store, host)
+}
+
+#[tokio::test]
+async fn who_wrote_gets_bounces_and_nobody_else() {
+    let (_, host) = experienced().await;
+    for (recipients, expected) in [
+        (&["anna@example.com"][..], Solicited::Wrote),
+        (&["ANNA@Example.COM"], Solicited::Wrote),
+        (&["anna+list@example.com"], Solicited::Wrote),
+        (&["bob@example.com"], Solicited::No),
+        (&["anna@example.org"], Solicited::No),
+        // One of several is enough, and a bounce for nobody who is defended is not looked at.
+        (&["bob@example.com", "anna@example.com"], Solicited::Wrote),
+        (&["bob@example.com", "carl@example.com"], Solicited::No),
+        (&[], Solicited::Nobody),
+        // Tags of signers and forwarders; lists.
+        (&["prvs=1234abcdef=bob@example.com"], Solicited::Machine),
+        (&["SRS0=HHH=TT=example.org=bob@example.com"], Solicited::Machine),
+        (&["staff-bounces@example.com"], Solicited::Machine),
+        (&["staff-bounces+bob=example.org@example.com"], Solicited::Machine),
+        (&["owner-staff@example.com"], Solicited::Machine),
+        (&["staff-return-12-bob=example.org@example.com"], Solicited::Machine),
+        (&["staff-request@example.com"], Solicited::Machine),
+        (&["bouncer@example.com"], Solicited::No),
+    ] {
+        assert_eq!(host.bounce(recipients, NOW).await, expected, "{recipients:?}");
+    }
+}
+
+#[tokio::test]
+async fn nobody_is_unsolicited_for_the_first_fourteen_days() {
+    let host = Host::start(&store(), NOW).await;
+    for (after, expected) in
+        [(0, Solicited::Learning), (14 * DAY - 1, Solicited::Learning), (14 * DAY, Solicited::No)]
+    {
+        assert_eq!(host.bounce(&["bob@example.com"], NOW + after).await, expected, "after {after} s");
+    }
+}
+
+#[tokio::test]
+async fn status_says_how_long_yet() {
+    let store = store();
+    let today = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs();
+    let host = Host::start(&store, 1_700_000_000).await;
+    assert_eq!(host.0.notice(), None);
+    store.later(vec![Op::Remove(Key::new(Table::Secrets, "bounces/since"))]);
+    host.beat(today).await;
+    let notice = host.0.notice().expect("it began today");
+    assert!(notice.starts_with("bounces: senders are remembered since 20"), "{notice}");
+}
+
+/// Who wrote meanwhile is not known.
+#[tokio::test]
+async fn after_a_gap_it_begins_anew() {
+    // The host was away for longer than an hour, or has joined the others: nothing says that it was alive.
+    let (store, host) = experienced().await;
+    let alive = store.list(Table::Secrets).await.expect("in memory").into_iter();
+    for entry in alive.filter(|entry| entry.id.starts_with(b"bounces/alive/")) {
+        assert!(entry.left <= Duration::from_secs(60 * 60));
+        store.later(vec![Op::Remove(Key::new(Table::Secrets, entry.id))]);
+    }
+    host.beat(NOW).await;
+    assert_eq!(host.since(), Some(NOW - 15 * DAY), "the process itself knows that it was there");
+    store.later(vec![Op::Remove(host.0.shared.senders.alive_key())]);
+    let other = Host::start(&store, NOW).await;
+    assert_eq!(other.since(), Some(NOW));
+    for host in [&host, &other] {
+        assert_eq!(host.bounce(&["bob@example.com"], NOW).await, Solicited::Learning, "all of them know");
+        assert_eq!(host.bounce(&["anna@example.com"], NOW).await, Solicited::Wrote);
+    }
+    // The store was emptied under a process that runs.
+    for id in ["bounces/secret", "bounces/since"] {
+        let (store, host) = experienced().await;
+        store.later(vec![Op::Remove(Key::new(Table::Secrets, id))]);
+        host.beat(NOW).await;
+        assert_eq!(host.bounce(&["bob@example.com"], NOW).await, Solicited::Learning, "{id}");
+    }
+}
+
+#[tokio::test]
+async fn before_the_store_answered_nobody_is_unsolicited() {
+    let shared = Shared::new(store(), Metrics::register(&Registry::default()));
+    let host = Host(Bounces::new(&enforce(), &shared));
+    assert_eq!(host.bounce(&["bob@example.com"], NOW).await, Solicited::StoreDown);
+    // Who writes meanwhile is not forgotten, and known at once.
+    host.note("bob@example.com").await;
+    assert_eq!(host.bounce(&["bob@example.com"], NOW).await, Solicited::Wrote);
+    host.beat(NOW).await;
+    host.0.shared.senders.flush(REMEMBER).await;
+    assert_eq!(shared.store.list(Table::Senders).await.expect("in memory").len(), 1);
+}
+
+#[tokio::test]
+async fn the_store_holds_no_names_and_two_hosts_understand_each_other() {
+    let (store, one) = experienced().await;
+    let two = Host::start(&store, NOW).await;
+    one.note("bob@example.com").await;
+    assert_eq!(two.bounce(&["bob@example.com"], NOW).await, Solicited::Wrote);
+    for table in Table::ALL {
+        for entry in store.list(table).await.expect("in memory") {
+            for text in [entry.id, entry.value] {
+                assert!(!String::from_utf8_lossy(&text).contains("bob"), "{table:?}");
+            }
+        }
+    }
+    // Another site's hashes are others.
+    let ids = |entries: Vec<store::Entry>| entries.into_iter().map(|entry| entry.id).collect::<Vec<_>>();
+    let (elsewhere, _) = experienced().await;
+    let (ours, theirs) = (store.list(Table::Senders).await, elsewhere.list(Table::Senders).await);
+    let (ours, theirs) = (ids(ours.expect("in memory")), ids(theirs.expect("in memory")));
+    assert_eq!((ours.len(), theirs.len()), (2, 1));
+    assert!(!ours.contains(&theirs[0]));
+}
+
+/// A flood of senders that nobody can be told of is noticed, and makes nobody unsolicited.
+#[tokio::test]
+async fn what_is_lost_is_a_gap() {
+    let (_, host) = experienced().await;
+    for n in 0..=100_000 {
+        host.0.note(&address(&format!("user{n}@example.com")), &Delimiters::default());
+    }
+    host.beat(NOW).await;
+    assert_eq!(host.since(), Some(NOW));
+    assert_eq!(host.bounce(&["carl@example.com"], NOW).await, Solicited::Learning);
+}
+
+/// While it is on it goes on by itself; switched off it forgets when it began.
+#[tokio::test]
+async fn it_runs_while_it_is_switched_on() {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    let host = Host::start(&store(), NOW).await;
+    let senders = &host.0.shared.senders;
+    let (is_on, stop) = (AtomicBool::new(true), tokio_util::sync::CancellationToken::new());
+    let run = senders.run(|| is_on.load(Ordering::Relaxed).then_some(REMEMBER), stop.clone());
+    let watch = async {
+        host.0.note(&address("bob@example.com"), &Delimiters::default());
+        while host.0.shared.store.list(Table::Senders).await.expect("in memory").is_empty() {
+            tokio::task::yield_now().await;
+        }
+        is_on.store(false, Ordering::Relaxed);
+        while senders.since().is_some() {
+            tokio::task::yield_now().await;
+        }
+        stop.cancel();
+    };
+    tokio::join!(run, watch);
+    let left = host.0.shared.store.list(Table::Secrets).await.expect("in memory");
+    assert!(!left.iter().any(|entry| entry.id.starts_with(b"bounces/alive/")), "{left:?}");
+}
