@@ -67,7 +67,11 @@ impl fmt::Debug for Password {
 }
 
 fn read(file: &Path) -> Result<String, PasswordError> {
-    let read = fs::read_to_string(file);
+    // A pipe in its place would be waited for, for ever and by one thread more each time.
+    let read = match fs::metadata(file) {
+        Ok(found) if !found.is_file() => Err(io::Error::other("not a file")),
+        _ => fs::read_to_string(file),
+    };
     let mut text = read.map_err(|error| PasswordError::Read { path: file.to_owned(), error })?;
     if text.ends_with('\n') {
         text.pop();
@@ -127,6 +131,9 @@ mod tests {
         }
         fs::remove_file(&file).unwrap();
         assert_eq!(&*password.current().await, "two");
+        nix::unistd::mkfifo(&file, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        assert_eq!(&*password.current().await, "two", "nobody writes into a pipe");
+        assert!(Password::open(&file).unwrap_err().to_string().contains("not a file"));
         assert!(!format!("{password:?}").contains("two"));
     }
 }

@@ -1,6 +1,7 @@
 //! The directories on other servers that are in use: they outlive a reload of the configuration.
 
 use std::{
+    hash::{DefaultHasher, Hash, Hasher},
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
     time::Duration,
@@ -17,7 +18,8 @@ use super::{
 };
 use crate::{address::Address, files, store};
 
-/// Opens directories on other servers. One that is asked for again with an unchanged configuration is handed out again,
+/// Opens directories on other servers. One that is asked for again with an unchanged configuration, and unchanged
+/// certificates in its files, is handed out again,
 /// with its connections and all that it remembers. Replicas are kept current while [`Remotes::run`] runs, those that are
 /// in force; until then, and where it never does, they are asked live.
 #[derive(Debug)]
@@ -33,8 +35,17 @@ pub struct Remotes {
 
 #[derive(Debug, Default)]
 struct Open {
-    remotes: Vec<(String, Config, Handle)>,
+    remotes: Vec<Opened>,
     contents: Vec<replica::Kept>,
+}
+
+/// What was opened with a configuration, and with what was in its files then.
+#[derive(Debug)]
+struct Opened {
+    name: String,
+    config: Config,
+    files: u64,
+    handle: Handle,
 }
 
 #[derive(Debug)]
@@ -74,9 +85,11 @@ impl Remotes {
     pub(super) fn open(&self, name: &str, config: &Config) -> Result<Source, BuildError> {
         let mut open = lock(&self.open);
         let Open { remotes, contents } = &mut *open;
-        remotes.retain(|(.., handle)| handle.source().is_some());
-        let same = remotes.iter().find(|(kept, as_was, _)| kept == name && as_was == config);
-        if let Some(source) = same.and_then(|(.., handle)| handle.source()) {
+        remotes.retain(|opened| opened.handle.source().is_some());
+        let files = certificates(config);
+        let mut same = remotes.iter().filter(|opened| opened.name == name && opened.config == *config);
+        let same = same.find(|opened| opened.files == files);
+        if let Some(source) = same.and_then(|opened| opened.handle.source()) {
             return Ok(source);
         }
         let key = format!("directory.{name}");
@@ -100,7 +113,7 @@ impl Remotes {
         } else {
             (Handle::Remote(Arc::downgrade(&remote)), Source::Remote(remote))
         };
-        remotes.push((name.to_owned(), config.clone(), handle));
+        remotes.push(Opened { name: name.to_owned(), config: config.clone(), files, handle });
         Ok(source)
     }
 
@@ -162,7 +175,8 @@ impl Remotes {
                     }
                 }
             }
-            let wanted = in_force.borrow_and_update().clone();
+            // A change that came meanwhile is not taken for seen: whoever is new is introduced then.
+            let wanted = in_force.borrow().clone();
             for ended in running.extract_if(.., |one| !wanted.iter().any(|wanted| one.is_of(wanted))) {
                 let replica = ended.end().await;
                 if !wanted.iter().any(|wanted| wanted.shares(&replica)) {
@@ -226,6 +240,20 @@ impl Running {
         }
         self.replica
     }
+}
+
+/// What is in the files of certificates and keys, which are renewed under the same name. (A password's file is looked at
+/// whenever the password is needed.)
+fn certificates(config: &Config) -> u64 {
+    let Config { ldap, sql, smtp, .. } = config;
+    let ldap = ldap.iter().flat_map(|ldap| [&ldap.ca_file, &ldap.cert_file, &ldap.key_file]);
+    let others = sql.iter().map(|sql| &sql.ca_file).chain(smtp.iter().map(|smtp| &smtp.ca_file));
+    let mut hasher = DefaultHasher::new();
+    for file in ldap.chain(others).flatten() {
+        // What can't be read is an error of whoever needs it.
+        std::fs::read(file).ok().hash(&mut hasher);
+    }
+    hasher.finish()
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -65,8 +65,13 @@ pub(in crate::directory) enum Fault {
     /// A referral that can't be followed.
     #[error("the referral to {0} can't be followed: {1}")]
     Referral(String, &'static str),
+    /// The server does not have this attribute, so nobody can be called absent.
+    #[error("the server has no attribute {0:?}: look at `attributes` and `filter`")]
+    Attribute(String),
     /// Not a single recipient can be seen, so nobody can be called absent.
-    #[error("not a single recipient can be seen: may the account read the addresses below the base?")]
+    #[error(
+        "not a single recipient can be seen: may the account read the addresses below the base, and do `attributes` and `filter` fit them?"
+    )]
     Blind,
 }
 
@@ -119,6 +124,7 @@ impl Fault {
             | Self::TooMany
             | Self::Elsewhere(_)
             | Self::Referral(..)
+            | Self::Attribute(_)
             | Self::Blind => false,
             _ => true,
         }
@@ -217,10 +223,15 @@ pub(super) async fn caught<T>(asked: impl Future<Output = Result<T, Fault>>) -> 
 
 /// What helps against a connection that is not secure.
 fn hint(error: &io::Error) -> &'static str {
-    let error = error.get_ref().and_then(|error| error.downcast_ref::<rustls::Error>());
-    match error {
+    let of_tls = error.get_ref().and_then(|error| error.downcast_ref::<rustls::Error>());
+    match of_tls {
         Some(rustls::Error::InvalidCertificate(rustls::CertificateError::UnknownIssuer)) => {
             ": name the authority that signed the server's certificate in ca_file"
+        }
+        Some(rustls::Error::InvalidMessage(_)) => NO_TLS,
+        // OpenLDAP hangs up on what is no LDAP, Active Directory resets the connection.
+        None if matches!(error.kind(), io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset) => {
+            NO_TLS
         }
         _ => "",
     }
@@ -236,6 +247,9 @@ pub(super) fn printable(text: &str) -> String {
     safe
 }
 
+/// As when `ldaps://` is used with port 389.
+const NO_TLS: &str =
+    ": does it speak TLS at this port? ldaps:// is mostly port 636; ldap:// with start_tls is port 389";
 /// Characters of a server's text that are kept.
 const LONGEST_TEXT: usize = 200;
 
@@ -298,7 +312,10 @@ mod tests {
 
     #[test]
     fn what_speaks_against_one_question_only() {
-        for fault in [Fault::Slow, Fault::Unfit, Fault::ActiveDirectory, Fault::Blind, Fault::TooMany] {
+        let attribute = Fault::Attribute("x".to_owned());
+        for fault in
+            [Fault::Slow, Fault::Unfit, Fault::ActiveDirectory, attribute, Fault::Blind, Fault::TooMany]
+        {
             assert!(!fault.blames_server(), "{fault}");
         }
         for fault in [Fault::TimedOut, Fault::Malformed, Fault::Bind(Code::new(49, ""))] {
@@ -315,6 +332,11 @@ mod tests {
         let error = rustls::Error::InvalidCertificate(rustls::CertificateError::UnknownIssuer);
         let tls = Fault::Tls(io::Error::new(io::ErrorKind::InvalidData, error));
         assert!(tls.to_string().contains("UnknownIssuer") && tls.to_string().contains("ca_file"), "{tls}");
+        for kind in [io::ErrorKind::UnexpectedEof, io::ErrorKind::ConnectionReset] {
+            let tls = Fault::Tls(kind.into());
+            assert!(tls.to_string().contains("start_tls"), "{tls}");
+        }
+        assert!(!Fault::Tls(io::ErrorKind::TimedOut.into()).to_string().contains("start_tls"));
     }
 
     #[test]

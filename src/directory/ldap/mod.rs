@@ -18,6 +18,7 @@ mod search;
 mod settings;
 mod transport;
 mod url;
+mod vocabulary;
 
 pub(super) use config::{Config, Feed, Mechanism, Mode, Schema, SuspendedWhen};
 pub(super) use feed::Follower;

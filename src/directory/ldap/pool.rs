@@ -35,6 +35,7 @@ use super::{
     schema::Shape,
     search::{Found, Question},
     transport::Opened,
+    vocabulary,
 };
 use crate::directory::remote::Failure;
 
@@ -59,6 +60,8 @@ struct Line {
     sighted: Mark,
     /// When the last look that showed none began. Whoever looks holds it, and others wait for what comes of that.
     blind: tokio::sync::Mutex<Mark>,
+    /// When it was asked which attributes it has, and the first that it has not.
+    vocabulary: tokio::sync::Mutex<Option<(Instant, Option<String>)>>,
 }
 
 /// A connection, or the place for one. Whoever finds it empty opens it, and others wait for that.
@@ -96,6 +99,7 @@ impl Pool {
             answered: Mark::default(),
             sighted: Mark::default(),
             blind: tokio::sync::Mutex::default(),
+            vocabulary: tokio::sync::Mutex::default(),
         };
         let lines = servers.access().servers.iter().map(|_| line()).collect();
         let places = Semaphore::new(connections * SHARED_BY);
@@ -232,7 +236,7 @@ impl Pool {
             if !objects.is_empty() {
                 line.sighted.raise(pending.began);
             } else if references.is_empty()
-                && let Err(fault) = self.look_around(line, &mut ldap, question, shape).await
+                && let Err(fault) = self.can_be_absent(line, &mut ldap, question, shape).await
             {
                 found = Err(fault);
             }
@@ -253,6 +257,40 @@ impl Pool {
         found
     }
 
+    /// Whether it means anything that this server found nobody.
+    async fn can_be_absent(
+        &self,
+        line: &Line,
+        ldap: &mut Ldap,
+        question: &Question,
+        shape: &Shape,
+    ) -> Result<(), Fault> {
+        Self::has_attributes(line, ldap, shape).await?;
+        self.look_around(line, ldap, question, shape).await
+    }
+
+    /// Whether the server has the attributes that the administrator names. Those who ask at the same time look once.
+    async fn has_attributes(line: &Line, ldap: &mut Ldap, shape: &Shape) -> Result<(), Fault> {
+        if shape.named().is_empty() {
+            return Ok(());
+        }
+        let mut known = line.vocabulary.lock().await;
+        let missing = match &*known {
+            Some((at, None)) if at.elapsed() < VOCABULARY => None,
+            Some((at, Some(missing))) if at.elapsed() < MISSING => Some(missing.clone()),
+            _ => {
+                let missing = match fault::caught(vocabulary::check(ldap, shape.named())).await {
+                    Ok(()) => None,
+                    Err(Fault::Attribute(missing)) => Some(missing),
+                    Err(fault) => return Err(fault),
+                };
+                *known = Some((Instant::now(), missing.clone()));
+                missing
+            }
+        };
+        missing.map_or(Ok(()), |missing| Err(Fault::Attribute(missing)))
+    }
+
     /// Whether any recipient can be seen there. Those who ask at the same time look once.
     async fn look_around(
         &self,
@@ -262,12 +300,9 @@ impl Pool {
         shape: &Shape,
     ) -> Result<(), Fault> {
         let asked = self.clock.now();
-        let is_sighted = || line.sighted.age(&self.clock).is_some_and(|age| age < SIGHT);
-        if is_sighted() {
-            return Ok(());
-        }
         let blind = line.blind.lock().await;
-        if is_sighted() {
+        // A sight from before the answer says nothing of the rights that it was given with.
+        if line.sighted.is_since(asked) {
             return Ok(());
         }
         if blind.is_since(asked) {
@@ -394,13 +429,6 @@ impl Mark {
     fn is_since(&self, began: u64) -> bool {
         self.0.load(Relaxed) >= began
     }
-
-    fn age(&self, clock: &Clock) -> Option<Duration> {
-        match self.0.load(Relaxed) {
-            0 => None,
-            at => Some(Duration::from_micros(clock.now().saturating_sub(at))),
-        }
-    }
 }
 
 /// The first of the two that succeeds; if neither does, what the later one says.
@@ -429,5 +457,7 @@ const SHARED_BY: usize = 32;
 const LIFE: Duration = Duration::from_secs(10 * 60);
 /// How many questions use a connection.
 const QUESTIONS: u32 = 50_000;
-/// For so long it counts that the account could see somebody.
-const SIGHT: Duration = Duration::from_secs(1);
+/// For so long it counts which attributes a server has.
+const VOCABULARY: Duration = Duration::from_secs(60 * 60);
+/// For so long it counts that it has not all.
+const MISSING: Duration = Duration::from_secs(10);

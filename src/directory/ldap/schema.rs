@@ -28,6 +28,8 @@ pub(super) struct Shape {
     addresses: Vec<String>,
     /// The administrator named them: what has no `@` is a local part.
     own: bool,
+    /// The attributes that the administrator named, of those that say who is a recipient.
+    named: Vec<String>,
     /// Only what matches this is a recipient, as written.
     filter: Option<String>,
     suspended: Option<Filter>,
@@ -57,8 +59,11 @@ impl Shape {
             sound = false;
             say(key, error);
         };
-        if let Some(Err(error)) = config.filter.as_deref().map(Filter::parse) {
-            say("filter", SettingError::Filter(error));
+        let mut in_filter = Vec::new();
+        match config.filter.as_deref().map(Filter::parse) {
+            Some(Err(error)) => say("filter", SettingError::Filter(error)),
+            Some(Ok(filter)) => filter.attributes(&mut in_filter),
+            None => {}
         }
         let mut own = |key, text: &Option<String>| match text.as_deref().map(Filter::parse_own) {
             Some(Err(error)) => {
@@ -89,6 +94,7 @@ impl Shape {
             wanted: addresses.clone(),
             addresses,
             own: named.is_some(),
+            named: plain_names(named.unwrap_or_default().iter().chain(&in_filter)),
             filter: config.filter.clone(),
             suspended,
             restricted,
@@ -102,6 +108,11 @@ impl Shape {
     /// The attributes to ask for.
     pub(super) fn wanted(&self) -> &[String] {
         &self.wanted
+    }
+
+    /// The attributes that the server has to have, by name.
+    pub(super) fn named(&self) -> &[String] {
+        &self.named
     }
 
     /// The filter that finds who stands for the address, or for all of its domain. Whatever has such an address counts:
@@ -155,6 +166,12 @@ impl Shape {
             .collect()
     }
 
+    /// Whether an entry that the server found by [`Shape::all`] shows an address. One that does not has some that the account
+    /// may search for and not read.
+    pub(super) fn is_shown(&self, object: &Object) -> bool {
+        self.addresses.iter().any(|name| object.values(name).next().is_some())
+    }
+
     /// What an entry that the server found by [`Shape::one`] has to do with the address.
     ///
     /// Its own values, read back, have to hold it: the server's comparison may be laxer than ours (Active Directory takes
@@ -189,7 +206,7 @@ impl Shape {
     /// some: DNS zones, configuration and schema.
     pub(super) fn is_aside(&self, base: &str) -> bool {
         let first = base.split(',').next().unwrap_or_default().trim();
-        self.schema == Schema::ActiveDirectory && ASIDE.iter().any(|name| first.eq_ignore_ascii_case(name))
+        self.fits_active_directory() && ASIDE.iter().any(|name| first.eq_ignore_ascii_case(name))
     }
 
     fn of_recipients(&self, terms: &str) -> String {
@@ -270,6 +287,15 @@ pub(super) fn merge(judged: impl IntoIterator<Item = Judged>) -> Option<Attribut
         });
     }
     held.or(caught)
+}
+
+/// Names without options (`mail;lang-de`); what is a number (RFC 4512 §1.4, `numericoid`) is no name.
+fn plain_names<'a>(attributes: impl Iterator<Item = &'a String>) -> Vec<String> {
+    let plain = attributes.filter_map(|name| name.split(';').next());
+    plain
+        .filter(|name| name.starts_with(|first: char| first.is_ascii_alphabetic()))
+        .map(str::to_owned)
+        .collect()
 }
 
 /// Whether values of the attribute begin with the kind of address that follows (MS-OXOABK, `proxyAddresses`).
@@ -578,6 +604,13 @@ mod tests {
     }
 
     #[test]
+    fn names_that_a_server_has_to_have() {
+        assert_eq!(exchange("suspended_filter = '(x=1)'").named(), [""; 0]);
+        let own = "attributes = ['mail', '0.9.2342.19200300.100.1.3']\nfilter = '(&(!(a;lang-de=1))(b:dn:=2)(2.5.4.3=x))'";
+        assert_eq!(shape(own).named(), ["mail", "a", "b"]);
+    }
+
+    #[test]
     fn parts_of_active_directory_without_recipients() {
         for (base, aside) in [
             ("DC=DomainDnsZones,DC=corp,DC=example,DC=com", true),
@@ -587,6 +620,7 @@ mod tests {
             ("", false),
         ] {
             assert_eq!(exchange("").is_aside(base), aside, "{base}");
+            assert_eq!(shape("attributes = ['mail', 'proxyAddresses']").is_aside(base), aside, "{base}");
             assert!(!shape("").is_aside(base));
         }
     }

@@ -247,7 +247,13 @@ impl Remote {
 
     /// What an admin should know besides.
     pub(super) fn notices(&self) -> Vec<String> {
-        self.backend.notices()
+        let mut notices = self.backend.notices();
+        let known = self.known();
+        // A server that puts everybody off answers, and is in no trouble that anything else would tell of.
+        if let (None, Some((_, text)), []) = (&known.trouble, &known.failure, &*notices) {
+            notices.push(format!("the last question had no answer: {text}"));
+        }
+        notices
     }
 
     /// Whether it may know more of a recipient than that he exists.

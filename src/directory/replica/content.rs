@@ -94,6 +94,11 @@ impl Content {
         self.loaded.load(Ordering::Acquire)
     }
 
+    /// It was written down how old the content is.
+    pub(super) fn is_dated(&self) -> bool {
+        self.saved.load(Ordering::Relaxed) > 0
+    }
+
     /// Writes down how old the content is, and what a listing told so far. Blocks.
     pub(super) fn save(&self) -> Result<(), Lost> {
         let confirmed = self.confirmed.load(Ordering::Relaxed);

@@ -34,7 +34,11 @@ impl Replica {
                     tokio::select! {
                         () = stop.cancelled() => break None,
                         worked = &mut run => break Some(worked),
-                        _ = save.tick() => self.save(),
+                        _ = save.tick() => {
+                            self.save();
+                            // The first age is written down soon: without one the copy on disk is of no time at all.
+                            save.reset_after(if self.content.is_dated() { SAVE_EVERY } else { FIRST_SAVE });
+                        }
                     }
                 }
             };
@@ -144,5 +148,6 @@ struct Panicked;
 
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
-/// How old the content is.
+/// Between two times that the content's age is written down; the first one waits for there to be one.
+const FIRST_SAVE: Duration = Duration::from_secs(1);
 const SAVE_EVERY: Duration = Duration::from_secs(60);

@@ -90,6 +90,9 @@ impl FromStr for Destination {
             Some(("smtp", rest)) => (Protocol::Smtp, rest),
             _ => (Protocol::Smtp, text),
         };
+        if rest.starts_with("//") {
+            return Err(wrong("it is no URL"));
+        }
         if let Some(path) = rest.strip_prefix("unix:") {
             if protocol == Protocol::Smtp {
                 return Err(wrong("a unix socket speaks LMTP"));
@@ -239,10 +242,14 @@ mod tests {
             "a@b",
             "a,b",
             "a/b\n",
+            "smtp://a",
+            "lmtp://a:24",
         ] {
             let error = text.parse::<Destination>();
             assert!(error.is_err(), "{text:?}: {error:?}");
         }
+        let error = "smtp://mail.example.com:25".parse::<Destination>().unwrap_err();
+        assert!(error.to_string().contains("is no URL; write HOST"), "{error}");
     }
 
     /// smtp(8), SMTP DESTINATION SYNTAX and LMTP DESTINATION SYNTAX.

@@ -1,10 +1,12 @@
 //! One next hop: its connections, its servers, and how it is asked.
 
 use std::{
+    iter,
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak, atomic::Ordering::Relaxed},
     time::{Duration, Instant},
 };
 
+use smallvec::SmallVec;
 use tokio::{
     sync::Semaphore,
     time::{Instant as Deadline, timeout, timeout_at},
@@ -89,6 +91,8 @@ impl Host {
         // may take everybody.
         candidates.sort_unstable();
         let mut trouble = None;
+        // One that greeted us, and then was silent about this recipient: of the others, only a yes counts then.
+        let mut slow = None;
         for (at, &index) in candidates.iter().enumerate() {
             let Some(server) = servers.list.get(index) else { continue };
             let left = deadline.saturating_duration_since(Deadline::now());
@@ -101,19 +105,20 @@ impl Host {
                 Ok(Ok(known)) => {
                     servers.health.worked(index);
                     session.end();
-                    return Ok(known);
+                    return if known { Ok(true) } else { slow.map_or(Ok(false), Err) };
                 }
                 Ok(Err(error)) if !error.blames_server() => {
                     servers.health.worked(index);
                     session.end();
-                    return Err(error);
+                    return Err(slow.unwrap_or(error));
                 }
                 Ok(Err(error)) => error,
                 Err(_) => {
                     self.drop_idle(&server.place);
                     if session.greeted {
                         self.look_into_silence(shared, &servers, index, recipient.domain());
-                        return Err(Trouble::Slow(server.to_string()));
+                        slow.get_or_insert_with(|| Trouble::Slow(server.to_string()));
+                        continue;
                     }
                     Trouble::TimedOut(server.to_string())
                 }
@@ -121,7 +126,7 @@ impl Host {
             servers.health.failed(index, Instant::now());
             trouble = Some(error);
         }
-        Err(trouble.unwrap_or_else(|| Trouble::Down {
+        Err(slow.or(trouble).unwrap_or_else(|| Trouble::Down {
             destination: self.name(),
             last: self.state().trouble.clone().unwrap_or_else(|| "it did not answer".to_owned()),
         }))
@@ -258,18 +263,26 @@ impl Session<'_> {
         let domain = recipient.domain();
         let key = (self.server.place.clone(), domain.clone());
         let control = self.shared.settings.control(domain);
-        let (reply, after) = self.rcpt(recipient, Some(&control)).await?;
+        let witness = self.shared.vouch.witness(&key).filter(|taken| taken != recipient && *taken != control);
+        let others: SmallVec<[&Address; 2]> = iter::once(&control).chain(&witness).collect();
+        let (reply, after) = self.rcpt(recipient, &others).await?;
         let server = self.server.to_string();
-        match (self.judge(&reply), after) {
+        match (self.judge(&reply), after.as_slice()) {
             (Judgement::Takes, _) => match self.random(&key).await? {
-                Random::Refused => Ok(true),
+                Random::Refused => {
+                    self.shared.vouch.took(&key, recipient);
+                    Ok(true)
+                }
                 Random::Taken => Err(Trouble::TakesAll { server, domain: domain.clone() }),
                 Random::Undecided => Err(Trouble::Undecided { server, domain: domain.clone() }),
             },
             (Judgement::TakesUnseen, _) => Err(Trouble::TakesUnseen { server, reply }),
             (Judgement::PutOff, _) => Err(Trouble::PutOff { server, reply }),
-            (judgement, Some(after)) => {
-                self.see_to_control(&key, control, after)?;
+            (judgement, [of_control, of_witness @ ..]) => {
+                self.see_to_control(&key, &control, of_control)?;
+                if let (Some(witness), Some(reply)) = (&witness, of_witness.first()) {
+                    self.see_to_witness(witness, reply)?;
+                }
                 if judgement == Judgement::Unknown {
                     Ok(false)
                 } else {
@@ -277,7 +290,7 @@ impl Session<'_> {
                 }
             }
             // No refusal counts by itself.
-            (Judgement::Unknown | Judgement::Refuses, None) => Err(Trouble::Refused { server, reply }),
+            (Judgement::Unknown | Judgement::Refuses, []) => Err(Trouble::Refused { server, reply }),
         }
     }
 
@@ -288,7 +301,7 @@ impl Session<'_> {
         }
         // A server that delays its refusals must not make those wait for ever whom it takes.
         let left = self.until.saturating_duration_since(Deadline::now());
-        let random = match timeout(left / 2, self.rcpt(&invented(&key.1), None)).await {
+        let random = match timeout(left / 2, self.rcpt(&invented(&key.1), &[])).await {
             Ok(Ok((reply, _))) => match self.judge(&reply) {
                 Judgement::Takes | Judgement::TakesUnseen => Random::Taken,
                 Judgement::Unknown | Judgement::Refuses => Random::Refused,
@@ -302,9 +315,11 @@ impl Session<'_> {
     }
 
     /// An error unless it took the control recipient; `reply`: what it said of him after it had refused another.
-    fn see_to_control(&self, key: &Key, control: Address, reply: Reply) -> Result<(), Trouble> {
-        let (server, control) = (self.server.to_string(), Box::new(control));
-        match self.judge(&reply) {
+    fn see_to_control(&self, key: &Key, control: &Address, reply: &Reply) -> Result<(), Trouble> {
+        let (server, control, judgement) =
+            (self.server.to_string(), Box::new(control.clone()), self.judge(reply));
+        let reply = reply.clone();
+        match judgement {
             Judgement::Takes | Judgement::TakesUnseen => {
                 self.shared.vouch.control_taken(key);
                 Ok(())
@@ -318,13 +333,25 @@ impl Session<'_> {
         }
     }
 
-    /// One recipient in a transaction of its own, and where it is refused for good, what the server says of the control
-    /// recipient right after that. A connection that turns out to be stale is replaced once.
-    async fn rcpt(&mut self, recipient: &Address, control: Option<&Address>) -> Result<Replies, Trouble> {
+    /// An error unless it took whom it took before; `reply`: what it said of him now.
+    fn see_to_witness(&self, witness: &Address, reply: &Reply) -> Result<(), Trouble> {
+        match self.judge(reply) {
+            Judgement::Takes | Judgement::TakesUnseen => Ok(()),
+            Judgement::PutOff | Judgement::Unknown | Judgement::Refuses => Err(Trouble::Witness {
+                server: self.server.to_string(),
+                witness: Box::new(witness.clone()),
+                reply: reply.clone(),
+            }),
+        }
+    }
+
+    /// One recipient in a transaction of its own, and where it is refused for good, what the server says of these others
+    /// right after that. A connection that turns out to be stale is replaced once.
+    async fn rcpt(&mut self, recipient: &Address, others: &[&Address]) -> Result<Replies, Trouble> {
         let kept = self.connection.take().or_else(|| self.host.take_idle(&self.server.place));
         if let Some(mut connection) = kept {
             self.greeted = true;
-            match exchange(&mut connection, recipient, control).await {
+            match exchange(&mut connection, recipient, others).await {
                 Ok(replies) => return Ok(self.keep(connection, replies)),
                 Err(error @ Trouble::Talk { error: TalkError::NoUtf8, .. }) => {
                     self.connection = Some(connection);
@@ -335,7 +362,7 @@ impl Session<'_> {
             }
         }
         let mut connection = self.open().await?;
-        match exchange(&mut connection, recipient, control).await {
+        match exchange(&mut connection, recipient, others).await {
             Ok(replies) => Ok(self.keep(connection, replies)),
             Err(error) if error.blames_server() => Err(self.try_another(recipient, error).await),
             Err(error) => Err(error),
@@ -382,20 +409,22 @@ impl Session<'_> {
     }
 }
 
-/// What is said of a recipient, and then, if that was a refusal, of the control recipient.
-type Replies = (Reply, Option<Reply>);
+/// What is said of a recipient, and then, if that was a refusal, of the others.
+type Replies = (Reply, SmallVec<[Reply; 2]>);
 
-/// Asks for the recipient, and after a refusal for the control recipient in the same transaction.
+/// Asks for the recipient, and after a refusal for the others in the same transaction.
 async fn exchange(
     connection: &mut Connection,
     recipient: &Address,
-    control: Option<&Address>,
+    others: &[&Address],
 ) -> Result<Replies, Trouble> {
     let reply = connection.ask(recipient).await?;
-    let after = match control {
-        Some(control) if reply.code >= 500 => Some(connection.ask_also(control).await?),
-        _ => None,
-    };
+    let mut after = SmallVec::new();
+    if reply.code >= 500 {
+        for other in others {
+            after.push(connection.ask_also(other).await?);
+        }
+    }
     Ok((reply, after))
 }
 

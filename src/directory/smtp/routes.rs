@@ -40,7 +40,7 @@ pub(super) enum RouteError {
     Destination(#[from] DestinationError),
     #[error("{0:?} is not a domain: {1}")]
     Domain(String, crate::address::DomainError),
-    #[error("{}: {error}", path.display())]
+    #[error("{}: {error}{hint}", path.display(), hint = hint(path))]
     Map { path: PathBuf, error: MapError },
 }
 
@@ -107,6 +107,15 @@ impl Routes {
     }
 }
 
+/// What helps where main.cf's way of writing it was taken over.
+fn hint(path: &Path) -> &'static str {
+    if path.is_relative() && path.to_string_lossy().contains(':') {
+        "; name the text file that the table is made from, without its type"
+    } else {
+        ""
+    }
+}
+
 /// A map, followed.
 #[derive(Debug)]
 struct MapFile {
@@ -152,7 +161,8 @@ impl MapFile {
 
     fn refresh(&self) {
         let old = self.state().stamp;
-        let result = match File::open(&self.path).and_then(|file| file.metadata()) {
+        // Not opened for this: that would wait for ever where a pipe has taken its place.
+        let result = match std::fs::metadata(&self.path) {
             Ok(found) if stamp(&found) == old => {
                 self.state().error = None;
                 return;

@@ -192,6 +192,12 @@ mod tests {
     }
 
     #[test]
+    fn a_map_as_main_cf_names_it() {
+        let found = wrong("transport_map = 'hash:/etc/postfix/transport'");
+        assert!(found.len() == 1 && found[0].1.contains("without its type"), "{found:?}");
+    }
+
+    #[test]
     fn the_control_recipient() {
         let settings = |control: &str| {
             let toml = format!("host = 'a'\ncontrol = '{control}'");

@@ -40,6 +40,7 @@ const LONG: Duration = Duration::from_secs(60);
 struct Hop {
     client: Arc<Client>,
     connections: Arc<AtomicUsize>,
+    port: u16,
 }
 
 impl Hop {
@@ -58,7 +59,7 @@ impl Hop {
         });
         let toml = format!("host = '127.0.0.1:{port}'\n{settings}");
         let config: Config = Figment::from(Toml::string(&toml)).extract().unwrap();
-        Self { client: Arc::new(Client::build("directory.x", &config).unwrap()), connections }
+        Self { client: Arc::new(Client::build("directory.x", &config).unwrap()), connections, port }
     }
 
     /// Whether it exists; an error: why that could not be found out.
@@ -131,6 +132,44 @@ async fn a_server_that_begins_to_refuse_everybody_makes_nobody_unknown() {
         assert_ne!(hop.ask(&format!("user{number}")).await, Ok(false), "user{number}");
         assert_ne!(hop.ask(&format!("nobody{number}")).await, Ok(true), "nobody{number}");
     }
+}
+
+/// As with Exim's usual order of conditions: postmaster is taken first, then banned clients are refused.
+#[tokio::test]
+async fn a_ban_that_spares_postmaster_makes_nobody_unknown() {
+    let banned = Arc::new(AtomicBool::new(false));
+    let seen = Arc::clone(&banned);
+    let hop = Hop::start("", move |local, _| match seen.load(Ordering::Relaxed) {
+        _ if local == "postmaster" => YES,
+        true => Says("550 you asked for too many"),
+        false if exists(local) => YES,
+        false => NO,
+    })
+    .await;
+    assert_eq!((hop.ask("user1").await, hop.ask("nobody").await), (Ok(true), Ok(false)));
+    banned.store(true, Ordering::Relaxed);
+    for local in ["user2", "nobody2", "user3", "nobody3"] {
+        assert_eq!(hop.ask(local).await, Err(Why::Failed), "{local}");
+    }
+    banned.store(false, Ordering::Relaxed);
+    assert_eq!((hop.ask("nobody4").await, hop.ask("user4").await), (Ok(false), Ok(true)));
+}
+
+/// Whom it took last was deleted: nobody is unknown until it takes somebody else.
+#[tokio::test]
+async fn a_witness_who_is_gone_is_replaced() {
+    let gone = Arc::new(AtomicBool::new(false));
+    let seen = Arc::clone(&gone);
+    let hop = Hop::start("", move |local, _| match local {
+        "user1" if seen.load(Ordering::Relaxed) => NO,
+        _ if exists(local) => YES,
+        _ => NO,
+    })
+    .await;
+    assert_eq!((hop.ask("user1").await, hop.ask("nobody").await), (Ok(true), Ok(false)));
+    gone.store(true, Ordering::Relaxed);
+    assert_eq!((hop.ask("user1").await, hop.ask("nobody2").await), (Ok(false), Err(Why::Failed)));
+    assert_eq!((hop.ask("user2").await, hop.ask("nobody2").await), (Ok(true), Ok(false)));
 }
 
 /// The refusal and the hang-up come together: nobody was taken after it.
@@ -266,4 +305,45 @@ async fn a_server_that_puts_a_random_recipient_off_vouches_for_nobody() {
         assert!(hop.client.is_well());
         assert_eq!(hop.client.notices().len(), 1);
     }
+}
+
+/// To open a pipe would wait for somebody who writes, in one thread more each second, until no file is read any more.
+#[tokio::test]
+async fn what_takes_the_place_of_a_transport_map_holds_nobody_up() {
+    let dir = tempfile::tempdir().unwrap();
+    let (map, other) = (dir.path().join("transport"), dir.path().join("other"));
+    std::fs::write(&map, "y.test smtp:[192.0.2.1]\n").unwrap();
+    let settings = format!("transport_map = '{}'", map.display());
+    let hop = Hop::start(&settings, |local, _| if exists(local) { YES } else { NO }).await;
+    type Make = fn(&std::path::Path);
+    let pipe: Make = |path| nix::unistd::mkfifo(path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let directory: Make = |path| std::fs::create_dir(path).unwrap();
+    for (make, notice) in [(pipe, "not a file"), (directory, "not a file"), (|_| {}, "No such file")] {
+        assert_eq!(hop.ask("user").await, Ok(true));
+        make(&other);
+        let _ = std::fs::remove_file(&map).or_else(|_| std::fs::remove_dir(&map));
+        let _ = std::fs::rename(&other, &map);
+        let begun = std::time::Instant::now();
+        while !hop.client.notices().iter().any(|text| text.contains(notice)) {
+            assert_eq!(hop.ask("user").await, Ok(true), "what the map said before counts");
+            assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", hop.client.notices());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+}
+
+/// Nothing is known yet of the first one, as after a start: it may be slow for this recipient only, and know him.
+#[tokio::test]
+async fn behind_a_server_that_is_silent_another_ones_yes_counts_and_its_no_does_not() {
+    let silent = Hop::start("", |_, _| Delays(LONG, "250 2.1.5 Ok")).await;
+    let other = Hop::start("", |local, _| if exists(local) { YES } else { NO }).await;
+    let dir = tempfile::tempdir().unwrap();
+    let map = dir.path().join("transport");
+    let servers = format!("x.test smtp:[127.0.0.1]:{}, [127.0.0.1]:{}\n", silent.port, other.port);
+    std::fs::write(&map, servers).unwrap();
+    let hop =
+        Hop::start(&format!("deadline = '600ms'\ntransport_map = '{}'", map.display()), |_, _| NO).await;
+    assert_eq!(hop.ask("user").await, Ok(true));
+    assert_eq!(hop.ask("nobody").await, Err(Why::TimedOut));
+    assert_eq!(hop.connections.load(Ordering::Relaxed), 0, "the map comes before `host`");
 }

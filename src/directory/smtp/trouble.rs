@@ -57,6 +57,8 @@ pub(super) enum Trouble {
         "{server} refuses the control recipient {control}, so that its refusals say nothing (`control` has to be a recipient that it takes): {reply}"
     )]
     Control { server: String, control: Box<Address>, reply: Reply },
+    #[error("{server} refuses {witness} as well, whom it took before: it may refuse everybody ({reply})")]
+    Witness { server: String, witness: Box<Address>, reply: Reply },
     #[error("{server} puts the control recipient {control} off: {reply}")]
     ControlPutOff { server: String, control: Box<Address>, reply: Reply },
 }
@@ -76,7 +78,7 @@ impl Trouble {
             Self::NoHost(_) | Self::Elsewhere(_) | Self::Doubtful(_) => Why::NoHost,
             Self::Resolve(_) | Self::Connect { .. } | Self::Down { .. } => Why::Down,
             Self::Talk { error: TalkError::NoUtf8, .. } | Self::Refused { .. } => Why::Refused,
-            Self::Tls { .. } | Self::Talk { .. } | Self::Control { .. } => Why::Failed,
+            Self::Tls { .. } | Self::Talk { .. } | Self::Control { .. } | Self::Witness { .. } => Why::Failed,
             Self::TimedOut(_) | Self::Slow(_) => Why::TimedOut,
             Self::Busy(_) => Why::Busy,
             Self::PutOff { .. } | Self::ControlPutOff { .. } | Self::Choked(_) => Why::PutOff,

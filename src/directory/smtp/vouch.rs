@@ -22,6 +22,8 @@ pub(super) struct Vouch {
     randoms: Cache<Key, Random>,
     /// It took the control recipient not long ago.
     controls: Cache<Key, ()>,
+    /// Whom it took last.
+    taken: Cache<Key, Address>,
     /// What an admin should know.
     notices: Cache<Key, Notice>,
 }
@@ -51,6 +53,7 @@ impl Vouch {
             directory: directory.into(),
             randoms: cache(RANDOM),
             controls: cache(NOTICE),
+            taken: cache(TAKEN),
             notices: cache(NOTICE),
         }
     }
@@ -58,6 +61,17 @@ impl Vouch {
     /// What it made of a random recipient when it was last asked; `None`: that was too long ago.
     pub(super) fn recall(&self, key: &Key) -> Option<Random> {
         self.randoms.get(key)
+    }
+
+    /// It took a recipient, where it refuses a random one.
+    pub(super) fn took(&self, key: &Key, recipient: &Address) {
+        self.taken.insert(key.clone(), recipient.clone());
+    }
+
+    /// Who has to be taken beside the control recipient before a refusal counts: whom it took last. A server that refuses
+    /// everybody to a client that asked for too many unknown recipients may still take postmaster (RFC 5321 §4.5.1).
+    pub(super) fn witness(&self, key: &Key) -> Option<Address> {
+        self.taken.get(key)
     }
 
     /// It took the control recipient.
@@ -152,6 +166,8 @@ fn cache<T: Clone + Send + Sync + 'static>(time: Duration) -> Cache<Key, T> {
 const RANDOM: Duration = Duration::from_secs(60);
 /// So long after it was last found out a notice stands, and a server is expected to answer for the control recipient.
 const NOTICE: Duration = Duration::from_secs(60 * 60);
+/// So long is a witness who was taken, unless somebody else was since.
+const TAKEN: Duration = Duration::from_secs(24 * 60 * 60);
 /// Of each, at most.
 const MOST: u64 = 10_000;
 /// Notices, at most.

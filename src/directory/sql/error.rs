@@ -2,7 +2,7 @@
 
 use std::{io, path::PathBuf};
 
-use sqlx::{error::DatabaseError, mysql::MySqlDatabaseError, sqlite::SqliteError};
+use sqlx::{error::DatabaseError, mysql::MySqlDatabaseError, postgres::PgDatabaseError, sqlite::SqliteError};
 
 use crate::directory::Why;
 
@@ -10,13 +10,13 @@ use crate::directory::Why;
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Error {
     /// No connection.
-    #[error("can't connect: {0}{hint}", hint = hint(.0))]
+    #[error("can't connect: {said}{hint}", said = said(.0), hint = hint(.0))]
     Connect(sqlx::Error),
     /// The database's file is not there.
     #[error("{}: {error}", path.display())]
     File { path: PathBuf, error: io::Error },
     /// A connection broke, or the database refused the query.
-    #[error("{0}")]
+    #[error("{said}", said = said(.0))]
     Query(sqlx::Error),
     /// Rows came, or none, and then neither an end nor an error.
     #[error("the answer ended before it was complete")]
@@ -26,6 +26,9 @@ pub(super) enum Error {
         "the query has {0} parameters; it needs from one to three: the address, its local part, its domain"
     )]
     Parameters(usize),
+    /// It gives no rows, as a `delete` does: to ask it would not be to look somebody up.
+    #[error("the query gives no columns: it has to be a `select`")]
+    NoColumns,
     /// Nobody gives them.
     #[error("the listing has {0} parameters, and takes none")]
     ListingParameters(usize),
@@ -49,6 +52,11 @@ pub(super) enum Error {
     /// The same, where nobody was known yet.
     #[error("the listing gives nobody, so that nobody can be called unknown")]
     Nobody,
+    /// Nobody was found since the start, and there is no listing that could tell whether anybody is there.
+    #[error(
+        "nobody was found yet, so that nobody can be called unknown: that ends with the first recipient who is found; if it stays, the query is wrong, the table empty or hidden from this user"
+    )]
+    Unseen,
     /// It gave no row, and then did not tell in time whether it has recipients at all.
     #[error("no answer in time to whether any recipient is there")]
     Unsure,
@@ -70,6 +78,8 @@ impl Error {
             Self::Busy => Why::Busy,
             Self::TimedOut | Self::Unsure => Why::TimedOut,
             Self::Spared(_) => Why::Down,
+            // Nothing is wrong.
+            Self::Unseen => Why::PutOff,
             // What TLS finds wrong comes as data that makes no sense.
             Self::Connect(sqlx::Error::Io(error)) if error.kind() != io::ErrorKind::InvalidData => Why::Down,
             Self::Connect(error) | Self::Query(error) => match fault(error) {
@@ -92,6 +102,15 @@ impl Error {
         }
     }
 
+    /// Whether the query took too long, or waited for what somebody else has locked.
+    pub(super) fn is_slow(&self) -> bool {
+        match self {
+            Self::TimedOut => true,
+            Self::Query(error) => fault(error) == Fault::Locked,
+            _ => false,
+        }
+    }
+
     /// Whether the connection is of no use any more. On another one, the question may well get an answer.
     pub(super) fn is_of_connection(&self) -> bool {
         match self {
@@ -99,6 +118,14 @@ impl Error {
             Self::Incomplete | Self::Rows => true,
             _ => false,
         }
+    }
+}
+
+/// What it says. With PostgreSQL, the driver adds a line of the server's source, as if it were one of the query.
+fn said(error: &sqlx::Error) -> String {
+    match error.as_database_error().and_then(|error| error.try_downcast_ref::<PgDatabaseError>()) {
+        Some(error) => format!("error returned from database: {} ({})", error.message(), error.code()),
+        None => error.to_string(),
     }
 }
 
@@ -148,9 +175,9 @@ fn fault_of_database(error: &dyn DatabaseError) -> Fault {
             1243 | 1615 => Fault::Stale,
             // ER_LOCK_WAIT_TIMEOUT, ER_LOCK_DEADLOCK
             1205 | 1213 => Fault::Locked,
-            // ER_CANT_AGGREGATE_2COLLATIONS, ER_CANT_AGGREGATE_NCOLLATIONS: characters that the column can't hold;
+            // ER_CANT_AGGREGATE_2COLLATIONS, _3COLLATIONS, _NCOLLATIONS: characters that the column can't hold;
             // ER_INVALID_CHARACTER_STRING, ER_CANNOT_CONVERT_STRING
-            1267 | 1271 | 1300 | 3854 | 3988 => Fault::Data,
+            1267 | 1270 | 1271 | 1300 | 3854 | 3988 => Fault::Data,
             _ if code.starts_with("22") => Fault::Data,
             _ if code.starts_with("08") => Fault::Connection,
             _ => Fault::Query,

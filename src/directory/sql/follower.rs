@@ -125,6 +125,7 @@ impl Work<'_> {
         let connected = tokio::time::timeout(LONGEST_SILENCE, pool.connect()).await;
         let mut connection = connected.unwrap_or(Err(Error::TimedOut))?;
         let version = D::version(&mut connection).await?;
+        D::begin(&mut connection).await?;
         self.list::<D>(&mut connection).await?;
         self.writer.current(begun, false);
 

@@ -6,8 +6,8 @@ use std::future::Future;
 
 use futures_util::TryStreamExt;
 use sqlx::{
-    ColumnIndex, ConnectOptions, Either, Encode, Executor, IntoArguments, MySql, Postgres, Row, SqlStr,
-    Sqlite, Statement, Type, mysql::MySqlConnectOptions, postgres::PgConnectOptions,
+    ColumnIndex, ConnectOptions, Connection, Either, Encode, Executor, IntoArguments, MySql, Postgres, Row,
+    SqlStr, Sqlite, Statement, Type, mysql::MySqlConnectOptions, postgres::PgConnectOptions,
     sqlite::SqliteConnectOptions,
 };
 
@@ -28,6 +28,16 @@ pub(super) trait Kind: Values {
 
     /// The same with a password.
     fn with_password(options: Self::Options, password: &str) -> Self::Options;
+
+    /// Before questions on a connection, which needs [`Kind::end`] after them, or has to be dropped.
+    fn begin(_: &mut Self::Connection) -> impl Future<Output = Result<(), Error>> + Send {
+        std::future::ready(Ok(()))
+    }
+
+    /// After questions on a connection, whatever came of them.
+    fn end(_: &mut Self::Connection) -> impl Future<Output = Result<(), Error>> + Send {
+        std::future::ready(Ok(()))
+    }
 
     /// What the query's rows say; `None`: there are none.
     fn ask(
@@ -54,6 +64,17 @@ impl Kind for Postgres {
 
     fn with_password(options: Self::Options, password: &str) -> Self::Options {
         options.password(password)
+    }
+
+    /// What is prepared outlives no transaction: a pooler (PgBouncer, `pool_mode = transaction`) gives the next one another
+    /// session, where the driver's name for it may stand for somebody else's query, whose answer would be taken for ours.
+    async fn begin(connection: &mut Self::Connection) -> Result<(), Error> {
+        sqlx::raw_sql("begin read only").execute(connection).await.map(drop).map_err(Error::Query)
+    }
+
+    async fn end(connection: &mut Self::Connection) -> Result<(), Error> {
+        connection.clear_cached_statements().await.map_err(Error::Query)?;
+        sqlx::raw_sql("rollback").execute(connection).await.map(drop).map_err(Error::Query)
     }
 
     async fn ask(
@@ -137,6 +158,9 @@ where
     };
     if wanted == 0 || wanted > parameters.len() {
         return Err(Error::Parameters(wanted));
+    }
+    if statement.columns().is_empty() {
+        return Err(Error::NoColumns);
     }
     let mut question = statement.query();
     for parameter in parameters.iter().take(wanted) {

@@ -106,7 +106,8 @@ impl Client {
         match &answer {
             Err(Error::Busy) => {}
             // The database is well, but this address is hard to find. Anybody can invent one that is.
-            Err(Error::TimedOut) if self.last().answered.is_some_and(|answered| answered > asked) => {}
+            Err(error)
+                if error.is_slow() && self.last().answered.is_some_and(|answered| answered > asked) => {}
             Err(error) if error.is_down() => {
                 self.last().down = error.to_string();
                 self.breaker.failed(0, Instant::now());
@@ -127,6 +128,10 @@ impl Client {
 /// The file that has this name now: another one may have taken its place.
 async fn file(path: &Path) -> std::io::Result<Mark> {
     let found = tokio::fs::metadata(path).await?;
+    // To open a pipe would hold a thread of the driver's for ever.
+    if !found.is_file() {
+        return Err(std::io::Error::other("not a file"));
+    }
     Ok((found.dev(), found.ino()))
 }
 

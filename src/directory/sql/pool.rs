@@ -70,7 +70,12 @@ impl<D: Kind> Pool<D> {
         let permit = tokio::time::timeout(deadline / 2, self.permits.acquire()).await;
         let Ok(Ok(_permit)) = permit else { return Err(Error::Busy) };
         let found = tokio::time::timeout_at(until, self.find(address, mark)).await;
-        let found = found.unwrap_or(Err(Error::TimedOut))?;
+        let Ok(found) = found else {
+            // What lies between may have forgotten the others as well, and tell nobody.
+            self.lock().retain(|kept| kept.since > asked);
+            return Err(Error::TimedOut);
+        };
+        let found = found?;
         match found {
             Some(known) if !known.catch_all => self.sight.saw(Some(address), asked),
             Some(_) => {}
@@ -93,18 +98,19 @@ impl<D: Kind> Pool<D> {
         }))
     }
 
-    /// Whether anybody can be seen. Those who ask at the same time look once.
+    /// Whether anybody can be seen, now that somebody was not. Those who ask at the same time look once.
     async fn look_around(&self, mark: Mark) -> Result<(), Error> {
         let asked = Instant::now();
-        if self.sight.is_fresh() {
-            return Ok(());
-        }
         let mut looking = self.sight.looking.lock().await;
-        if self.sight.is_fresh() {
+        if self.sight.has_seen_since(asked) {
             return Ok(());
         }
         let known = self.sight.known();
-        let nobody = || if known.is_empty() { Error::Nobody } else { Error::Gone };
+        let nobody = || match &self.listing {
+            _ if !known.is_empty() => Error::Gone,
+            Some(_) => Error::Nobody,
+            None => Error::Unseen,
+        };
         if looking.is_some_and(|began| began >= asked) {
             return Err(nobody());
         }
@@ -114,11 +120,13 @@ impl<D: Kind> Pool<D> {
             self.sight.saw(known.get(at), began);
             return Ok(());
         }
-        if let Some(listing) = &self.listing {
-            let connection = match self.take(mark).await {
+        let are_deleted = known.is_empty() || self.sight.are_gone_for_good(began);
+        if let Some(listing) = self.listing.as_ref().filter(|_| are_deleted) {
+            let mut connection = match self.take(mark).await {
                 Some(kept) => kept.connection,
                 None => self.connect().await?,
             };
+            D::begin(&mut connection).await?;
             let listing = AssertSqlSafe(Arc::clone(listing)).into_sql_str();
             if let Some(text) = D::first(connection, listing).await? {
                 // It is known from now on, so that the next look costs one question.
@@ -126,9 +134,6 @@ impl<D: Kind> Pool<D> {
                 self.sight.saw(address.as_ref(), began);
                 return Ok(());
             }
-        } else if known.is_empty() {
-            // Whether there was ever anybody, nobody can tell.
-            return Ok(());
         }
         *looking = Some(began);
         Err(nobody())
@@ -164,6 +169,19 @@ impl<D: Kind> Pool<D> {
     }
 
     async fn first_on(
+        &self,
+        connection: &mut D::Connection,
+        questions: &[Parameters],
+    ) -> Result<Option<(usize, Attributes)>, Error> {
+        D::begin(connection).await?;
+        let answer = self.first_within(connection, questions).await;
+        if !answer.as_ref().is_err_and(Error::is_of_connection) {
+            D::end(connection).await?;
+        }
+        answer
+    }
+
+    async fn first_within(
         &self,
         connection: &mut D::Connection,
         questions: &[Parameters],

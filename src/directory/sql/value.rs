@@ -19,6 +19,8 @@ pub(super) enum Value<'r> {
     Null,
     Truth(bool),
     Text(&'r str),
+    /// A text that is not UTF-8.
+    Garbled,
     /// Something else.
     Other,
 }
@@ -57,7 +59,9 @@ where
             column: column.name().to_owned(),
             value: text.chars().take(40).collect(),
         }),
-        Value::Other => Err(Error::Type { column: column.name().to_owned(), kind: kind::<D>(row, at) }),
+        Value::Garbled | Value::Other => {
+            Err(Error::Type { column: column.name().to_owned(), kind: kind::<D>(row, at) })
+        }
     }
 }
 
@@ -69,7 +73,8 @@ where
     let columns = row.columns();
     let at = columns.iter().position(|column| column.name().eq_ignore_ascii_case("address")).unwrap_or(0);
     match (D::value(row, at).map_err(Error::Query)?, columns.get(at)) {
-        (Value::Null, _) => Ok(None),
+        // One row that makes no sense is not all of them.
+        (Value::Null | Value::Garbled, _) => Ok(None),
         (Value::Text(text), _) => Ok(Some(text.to_owned())),
         (_, column) => Err(Error::NoAddress {
             column: column.map_or_else(String::new, |column| column.name().to_owned()),
@@ -159,7 +164,7 @@ impl Values for Sqlite {
         Ok(match kind.name() {
             "INTEGER" | "BOOLEAN" => Value::Truth(row.try_get_unchecked::<i64, _>(column)? != 0),
             "REAL" => number(row.try_get_unchecked(column)?),
-            "TEXT" => row.try_get_unchecked(column).map_or(Value::Other, Value::Text),
+            "TEXT" => row.try_get_unchecked(column).map_or(Value::Garbled, Value::Text),
             _ => Value::Other,
         })
     }
@@ -170,7 +175,7 @@ fn any(bytes: &[u8]) -> bool {
 }
 
 fn text(bytes: &[u8]) -> Value<'_> {
-    str::from_utf8(bytes).map_or(Value::Other, Value::Text)
+    str::from_utf8(bytes).map_or(Value::Garbled, Value::Text)
 }
 
 /// IEEE 754, most significant byte first.

@@ -2,6 +2,7 @@
 
 mod active_directory;
 mod binds;
+mod certificates;
 mod changes;
 mod errors;
 mod exchange;

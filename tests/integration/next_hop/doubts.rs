@@ -62,6 +62,8 @@ fn other_refusals_are_no_reason_to_refuse() {
     let front = front(&plain, &inside);
     let reply = rcpt(&front, "<full@example.test>");
     assert_eq!((reply.code, reply.enhanced.as_deref()), (451, Some("4.4.3")), "{reply}");
+    let status = plain.command(&["status"]).stdout;
+    assert!(status.contains("the last question had no answer: ") && status.contains("552 5.2.2"), "{status}");
 }
 
 #[test]

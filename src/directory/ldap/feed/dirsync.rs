@@ -67,7 +67,7 @@ pub(super) async fn follow(
             everything(link, subject, Some(view.mark.put_on(&cookie)), again, writer).await?;
         } else {
             link.look_elsewhere_again(subject).await?;
-            link.confirm(subject, writer, began);
+            link.confirm(subject, again, writer, began);
         }
         pause(began).await;
     }
@@ -158,6 +158,10 @@ impl View<'_> {
         };
         let page = link.each(&query, controls, limit, MOST_ENTRIES, note).await?;
         let state = dirsync(&page.controls)?.ok_or(Fault::Malformed)?;
+        if state.more && state.cookie == *cookie {
+            // It would tell the same for ever.
+            return Err(Fault::Malformed.into());
+        }
         *cookie = state.cookie;
         Ok(state.more)
     }

@@ -17,6 +17,7 @@ use tokio::time::timeout;
 use super::{
     End,
     controls::{PAGED_RESULTS, next_page, page_request},
+    listing::Again,
     names::{Guid, filter_of_guids, uuid_from_text},
     subject::Subject,
 };
@@ -25,6 +26,7 @@ use crate::directory::{
         fault::{Code, Fault},
         object::Object,
         transport::Gate,
+        vocabulary,
     },
     replica::{ObjectId, Writer},
 };
@@ -84,6 +86,8 @@ pub(super) struct Pages<'a> {
     next: Option<Box<[u8]>>,
     /// Entries that may come yet, on all pages.
     left: usize,
+    /// Pages since the last entry.
+    empty: u32,
 }
 
 /// What a server says of itself (RFC 4512 §5.1; MS-ADTS §3.1.1.3.2).
@@ -140,6 +144,11 @@ impl Link {
         Ok(Results { stream: search.await?, base: base.to_owned(), left: most, references: Vec::new() })
     }
 
+    /// Whether the server has the attributes that the administrator names.
+    pub(super) async fn has_attributes(&mut self, subject: &Subject) -> Result<(), End> {
+        Ok(within(BULK, vocabulary::check(&mut self.ldap, subject.named())).await??)
+    }
+
     /// Finds out whether a part of the directory is on another server: a search tells, whatever it looks for.
     pub(super) async fn look_elsewhere(&mut self, subject: &Subject) -> Result<(), End> {
         // Both have an index there, and find nothing.
@@ -172,8 +181,8 @@ impl Link {
     }
 
     /// Tells the writer that it is current. Live only if it can know everybody.
-    pub(super) fn confirm(&self, subject: &Subject, writer: &mut Writer, as_of: Instant) {
-        writer.current(as_of, !self.elsewhere && !subject.is_filtered);
+    pub(super) fn confirm(&self, subject: &Subject, again: &Again, writer: &mut Writer, as_of: Instant) {
+        writer.current(as_of, !self.elsewhere && !subject.is_filtered && again.knows_all());
     }
 
     /// The entry at a name; `None` if it is not there, or may not be seen.
@@ -242,7 +251,7 @@ impl Results {
 impl<'a> Pages<'a> {
     /// A search, with a control for each of its pages.
     pub(super) fn new(query: Query<'a>, control: Option<RawControl>) -> Self {
-        Self { query, control, page: None, next: Some(Box::default()), left: MOST_ENTRIES }
+        Self { query, control, page: None, next: Some(Box::default()), left: MOST_ENTRIES, empty: 0 }
     }
 
     /// The next entry; `None` after the last one of the last page.
@@ -259,7 +268,12 @@ impl<'a> Pages<'a> {
             };
             if let Some(entry) = within(BULK, page.next()).await?? {
                 self.left = self.left.checked_sub(1).ok_or(Fault::TooMany)?;
+                self.empty = 0;
                 return Ok(Some(entry));
+            }
+            self.empty += 1;
+            if self.empty > MOST_EMPTY {
+                return Err(Fault::TooMany.into());
             }
             if let Some(page) = self.page.take() {
                 self.next = next_page(&within(QUICK, page.finish()).await??.controls)?;
@@ -354,6 +368,10 @@ const MOST_AT_ONCE: usize = 10_000;
 const MOST_REFERENCES: usize = 1000;
 /// Entries of one listing: a server that sends more does not know when to end.
 pub(super) const MOST_ENTRIES: usize = 10_000_000;
+
+/// Pages without an entry, one after another. Active Directory sends some where it takes long to find the next entry; a
+/// cookie may be the same for all pages, and tells nothing.
+const MOST_EMPTY: u32 = 1000;
 
 const ROOT_DSE: &[&str] = &[
     "supportedControl",

@@ -47,7 +47,7 @@ pub(super) async fn everything(
     writer.begin_listing();
     let attributes = subject.attributes();
     let mut pages = Pages::new(subject.query(&attributes), None);
-    let (mut batch, mut weight, mut anybody) = (Vec::new(), 0, false);
+    let (mut batch, mut weight, mut anybody, mut hidden) = (Vec::new(), 0, false, false);
     // What is missing of these is asked for when nothing else is on its way.
     let mut unfinished = Vec::new();
     while let Some(object) = pages.next(link).await? {
@@ -60,6 +60,7 @@ pub(super) async fn everything(
         }
         let recipients = subject.recipients(&object);
         anybody |= !recipients.is_empty();
+        hidden |= !subject.is_shown(&object);
         weight += 1 + recipients.len();
         batch.push((id_of(&object), recipients));
         if weight >= BATCH {
@@ -78,7 +79,7 @@ pub(super) async fn everything(
         return Err(Fault::Blind.into());
     }
     writer.end_listing(cookie).await?;
-    again.listed();
+    again.listed(hidden);
     Ok(())
 }
 
@@ -89,26 +90,48 @@ pub(super) struct Again {
     last: Instant,
     /// Changes were left out, for the next listing to tell what is true.
     owed: bool,
+    /// Since then what the server tells is told from a cookie of an earlier connection. A server that was restored from a
+    /// backup meanwhile takes the cookie, and never tells of what it has again.
+    resumed: Option<Instant>,
+    /// An entry was found, and whom it stands for may not be read.
+    hidden: bool,
     /// The log was told that deletions are not seen.
     told: bool,
 }
 
 impl Again {
     pub(super) fn new(refresh: Duration) -> Self {
-        Self { refresh, last: Instant::now(), owed: false, told: false }
+        Self { refresh, last: Instant::now(), owed: false, resumed: None, hidden: false, told: false }
     }
 
     /// Whether it is time. `misses`: the feed is known to miss something.
     pub(super) fn is_due(&self, misses: bool, writer: &Writer) -> bool {
         let soon = misses || self.owed || writer.holds_back();
         let after = if soon { self.refresh } else { self.refresh.saturating_mul(SELDOM) };
-        self.last.elapsed() >= after
+        self.last.elapsed() >= after || self.resumed.is_some_and(|since| since.elapsed() >= self.refresh)
     }
 
-    /// Everything was listed just now.
-    pub(super) fn listed(&mut self) {
+    /// Everything was listed just now; `hidden`: with entries that do not show whom they stand for.
+    pub(super) fn listed(&mut self, hidden: bool) {
+        self.hidden = hidden;
         self.last = Instant::now();
         self.owed = false;
+        self.resumed = None;
+    }
+
+    /// A connection begins with a cookie of an earlier one.
+    pub(super) fn resume(&mut self) {
+        self.resumed.get_or_insert_with(Instant::now);
+    }
+
+    /// There is an entry that does not show whom it stands for.
+    pub(super) fn hide(&mut self) {
+        self.hidden = true;
+    }
+
+    /// Whether everything that the server has was told, on this connection, and could be read.
+    pub(super) fn knows_all(&self) -> bool {
+        self.resumed.is_none() && !self.hidden
     }
 
     /// Changes were left out: a listing is needed, and until then no cookie may go beyond them.

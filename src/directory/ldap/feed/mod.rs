@@ -110,10 +110,14 @@ impl Follower {
     }
 
     async fn follow(&mut self, mut link: Link, writer: &mut Writer) -> Result<Infallible, End> {
+        if writer.cookie().is_some() {
+            self.again.resume();
+        }
         let server = link.root_dse().await?;
         if server.is_active_directory() && !self.subject.fits_active_directory {
             return Err(End::Schema(WrongSchema));
         }
+        link.has_attributes(&self.subject).await?;
         link.page_size = server.page_size(self.page_size);
         link.active_directory = server.is_active_directory();
         link.look_elsewhere(&self.subject).await?;

@@ -52,6 +52,11 @@ impl Subject {
         }
     }
 
+    /// The attributes that the server has to have.
+    pub(super) fn named(&self) -> &[String] {
+        self.shape.named()
+    }
+
     /// The search for all of it.
     pub(super) fn query<'a>(&'a self, attributes: &'a [&'a str]) -> Query<'a> {
         Query { base: &self.base, scope: Scope::Subtree, filter: &self.filter, attributes }
@@ -109,6 +114,11 @@ impl Subject {
     /// Who this is.
     pub(super) fn recipients(&self, object: &Object) -> Vec<Recipient> {
         self.shape.recipients(object, SystemTime::now())
+    }
+
+    /// Whether an entry that the filter finds shows whom it stands for.
+    pub(super) fn is_shown(&self, object: &Object) -> bool {
+        self.shape.is_shown(object)
     }
 
     /// Whether a part of the directory on another server may hold recipients. `reference` is an LDAP URL (RFC 4516).

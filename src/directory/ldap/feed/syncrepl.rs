@@ -45,10 +45,16 @@ pub(super) async fn follow(
         match consumer.run(link, mode, cookie.as_deref(), writer).await {
             Ok(Ended::Refreshed) => {
                 link.look_elsewhere_again(subject).await?;
-                link.confirm(subject, writer, began);
+                link.confirm(subject, consumer.again, writer, began);
                 pause(began).await;
             }
-            Ok(Ended::Anew) => anew = true,
+            Ok(Ended::Anew) => {
+                anew = true;
+                // From here on nobody is absent without a question.
+                writer.begin_listing();
+                // Whatever moves, and whatever the server wants: everything is listed once in a second at most.
+                pause(began).await;
+            }
             // e-syncRefreshRequired; or it has gone back in time, or knows nothing of this cookie. What it says to a
             // consumer without one is what counts.
             Err(End::Refused(_)) if cookie.is_some() => anew = true,
@@ -120,7 +126,7 @@ impl Consumer<'_> {
         if mode == SyncMode::RefreshOnly {
             return Ok(Ended::Refreshed);
         }
-        link.confirm(self.subject, writer, began);
+        link.confirm(self.subject, self.again, writer, began);
         self.persist(stream, link, began, writer).await
     }
 
@@ -168,6 +174,11 @@ impl Consumer<'_> {
                 return Err(Fault::TooMany.into());
             }
             match self.understand(message, link).await? {
+                Told::Hidden(id) => {
+                    refresh.hidden = true;
+                    self.again.hide();
+                    refresh.put(id, Vec::new());
+                }
                 Told::Put(id, recipients, container) => {
                     if let (Some(name), Some(_)) = (container, cookie) {
                         moved |= link.has_children(&name).await?;
@@ -218,7 +229,7 @@ impl Consumer<'_> {
             }
             writer.end_listing(cookie).await?;
             if anew {
-                self.again.listed();
+                self.again.listed(refresh.hidden);
             }
         } else {
             refresh.batch.write(writer, cookie, false).await?;
@@ -228,7 +239,7 @@ impl Consumer<'_> {
 
     /// The persist stage (RFC 4533 §3.4.2). Ends only when it fails, or when everything has to be listed.
     async fn persist(
-        &self,
+        &mut self,
         stream: &mut Stream,
         link: &mut Link,
         began: Instant,
@@ -271,6 +282,10 @@ impl Consumer<'_> {
                         }
                     }
                     let cookie = cookie.map(|cookie| self.mark.put_on(&cookie));
+                    if !self.again.knows_all() {
+                        // At once, and not with the next answer.
+                        link.confirm(subject, self.again, writer, before);
+                    }
                     // Only who floods is held back: an answer to the question may wait behind this.
                     let _closed = (batch.changes.len() >= BATCH).then(|| link.gate.close());
                     batch.write(writer, cookie, false).await?;
@@ -283,7 +298,7 @@ impl Consumer<'_> {
                     // certain.
                     let (asked, asker) = asked?;
                     link.found_as(asker);
-                    link.confirm(subject, writer, before);
+                    link.confirm(subject, self.again, writer, before);
                     before = asked;
                     question = None;
                 }
@@ -307,7 +322,7 @@ impl Consumer<'_> {
 
     /// Takes down a message of the persist stage; `true`: everything must be listed.
     async fn told(
-        &self,
+        &mut self,
         message: ResultEntry,
         link: &mut Link,
         batch: &mut Batch,
@@ -326,6 +341,10 @@ impl Consumer<'_> {
                     anew = link.has_children(&name).await?;
                 }
                 batch.changes.push(Change::Put(id, recipients));
+            }
+            Told::Hidden(id) => {
+                self.again.hide();
+                batch.changes.push(Change::Put(id, Vec::new()));
             }
             Told::Remove(id, container) => {
                 anew = container;
@@ -374,6 +393,9 @@ impl Consumer<'_> {
                 let mut object = Object::read(message).ok_or(Fault::Malformed)?;
                 within(BULK, super::super::object::complete(&mut link.ldap, &mut object)).await??;
                 let container = (self.moves && is_container(&object)).then(|| object.dn.clone());
+                if container.is_none() && !self.subject.is_shown(&object) {
+                    return Ok(Told::Hidden(id));
+                }
                 Told::Put(id, self.subject.recipients(&object), container)
             }
         })
@@ -384,6 +406,8 @@ impl Consumer<'_> {
 enum Told {
     /// With its name, if it is something that others are in.
     Put(ObjectId, Vec<Recipient>, Option<String>),
+    /// It does not show whom it stands for.
+    Hidden(ObjectId),
     /// Whether it may be something that others are in.
     Remove(ObjectId, bool),
     Present(Vec<ObjectId>),
@@ -409,6 +433,8 @@ struct Refresh {
     gone: usize,
     /// Somebody is there: rights that hide all look like an empty directory.
     anybody: bool,
+    /// There are entries that do not show whom they stand for.
+    hidden: bool,
     batch: Batch,
 }
 

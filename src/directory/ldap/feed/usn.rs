@@ -63,7 +63,7 @@ pub(super) async fn follow(
                 writer.apply(changes, again.allow(cookie)).await?;
             }
             link.look_elsewhere_again(subject).await?;
-            link.confirm(subject, writer, began);
+            link.confirm(subject, again, writer, began);
         } else {
             window = list(link, subject, &mark, again, writer).await?;
         }

@@ -138,3 +138,32 @@ async fn it_is_not_taken_for_another_directory() {
         }
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn attributes_of_ones_own() {
+    let samba = SambaAd::start();
+    samba.add(&format!(
+        "dn: CN=anna,{}\nobjectClass: user\nsAMAccountName: anna\nuserAccountControl: 544\n\
+         proxyAddresses: smtp:alias@example.test\nmail: anna@example.test\n\n",
+        SambaAd::STAFF
+    ));
+    for schema in ["active-directory", "inet-org-person"] {
+        let usual = settings(&samba, &samba.ldaps_url(), SambaAd::BASE).replace("active-directory", schema);
+        // The references to the DNS zones and the configuration are no part elsewhere, whatever `schema` says.
+        let right = client(&format!("{usual}attributes = [\"proxyAddresses\", \"MAIL\"]"));
+        assert_eq!(ask(&right, "alias@example.test").await, EXISTS, "{schema}");
+        assert_eq!(ask(&right, "nobody@example.test").await, ABSENT, "{schema}");
+        for more in [
+            "attributes = [\"proxyAdresses\", \"mail\"]",
+            "attributes = [\"mail\"]\nfilter = \"(|(mail=*)(proxyAdresses=*))\"",
+        ] {
+            let misspelt = client(&format!("{usual}{more}"));
+            assert_eq!(ask(&misspelt, "anna@example.test").await, EXISTS, "{schema}");
+            let (why, said) = ask(&misspelt, "alias@example.test").await.unwrap_err();
+            assert!(why == Why::Failed && said.contains("\"proxyAdresses\""), "{schema}: {said}");
+        }
+    }
+    let catalogue = settings(&samba, &samba.catalogue_url(), "");
+    let catalogue = client(&format!("{catalogue}attributes = [\"proxyAddresses\", \"mail\"]"));
+    assert_eq!(ask(&catalogue, "nobody@example.test").await, ABSENT);
+}

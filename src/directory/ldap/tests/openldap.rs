@@ -137,3 +137,29 @@ async fn nobody_is_absent_where_nobody_can_be_seen_any_more() {
     slapd.add(&person("ben"));
     assert_eq!(ask(&client, "anna@example.test").await, ABSENT);
 }
+
+/// slapd takes a name that its schema has not for one that no entry has (RFC 4511 §4.5.1.7: `Undefined`).
+#[tokio::test(flavor = "multi_thread")]
+async fn a_misspelt_attribute_makes_nobody_absent() {
+    let slapd = Slapd::start();
+    slapd.add(&person("anna"));
+    for (more, missing) in [
+        ("attributes = ['mail', 'mailAlternatAddress']", Some("\"mailAlternatAddress\"")),
+        ("filter = '(|(objectClass=inetOrgPerson)(objctClass=group))'", Some("\"objctClass\"")),
+        ("attributes = ['rfc822Mailbox', 'MAILALTERNATEADDRESS']\nfilter = '(objectClass=*)'", None),
+        ("attributes = ['mail', '1.3.6.1.4.1.4203.666.11.99.23']", None),
+        ("", None),
+    ] {
+        let client = client(&format!("{}{more}", reader(&slapd, &[slapd.url()])));
+        for _ in 0..2 {
+            if !more.contains("rfc822") {
+                assert_eq!(ask(&client, "anna@example.test").await, EXISTS, "{more}");
+            }
+            match (ask(&client, "nobody@example.test").await, missing) {
+                (Err((Why::Failed, said)), Some(missing)) => assert!(said.contains(missing), "{said}"),
+                (answer, None) => assert_eq!(answer, ABSENT, "{more}"),
+                (answer, _) => panic!("{more}: {answer:?}"),
+            }
+        }
+    }
+}

@@ -83,6 +83,14 @@ fn lists_many(database: &impl Database, numbers: &str) {
     assert_eq!(find(&writer, "u3000@x"), Some(NEITHER));
 }
 
+/// A row that is not UTF-8 is no address, and does not keep the others from being listed.
+fn skips_what_is_no_text(database: &impl Database, garbled: &str) {
+    let mut writer = Writer::in_memory();
+    let listing = format!("select {garbled} as address union all select 'joe@x'");
+    list(database, &listing, &mut writer).unwrap();
+    assert_eq!((writer.addresses(), find(&writer, "joe@x")), (1, Some(NEITHER)));
+}
+
 #[test]
 fn in_postgresql() {
     let mut database = InPostgres(Postgres::start(), Runtime::new().unwrap(), Way::Socket);
@@ -112,6 +120,7 @@ fn in_mariadb() {
     lists(&database);
     let numbers = "select concat('u', seq, '@x') as address, seq % 2 as odd from seq_1_to_3000";
     lists_many(&database, numbers);
+    skips_what_is_no_text(&database, "unhex('ff4078')");
 }
 
 #[test]
@@ -121,6 +130,7 @@ fn in_sqlite() {
     let numbers = "with recursive n(i) as (select 1 union all select i + 1 from n where i < 3000) \
                select 'u' || i || '@x' as address, i % 2 as odd from n";
     lists_many(&database, numbers);
+    skips_what_is_no_text(&database, "cast(x'ff4078' as text)");
 }
 
 /// What is written is seen long before the next listing is due, and so is a file that takes the place of another.

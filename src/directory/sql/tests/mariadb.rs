@@ -7,6 +7,8 @@ fn answers() {
     let database = InMariaDb(MariaDb::start(), Runtime::new().unwrap());
     make_mailboxes(&database);
     finds_recipients(&database);
+    asks_only(&database);
+    calls_nobody_unknown_before_somebody_is_found(&database);
     cannot_be_talked_into_anything(&database);
     catches_all(&database);
     is_not_believed_while_nobody_can_be_seen(&database);

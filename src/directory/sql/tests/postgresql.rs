@@ -8,6 +8,8 @@ fn answers() {
     database.0.admin(&["create extension citext"]);
     make_mailboxes(&database);
     finds_recipients(&database);
+    asks_only(&database);
+    calls_nobody_unknown_before_somebody_is_found(&database);
     cannot_be_talked_into_anything(&database);
     catches_all(&database);
     is_not_believed_while_nobody_can_be_seen(&database);
@@ -60,11 +62,19 @@ fn answers() {
     database.run("create table names (address citext)");
     database.run("insert into names values ('Ann@X')");
     assert!(database.client("select 1 from names where address = :1").knows("ann@x"));
+    // What is prepared outlives no transaction, or a pooler would mix it up with others'.
+    let client = database.client(
+        "select exists (select from pg_prepared_statements where prepare_time < now()) as suspended, \
+         current_setting('transaction_read_only') as restricted where :1 <> ''",
+    );
+    for _ in 0..3 {
+        assert_eq!(client.ask("joe@x").unwrap(), Some(RESTRICTED));
+    }
     // A number that an address is not.
     database.run("create table ids (id integer)");
     let client = database.client("select 1 from ids where :1::text::integer = id");
     for _ in 0..3 {
-        client.fails("joe@x", Why::PutOff, &["invalid input syntax"]);
+        client.fails("joe@x", Why::PutOff, &["invalid input syntax", "(22P02)"]);
     }
     let client = database.client("select 1 where :1 = :2 || '@x' and :3::integer > 0");
     client.fails("joe@x", Why::Failed, &[]);
@@ -114,6 +124,10 @@ fn outages() {
     let slow = "select 1 from mailbox where address = :1 or (:1 = 'slow@x' and pg_sleep(5) is null)";
     let client = at(database.client_with(&keys, slow), &runtime);
     one_is_slow(&client, &other);
+    // The same where the server gives it up first.
+    database.0.admin(&["alter role backstop set statement_timeout = '600ms'"]);
+    one_is_slow(&at(database.client_with(&keys, slow), &runtime), &other);
+    database.0.admin(&["alter role backstop reset statement_timeout"]);
 
     // Too many connections, and room again.
     database.0.admin(&["alter role backstop connection limit 0"]);

@@ -7,6 +7,8 @@ fn answers() {
     let database = InSqlite::start();
     make_mailboxes(&database);
     finds_recipients(&database);
+    asks_only(&database);
+    calls_nobody_unknown_before_somebody_is_found(&database);
     cannot_be_talked_into_anything(&database);
     catches_all(&database);
     is_not_believed_while_nobody_can_be_seen(&database);
@@ -68,6 +70,13 @@ fn a_file_that_takes_anothers_place_is_read() {
     wait_for(Duration::from_secs(10), "another question", || {
         let failure = client.ask("joe@x").unwrap_err();
         failure.to_string().contains("not a database").then_some(())
+    });
+    // Nobody waits for somebody to write into a pipe.
+    std::fs::remove_file(database.path()).unwrap();
+    nix::unistd::mkfifo(&database.path(), nix::sys::stat::Mode::S_IRWXU).unwrap();
+    wait_for(Duration::from_secs(10), "another question", || {
+        let failure = client.ask("joe@x").unwrap_err();
+        failure.to_string().contains("not a file").then_some(())
     });
     let again = InSqlite::start();
     make_mailboxes(&again);

@@ -35,6 +35,7 @@ pub struct SlapdBuilder {
     anonymous: &'static str,
     names: String,
     global: String,
+    access: String,
     database: String,
     overlays: &'static str,
 }
@@ -54,6 +55,7 @@ impl Slapd {
             anonymous: "auth",
             names: "DNS:localhost,IP:127.0.0.1".to_owned(),
             global: String::new(),
+            access: String::new(),
             database: String::new(),
             overlays: "",
         }
@@ -196,6 +198,32 @@ impl Slapd {
         self.process = Some(process);
     }
 
+    /// A copy of its database as it is now, for [`Slapd::restore`]. Stops and starts it.
+    ///
+    /// # Panics
+    /// When that fails.
+    #[must_use]
+    #[track_caller]
+    pub fn backup(&mut self) -> PathBuf {
+        self.stop();
+        let copy = self.dir.join("backup");
+        run(Command::new("cp").arg("-a").arg(self.dir.join("db")).arg(&copy));
+        self.restart();
+        copy
+    }
+
+    /// Puts the copy in the place of its database, as after an accident. Stops and starts it.
+    ///
+    /// # Panics
+    /// When that fails.
+    #[track_caller]
+    pub fn restore(&mut self, copy: &std::path::Path) {
+        self.stop();
+        run(Command::new("rm").arg("-r").arg(self.dir.join("db")));
+        run(Command::new("cp").arg("-a").arg(copy).arg(self.dir.join("db")));
+        self.restart();
+    }
+
     /// Lets it hang: connections are taken (by the kernel) and never answered.
     ///
     /// # Panics
@@ -264,6 +292,14 @@ impl SlapdBuilder {
         self
     }
 
+    /// Adds a rule (slapd.access(5)) before the others: `access to … by …`.
+    #[must_use]
+    pub fn access(mut self, rule: &str) -> Self {
+        self.access.push_str(rule);
+        self.access.push('\n');
+        self
+    }
+
     /// Adds lines to the database's part of slapd.conf(5), before its overlays.
     #[must_use]
     pub fn database(mut self, lines: &str) -> Self {
@@ -313,6 +349,7 @@ impl SlapdBuilder {
                 ("{admin}", &administrator.dn),
                 ("{anonymous}", self.anonymous),
                 ("{global}", &self.global),
+                ("{access}", &self.access),
                 ("{database}", &self.database),
                 ("{overlays}", self.overlays),
             ],

@@ -18,6 +18,13 @@ fn message(id: u8, operation: &[u8]) -> Vec<u8> {
     wrap(0x30, &[&[2, 1, id], operation])
 }
 
+/// The end of a search, with a control.
+fn end(id: u16, control: &str, value: &[u8]) -> Vec<u8> {
+    let control = wrap(0x30, &[&text(control), &wrap(4, &[value])]);
+    let id = [&[2, 3, 0][..], &id.to_be_bytes()].concat();
+    wrap(0x30, &[&id, &wrap(0x65, &[SUCCESS]), &wrap(0xa0, &[&control])])
+}
+
 fn text(text: &str) -> Vec<u8> {
     wrap(4, &[text.as_bytes()])
 }
@@ -31,7 +38,6 @@ fn entry(id: u8, name: &str, attributes: &[(&str, &str)]) -> Vec<u8> {
 /// Answers the bind, the question what it is and the one for referrals; what it is asked then it answers without end. Gives
 /// its URL, and counts the entries that it got rid of.
 async fn flood(announced: &'static [(&'static str, &'static str)]) -> (String, Arc<AtomicUsize>) {
-    const SUCCESS: &[u8] = &[10, 1, 0, 4, 0, 4, 0];
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("ldap://{}", listener.local_addr().unwrap());
     let sent = Arc::new(AtomicUsize::new(0));
@@ -92,3 +98,67 @@ async fn a_page_without_end_is_a_fault() {
     feed.wait_failure("too many entries");
     assert!(!feed.replica.is_complete());
 }
+
+/// Whatever it is asked, nothing was found yet, and there is more.
+async fn repeat(
+    announced: &'static [(&'static str, &'static str)],
+    control: &'static str,
+    value: Vec<u8>,
+) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("ldap://{}", listener.local_addr().unwrap());
+    let tasks = TaskTracker::new();
+    let connections = tasks.clone();
+    tasks.spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let value = value.clone();
+            connections.spawn(async move {
+                let mut request = vec![0; 4096];
+                for id in 1_u16.. {
+                    let answer = match id {
+                        1 => message(1, &wrap(0x61, &[SUCCESS])),
+                        2 => [entry(2, "", announced), message(2, &wrap(0x65, &[SUCCESS]))].concat(),
+                        id => end(id, control, &value),
+                    };
+                    if !matches!(stream.read(&mut request).await, Ok(1..))
+                        || stream.write_all(&answer).await.is_err()
+                    {
+                        return;
+                    }
+                }
+            });
+        }
+    });
+    url
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pages_without_end_and_without_entries_are_a_fault() {
+    const PAGED: &str = "1.2.840.113556.1.4.319";
+    // RFC 2696 §2: `SEQUENCE { size INTEGER, cookie OCTET STRING }`
+    let value = wrap(0x30, &[&[2, 1, 0], &text("again")]);
+    let url = repeat(&[("supportedControl", PAGED)], PAGED, value).await;
+    let feed = Following::start(&anonymous(&url), NEVER);
+    feed.wait_failure("too many entries");
+    assert!(!feed.replica.is_complete());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn changes_that_are_the_same_for_ever_are_a_fault() {
+    const DIRSYNC: &str = "1.2.840.113556.1.4.841";
+    // MS-ADTS §3.1.1.3.4.1.3: `SEQUENCE { MoreResults INTEGER, unused INTEGER, CookieServer OCTET STRING }`
+    let value = wrap(0x30, &[&[2, 1, 1], &[2, 1, 0], &text("again")]);
+    let announced = &[
+        ("supportedControl", DIRSYNC),
+        ("supportedCapabilities", "1.2.840.113556.1.4.800"),
+        ("namingContexts", "dc=x"),
+    ];
+    let url = repeat(announced, DIRSYNC, value).await;
+    let config = json!({ "urls": [url], "base": "dc=x", "feed": "dirsync", "schema": "active-directory" });
+    let feed = Following::start(&serde_json::from_value(config).unwrap(), NEVER);
+    feed.wait_failure("made no sense");
+    assert!(!feed.replica.is_complete());
+}
+
+/// `LDAPResult` (RFC 4511 §4.1.9) without more.
+const SUCCESS: &[u8] = &[10, 1, 0, 4, 0, 4, 0];

@@ -140,7 +140,8 @@ mod full {
 async fn a_domain_as_a_whole_and_its_restart() {
     let mut samba = SambaAd::start();
     fill(&samba);
-    let feed = Following::start(&below(&samba, SambaAd::BASE, SambaAd::ADMINISTRATOR, "auto"), NEVER);
+    let config = below(&samba, SambaAd::BASE, SambaAd::ADMINISTRATOR, "auto");
+    let feed = Following::start(&config, Duration::from_secs(5));
     feed.wait_current();
     assert_eq!(
         feed.replica.addresses(),

@@ -73,7 +73,6 @@ async fn a_feed_goes_on_from_its_cookie() {
     ));
     slapd.delete(&format!("uid=u000003,{PEOPLE}"));
     let feed = Following::resume(writer, &config, NEVER);
-    feed.wait_current();
     feed.sees("new@example.test");
     feed.sees("changed@example.test");
     feed.misses("u000001@example.test");
@@ -91,7 +90,6 @@ async fn a_feed_goes_on_from_its_cookie() {
     slapd.add(&person("late", PEOPLE));
     slapd.restart();
     let feed = Following::resume(writer, &config, NEVER);
-    feed.wait_current();
     feed.sees("late@example.test");
     feed.misses("u000149@example.test");
     feed.misses("a000100@example.test");
@@ -112,7 +110,7 @@ async fn a_feed_goes_on_from_its_cookie() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_ends_hangs_or_is_new_is_noticed() {
     let mut slapd = seeded(50);
-    let feed = Following::start(&below(&slapd, Slapd::BASE, "syncrepl"), NEVER);
+    let feed = Following::start(&below(&slapd, Slapd::BASE, "syncrepl"), Duration::from_secs(3));
     feed.wait_current();
     slapd.restart();
     feed.wait_failure("");
@@ -315,6 +313,54 @@ async fn many_deletions_at_once_are_left_to_a_listing() {
     assert_eq!(feed.failures(), [""; 0]);
 }
 
+/// From a backup, and used before the feed is back: slapd takes the cookie, and does not tell of what it has again.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_was_restored_is_never_absent() {
+    let mut slapd = seeded(50);
+    let backup = slapd.backup();
+    let config = below(&slapd, Slapd::BASE, "syncrepl");
+    let feed = Following::start(&config, NEVER);
+    feed.wait_current();
+    slapd.delete(&format!("uid=u000005,{PEOPLE}"));
+    feed.misses("u000005@example.test");
+    let writer = feed.stop().await;
+    slapd.restore(&backup);
+    slapd.add(&person("later", PEOPLE));
+    let feed = Following::resume(writer, &config, Duration::from_secs(4));
+    feed.sees("later@example.test");
+    wait_until(Duration::from_secs(15), "the listing", || {
+        let is_current = feed.replica.is_current();
+        let is_known = feed.find("u000005@example.test").is_some();
+        assert!(is_known || !is_current, "nobody is absent without a question");
+        is_known
+    });
+    feed.wait_current();
+    assert_eq!(feed.failures(), [""; 0]);
+}
+
+/// The account may search for an address that it may not read: a question finds him, and no feed tells of him.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_hidden_is_never_absent() {
+    let hidden = format!("access to dn.exact=\"uid=late,{PEOPLE}\" attrs=mail by * search");
+    let slapd = Slapd::builder().access(&hidden).start();
+    slapd.add(&person("early", PEOPLE));
+    let config = below(&slapd, Slapd::BASE, "syncrepl");
+    let feed = Following::start(&config, NEVER);
+    feed.wait_current();
+    slapd.add(&person("late", PEOPLE));
+    let late = "late@example.test".parse::<Address>().unwrap();
+    let client = Client::build("directory.test", &config).unwrap();
+    assert!(client.look_up(&late).await.unwrap().is_some());
+    feed.wait_outdated();
+    // Also when he is there from the start.
+    let feed = Following::start(&config, NEVER);
+    feed.sees("early@example.test");
+    slapd.add(&person("new", PEOPLE));
+    feed.sees("new@example.test");
+    assert!(!feed.replica.is_current());
+    assert_eq!(feed.failures(), [""; 0]);
+}
+
 /// A part of the tree that is given to another server while the feed runs: whoever is there is not known here.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_referral_that_comes_later_ends_certainty() {
@@ -330,4 +376,15 @@ async fn a_referral_that_comes_later_ends_certainty() {
     feed.sees("new@example.test");
     assert!(!feed.replica.is_current());
     assert_eq!(feed.failures(), [""; 0]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_misspelt_attribute_is_no_list() {
+    let slapd = seeded(3);
+    let mut config = below(&slapd, Slapd::BASE, "auto");
+    config.attributes = Some(vec!["mail".to_owned(), "mailAlternatAddress".to_owned()]);
+    let feed = Following::start(&config, NEVER);
+    wait_until(SEEN, "the feed to fail", || !feed.failures().is_empty());
+    assert!(feed.failures()[0].contains("\"mailAlternatAddress\""), "{:?}", feed.failures());
+    assert!(!feed.replica.is_complete());
 }
