@@ -15,7 +15,7 @@ use crate::{
     policy::{self, Reason, Replies, Rules},
     server::{self, Limits, Server, Snapshot},
     store::{self, Store},
-    suspension::Suspensions,
+    suspension::{Commanded, Suspensions},
     telemetry::{Family, Registry},
 };
 
@@ -28,6 +28,7 @@ pub(super) struct Parts {
     pub(super) remotes: Arc<Remotes>,
     pub(super) live: Arc<Live>,
     pub(super) defences: defence::Shared,
+    pub(super) commanded: Arc<Commanded>,
     pub(super) server: Arc<Server>,
     pub(super) started: Instant,
     pub(super) reloads: IntCounterVec,
@@ -85,8 +86,10 @@ impl Parts {
         let live = Arc::new(Live::start(options, Arc::clone(&keeper)).await);
         let remotes = Remotes::new(metrics.directory.clone()).with_store(config.store.clone());
         let remotes = Arc::new(remotes);
-        let defences = defence::Shared::new(Store::in_memory(metrics.store), metrics.defence);
-        let snapshot = snapshot(config, &keeper, &remotes, &metrics.directory, &live, &defences)?;
+        let store = Store::in_memory(metrics.store);
+        let commanded = Arc::new(Commanded::new(store.clone()));
+        let defences = defence::Shared::new(store, metrics.defence);
+        let snapshot = snapshot(config, &keeper, &remotes, &metrics.directory, &live, &defences, &commanded)?;
         let limits = Limits { sessions, ..config.limits.clone() };
         let server = Server::new(snapshot, &limits, metrics.server);
         let started = Instant::now();
@@ -97,6 +100,7 @@ impl Parts {
             remotes,
             live,
             defences,
+            commanded,
             server,
             started,
             reloads,
@@ -110,7 +114,8 @@ impl Parts {
 
     /// A snapshot of a changed configuration; files that are followed already keep their content and judgement.
     pub(super) fn snapshot(&self, config: &Config) -> Result<Snapshot, Error> {
-        snapshot(config, &self.keeper, &self.remotes, &self.directory_metrics, &self.live, &self.defences)
+        let Self { keeper, remotes, directory_metrics, live, defences, commanded, .. } = self;
+        snapshot(config, keeper, remotes, directory_metrics, live, defences, commanded)
     }
 
     /// Brings the gauges of the configuration up to date.
@@ -149,6 +154,7 @@ fn snapshot(
     metrics: &directory::Metrics,
     live: &Live,
     shared: &defence::Shared,
+    commanded: &Arc<Commanded>,
 ) -> Result<Snapshot, Error> {
     let directories = Directories::build(
         &config.domains,
@@ -159,7 +165,7 @@ fn snapshot(
         metrics,
         live.detected(),
     )?;
-    let suspensions = Suspensions::build(&config.suspensions, keeper)?;
+    let suspensions = Suspensions::build(&config.suspensions, keeper, Arc::clone(commanded))?;
     let findings = live.findings();
     let classifier = Arc::new(Classifier::default());
     let clients =

@@ -136,6 +136,7 @@ async fn answer(
             let Some(level) = level_mut(facts, at) else { return NOTHING };
             let found = suspended(snapshot, &level.address).await;
             level.suspended = Some(found.is_some());
+            facts.text = found.as_ref().and_then(|found| found.text().map(str::to_owned));
             match found {
                 Some(suspension) if explain => ("suspended", vec![suspension.to_string()]),
                 Some(_) => ("suspended", Vec::new()),
@@ -168,7 +169,7 @@ async fn answer(
                 Standing { blocked: true, .. } => "blocked",
                 Standing { .. } => "neither blocked nor trusted for a time",
             };
-            (words, Vec::new())
+            (words, if explain { why_blocked(snapshot, envelope, standing).await } else { Vec::new() })
         }
         Question::Class => {
             let Some(found) = classify(snapshot, envelope).await else {
@@ -195,6 +196,11 @@ async fn answer(
             (if is_solicited { "solicited" } else { "nobody it is for wrote lately" }, Vec::new())
         }
     }
+}
+
+async fn why_blocked(snapshot: &Snapshot, envelope: Envelope<'_>, standing: Standing) -> Vec<String> {
+    let Some(client) = envelope.client.filter(|_| standing.blocked) else { return Vec::new() };
+    snapshot.defences.standings.why_blocked(client).await.into_iter().collect()
 }
 
 async fn classify(snapshot: &Snapshot, envelope: Envelope<'_>) -> Option<Classified> {

@@ -274,7 +274,7 @@ impl Session {
         self.record(&decision, Stage::Connect, b"");
         let verdict = match decision.enforced_reply() {
             None => ConnectVerdict::Continue,
-            Some(reply) => ConnectVerdict::Refuse(snapshot.smtp_reply(reply)),
+            Some(reply) => ConnectVerdict::Refuse(snapshot.smtp_reply(reply, None)),
         };
         self.protocol.answer(ask, verdict, output);
     }
@@ -353,13 +353,14 @@ impl Session {
             self.server.metrics.backscatter_prevented.inc();
         }
         self.record(&decision, Stage::Rcpt, rcpt.address);
+        let text = facts.own_text(decision.reason).map(str::to_owned);
         self.remember(&decision, facts);
         if decision.enforced_reply().is_some() {
             self.wait(decision.reason).await;
         }
         let verdict = match decision.enforced_reply() {
             None => RcptVerdict::Continue,
-            Some(reply) => RcptVerdict::Refuse(snapshot.smtp_reply(reply)),
+            Some(reply) => RcptVerdict::Refuse(snapshot.smtp_reply(reply, text.as_deref())),
         };
         self.protocol.answer(ask, verdict, output);
     }
@@ -376,7 +377,7 @@ impl Session {
         self.record(&decision, Stage::EndOfMessage, b"");
         let verdict = match decision.enforced_reply() {
             None => EndOfMessageVerdict::Continue,
-            Some(reply) => EndOfMessageVerdict::Refuse(snapshot.smtp_reply(reply)),
+            Some(reply) => EndOfMessageVerdict::Refuse(snapshot.smtp_reply(reply, None)),
         };
         self.protocol.answer(ask, verdict, output);
         self.message.under_way = false;

@@ -1,7 +1,7 @@
 //! The lines from `deploy/` that an admin adds to the MTA's configuration. The harness configures the MTAs with these very
 //! files; only the milter's address and, where a test asks for it, the time-outs are put in.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// The settings of `deploy/postfix/main.cf.snippet` as `(name, value)`, for a milter at `address` (as Postfix writes it:
 /// `inet:127.0.0.1:PORT`, `unix:/path`).
@@ -32,6 +32,26 @@ pub(crate) fn sendmail(address: &str, timeouts: Option<&str>) -> String {
     text.replace(SENDMAIL_TIMEOUTS, timeouts.unwrap_or(SENDMAIL_TIMEOUTS))
 }
 
+/// The lines of `deploy/dovecot/backstop-trust.conf`, for the script at this place.
+pub(crate) fn dovecot(script: &Path) -> String {
+    let text = read("deploy/dovecot/backstop-trust.conf");
+    assert!(text.contains(DOVECOT_SCRIPT), "the snippet has changed:\n{text}");
+    text.replace(DOVECOT_SCRIPT, &script.display().to_string())
+}
+
+/// The script `deploy/dovecot/backstop-trust`, for this program and this socket.
+pub(crate) fn dovecot_script(backstop: &Path, socket: &Path) -> String {
+    let mut text = read("deploy/dovecot/backstop-trust");
+    for (line, path) in
+        [("backstop=/usr/local/bin/backstop\n", backstop), ("socket=/run/backstop/trust.sock\n", socket)]
+    {
+        assert!(text.contains(line), "the script has changed:\n{text}");
+        let name = line.split_once('=').map_or("", |(name, _)| name);
+        text = text.replace(line, &format!("{name}='{}'\n", path.display()));
+    }
+    text
+}
+
 /// A file of the repository.
 pub(crate) fn repository(path: &str) -> PathBuf {
     PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../..")).join(path)
@@ -48,3 +68,4 @@ fn replace(value: &str, from: &str, to: &str) -> String {
 
 const SENDMAIL_ADDRESS: &str = "inet:8890@localhost";
 const SENDMAIL_TIMEOUTS: &str = "C:10s;S:30s;R:30s;E:5m";
+const DOVECOT_SCRIPT: &str = "/usr/local/lib/backstop/backstop-trust";
