@@ -29,7 +29,7 @@ pub enum SubjectError {
     #[error(transparent)]
     Address(#[from] AddressError),
     /// The text after the `@` is no domain.
-    #[error(transparent)]
+    #[error("the domain: {0}")]
     Domain(#[from] DomainError),
 }
 

