@@ -64,7 +64,7 @@ fn show(status: &Status) {
         Some(Named { trusted, blocked, suspended }) => print(format_args!(
             "clients trusted for a time: {trusted}, blocked: {blocked}; suspensions by command: {suspended}"
         )),
-        None => print("note: the store does not answer: nobody is blocked, or trusted for a time"),
+        None => print("note: the store does not tell in time who is blocked, or trusted for a time"),
     }
     for notice in &status.notices {
         print(format_args!("note: {}", safe(notice)));

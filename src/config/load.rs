@@ -266,6 +266,7 @@ impl Check<'_> {
             path.extend(key);
             self.say(&path, message);
         });
+        config.store.check(&mut |key, message| self.say(&["store", key], message));
         let tarpit = &config.defence.tarpit;
         if tarpit.enabled && lookup + tarpit.max > MOST_LOOKUP {
             let message = format!(

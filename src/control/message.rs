@@ -252,7 +252,8 @@ pub struct Status {
     pub domains: Vec<String>,
     /// Each directory.
     pub directories: Vec<Directory>,
-    /// How many clients and recipients commands and defences have named. `None`: the store does not answer.
+    /// How many clients and recipients commands and defences have named. `None`: the store does not tell in
+    /// time.
     #[serde(default)]
     pub named: Option<Named>,
     /// Content that is not what the files say now, and other things to look at.

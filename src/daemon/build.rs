@@ -27,6 +27,7 @@ pub(super) struct Parts {
     pub(super) keeper: Arc<Keeper>,
     pub(super) remotes: Arc<Remotes>,
     pub(super) live: Arc<Live>,
+    pub(super) store: Store,
     pub(super) defences: defence::Shared,
     pub(super) commanded: Arc<Commanded>,
     pub(super) server: Arc<Server>,
@@ -86,9 +87,13 @@ impl Parts {
         let live = Arc::new(Live::start(options, Arc::clone(&keeper)).await);
         let remotes = Remotes::new(metrics.directory.clone()).with_store(config.store.clone());
         let remotes = Arc::new(remotes);
-        let store = Store::in_memory(metrics.store);
+        // Who serves nobody leaves the state of others alone.
+        let store = match sessions {
+            0 => Store::in_memory(metrics.store),
+            _ => Store::open(&config.store, metrics.store).await?,
+        };
         let commanded = Arc::new(Commanded::new(store.clone()));
-        let defences = defence::Shared::new(store, metrics.defence);
+        let defences = defence::Shared::new(store.clone(), metrics.defence);
         let snapshot = snapshot(config, &keeper, &remotes, &metrics.directory, &live, &defences, &commanded)?;
         let limits = Limits { sessions, ..config.limits.clone() };
         let server = Server::new(snapshot, &limits, metrics.server);
@@ -99,6 +104,7 @@ impl Parts {
             keeper,
             remotes,
             live,
+            store,
             defences,
             commanded,
             server,
@@ -140,6 +146,7 @@ impl Parts {
         let snapshot = self.server.snapshot();
         let mut notices: Vec<_> =
             snapshot.directories.notices().into_iter().chain(snapshot.suspensions.notices()).collect();
+        notices.extend(self.store.notices());
         if snapshot.directories.names_nothing() && self.live.findings().domains.is_empty() {
             notices.push("no local domain is known: nobody can be refused".to_owned());
         }

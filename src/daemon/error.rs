@@ -2,7 +2,7 @@
 
 use std::{io, net::SocketAddr};
 
-use crate::{directory, files, net::BindError, telemetry};
+use crate::{directory, files, net::BindError, store, telemetry};
 
 /// Why the process could not start, or ended before its time.
 #[derive(Debug, thiserror::Error)]
@@ -30,6 +30,9 @@ pub enum Error {
     /// The directories can't be built.
     #[error(transparent)]
     Directory(#[from] directory::BuildError),
+    /// The store can't be used.
+    #[error(transparent)]
+    Store(#[from] store::OpenError),
     /// A part that must always run has ended.
     #[error("{0} has ended; this is a bug or a broken system, see the log")]
     Part(&'static str),
@@ -39,6 +42,6 @@ impl Error {
     /// Whether the configuration is at fault, and not the system.
     #[must_use]
     pub fn is_configuration(&self) -> bool {
-        matches!(self, Self::File(_) | Self::Directory(_) | Self::Log(_))
+        matches!(self, Self::File(_) | Self::Directory(_) | Self::Store(_) | Self::Log(_))
     }
 }

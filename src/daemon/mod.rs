@@ -94,6 +94,13 @@ async fn serve(path: Option<PathBuf>, loaded: Loaded) -> Result<(), Error> {
             ("files", Ok(()))
         }
     });
+    core.spawn({
+        let (store, stopping) = (parts.store.clone(), stopping.clone());
+        async move {
+            store.follow(stopping).await;
+            ("store", Ok(()))
+        }
+    });
     parts.remotes.follow(&parts.server.snapshot().directories);
     core.spawn({
         let (remotes, stopping) = (Arc::clone(&parts.remotes), stopping.clone());

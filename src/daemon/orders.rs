@@ -169,8 +169,12 @@ impl Orders<'_> {
     }
 }
 
-/// How many are named, where the store tells.
+/// How many are named, where the store tells in time.
 pub(super) async fn named(snapshot: &Snapshot) -> Option<Named> {
+    tokio::time::timeout(COUNTING, count_named(snapshot)).await.ok().flatten()
+}
+
+async fn count_named(snapshot: &Snapshot) -> Option<Named> {
     let standings = &snapshot.defences.standings;
     let count = |clients: Vec<Listed>| u64::try_from(clients.len()).unwrap_or(u64::MAX);
     Some(Named {
@@ -214,5 +218,7 @@ fn failed(error: &StoreError) -> Response {
 
 /// An answer is one line in memory, on both sides.
 const MOST_LISTED: usize = 5000;
+/// Who asks how the server is has not asked for a search of a large store.
+const COUNTING: Duration = Duration::from_secs(1);
 /// Who waits for a command waits no longer for a name.
 const NAME_SERVICE: Duration = Duration::from_secs(2);

@@ -13,7 +13,6 @@ pub mod file;
 mod index;
 mod ldap;
 mod metrics;
-mod password;
 mod remote;
 mod remotes;
 mod replica;

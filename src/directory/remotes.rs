@@ -346,7 +346,8 @@ mod tests {
     async fn the_file_is_open_while_its_directory_is_in_force() {
         let directory = tempfile::tempdir().unwrap();
         let url = format!("embedded:{}", directory.path().display()).parse().unwrap();
-        let remotes = Remotes::new(Metrics::register(&Registry::default())).with_store(store::Config { url });
+        let remotes = Remotes::new(Metrics::register(&Registry::default()))
+            .with_store(store::Config { url, ..store::Config::default() });
         let remotes = Arc::new(remotes);
         let files = || -> Vec<PathBuf> {
             let entries = std::fs::read_dir(directory.path().join("replica")).into_iter().flatten();

@@ -1,5 +1,5 @@
 //! Sockets: where to listen, the connections that come in, and what every connection that we open needs: names, TLS,
-//! which server to try.
+//! passwords, which server to try.
 //!
 //! Never speaks a protocol. Failure: an address that can't be bound is an error that names it.
 
@@ -8,6 +8,7 @@ mod dns;
 mod endpoint;
 mod failover;
 mod listener;
+mod password;
 mod tls;
 
 pub use connection::Connection;
@@ -15,4 +16,5 @@ pub use dns::{DnsError, Resolver};
 pub use endpoint::{Endpoint, EndpointError};
 pub use failover::Failover;
 pub use listener::{BindError, Inherited, Listener};
+pub use password::{Password, PasswordError};
 pub use tls::{TlsError, TlsOptions, client_config};

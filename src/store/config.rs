@@ -1,28 +1,32 @@
 //! The configuration of the store, as written.
 
-use std::{fmt, fs, io, path::PathBuf, str::FromStr};
+use std::{fs, io, path::PathBuf, time::Duration};
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
+
+use super::place::Place;
+use crate::net::{Password, TlsOptions, client_config};
 
 /// `[store]`
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// `embedded:/DIRECTORY`
+    /// `embedded:/DIRECTORY`, or the address of a Redis server.
     pub url: Place,
+    /// With Redis: where this host's own files are, such as replicas.
+    pub directory: PathBuf,
+    /// The password for Redis, in a file of one line.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub password_file: Option<PathBuf>,
+    /// The authorities to trust instead of the system's, PEM.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ca_file: Option<PathBuf>,
+    /// For one question to Redis.
+    #[serde(with = "jiff::fmt::serde::unsigned_duration::friendly::compact::required")]
+    pub deadline: Duration,
+    /// What the names of our keys in Redis begin with.
+    pub prefix: String,
 }
-
-/// Where the store is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Place {
-    /// Files in a directory of this host.
-    Embedded(PathBuf),
-}
-
-/// Not the address of a store.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("a store is written embedded:/DIRECTORY, with an absolute path")]
-pub struct PlaceError;
 
 impl Config {
     /// The directory for the files of this process; made, if it is not there.
@@ -30,58 +34,131 @@ impl Config {
     /// # Errors
     /// When it can't be made or written to.
     pub fn directory(&self) -> io::Result<PathBuf> {
-        let Place::Embedded(directory) = &self.url;
+        let directory = match &self.url {
+            Place::Embedded(directory) => directory,
+            Place::Redis(_) => &self.directory,
+        };
         fs::create_dir_all(directory)?;
         nix::unistd::access(directory, nix::unistd::AccessFlags::W_OK | nix::unistd::AccessFlags::X_OK)?;
         Ok(directory.clone())
+    }
+
+    /// Tells `say` which key can't be used, and why.
+    pub fn check(&self, say: &mut dyn FnMut(&'static str, String)) {
+        match &self.url {
+            Place::Embedded(_) => {
+                for (key, is_given) in
+                    [("password_file", self.password_file.is_some()), ("ca_file", self.ca_file.is_some())]
+                {
+                    if is_given {
+                        say(
+                            key,
+                            "a directory of this host has none: it goes with redis:// or rediss://"
+                                .to_owned(),
+                        );
+                    }
+                }
+            }
+            Place::Redis(server) => {
+                match &self.password_file {
+                    None if server.user.is_some() => {
+                        say("url", "names a user, and there is no password_file".to_owned());
+                    }
+                    None => {}
+                    Some(file) => {
+                        if let Err(error) = Password::open(file) {
+                            say("password_file", error.to_string());
+                        }
+                    }
+                }
+                match &self.ca_file {
+                    Some(_) if !server.has_tls() => {
+                        say("ca_file", "there is no connection to secure: write rediss://".to_owned());
+                    }
+                    Some(file) => {
+                        let options = TlsOptions { ca_file: Some(file.clone()), ..TlsOptions::default() };
+                        if let Err(error) = client_config(&options) {
+                            say("ca_file", error.to_string());
+                        }
+                    }
+                    None => {}
+                }
+            }
+        }
+        if !self.directory.is_absolute() {
+            say("directory", "must be an absolute path".to_owned());
+        }
+        if self.deadline.is_zero() || self.deadline > LONGEST_DEADLINE {
+            say("deadline", format!("must be more than 0 and at most {LONGEST_DEADLINE:?}"));
+        }
+        let may = |byte: u8| byte.is_ascii_alphanumeric() || b":._-{}/".contains(&byte);
+        if self.prefix.is_empty() || self.prefix.len() > LONGEST_PREFIX || !self.prefix.bytes().all(may) {
+            let message = format!("must be 1 to {LONGEST_PREFIX} letters, digits and : . _ - {{ }} /");
+            say("prefix", message);
+        }
     }
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { url: Place::Embedded("/var/lib/backstop".into()) }
+        let directory = PathBuf::from("/var/lib/backstop");
+        Self {
+            url: Place::Embedded(directory.clone()),
+            directory,
+            password_file: None,
+            ca_file: None,
+            deadline: Duration::from_millis(250),
+            prefix: "backstop:".to_owned(),
+        }
     }
 }
 
-impl FromStr for Place {
-    type Err = PlaceError;
-
-    fn from_str(text: &str) -> Result<Self, PlaceError> {
-        let path = PathBuf::from(text.strip_prefix("embedded:").ok_or(PlaceError)?);
-        if path.is_absolute() { Ok(Self::Embedded(path)) } else { Err(PlaceError) }
-    }
-}
-
-impl fmt::Display for Place {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self::Embedded(path) = self;
-        write!(f, "embedded:{}", path.display())
-    }
-}
-
-impl<'de> Deserialize<'de> for Place {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
-    }
-}
-
-impl Serialize for Place {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
+/// Together with limits.lookup it stays below what MTAs wait for.
+const LONGEST_DEADLINE: Duration = Duration::from_secs(2);
+const LONGEST_PREFIX: usize = 64;
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn said(url: &str, change: impl FnOnce(&mut Config)) -> Vec<(&'static str, String)> {
+        let mut config = Config { url: url.parse().unwrap(), ..Config::default() };
+        change(&mut config);
+        let mut found = Vec::new();
+        config.check(&mut |key, message| found.push((key, message)));
+        found
+    }
+
     #[test]
-    fn places_read_back_as_written() {
-        for text in ["embedded:/var/lib/backstop", "embedded:/"] {
-            assert_eq!(text.parse::<Place>().unwrap().to_string(), text);
-        }
-        for text in ["", "embedded:", "embedded:state", "/var/lib/backstop", "redis//x"] {
-            assert_eq!(text.parse::<Place>(), Err(PlaceError), "{text}");
+    fn what_contradicts_itself_is_told() {
+        let dir = tempfile::tempdir().unwrap();
+        let password = dir.path().join("password");
+        fs::write(&password, "secret\n").unwrap();
+        let junk = dir.path().join("ca.pem");
+        fs::write(&junk, "junk").unwrap();
+        assert_eq!(said("embedded:/x", |_| {}), []);
+        assert_eq!(said("redis://u@h", |config| config.password_file = Some(password.clone())), []);
+        let (none, long) = (dir.path().join("none"), "p".repeat(65));
+        type Change = Box<dyn FnOnce(&mut Config)>;
+        let wrong: Vec<(&str, Change, &str, &str)> = vec![
+            ("redis://u@h", Box::new(|_| {}), "url", "password_file"),
+            ("redis://h", Box::new(move |c| c.password_file = Some(none)), "password_file", "No such file"),
+            ("redis://h", Box::new(|c| c.ca_file = Some("/x".into())), "ca_file", "rediss://"),
+            ("rediss://h", Box::new(move |c| c.ca_file = Some(junk)), "ca_file", "no certificate"),
+            ("embedded:/x", Box::new(move |c| c.password_file = Some(password)), "password_file", "redis://"),
+            ("embedded:/x", Box::new(|c| c.ca_file = Some("/x".into())), "ca_file", "redis://"),
+            ("redis://h", Box::new(|c| c.deadline = Duration::ZERO), "deadline", "at most 2s"),
+            ("redis://h", Box::new(|c| c.deadline = Duration::from_secs(3)), "deadline", "at most 2s"),
+            ("redis://h", Box::new(|c| c.prefix = String::new()), "prefix", "1 to 64"),
+            ("redis://h", Box::new(|c| c.prefix = "a*".into()), "prefix", "letters"),
+            ("redis://h", Box::new(move |c| c.prefix = long), "prefix", "1 to 64"),
+            ("redis://h", Box::new(|c| c.directory = "state".into()), "directory", "absolute"),
+        ];
+        for (url, change, key, part) in wrong {
+            let said = said(url, change);
+            let [(place, message)] = &said[..] else { panic!("{url} {key}: {said:?}") };
+            assert_eq!(*place, key, "{message}");
+            assert!(message.contains(part), "{key}: {message}");
         }
     }
 }

@@ -1,88 +1,191 @@
-//! State in the memory of this process.
+//! State in the memory of this process: tables in parts, each with a lock of its own that is held for an instant.
 
 use std::{
-    collections::HashMap,
+    hash::{BuildHasher, RandomState},
     sync::{Mutex, MutexGuard, PoisonError},
     time::Instant,
 };
 
-use super::{Entry, Op, Outcome, Table};
+use super::{
+    Entry, Op, Outcome, Table,
+    shard::{Changes, Id, Row, Shard},
+};
 
-/// Each table by itself.
-#[derive(Debug, Default)]
+/// Each table by itself, so that a flood of one leaves the others alone.
+#[derive(Debug)]
 pub(super) struct Memory {
-    tables: [Mutex<HashMap<Vec<u8>, Kept>>; Table::ALL.len()],
-}
-
-#[derive(Debug, Clone)]
-struct Kept {
-    value: Vec<u8>,
-    until: Instant,
+    /// Which part a key is in: nobody outside can tell.
+    hasher: RandomState,
+    shards: Box<[Mutex<Shard>]>,
 }
 
 impl Memory {
-    pub(super) fn run(&self, ops: &[Op]) -> Vec<Outcome> {
-        let now = Instant::now();
-        ops.iter().map(|op| self.one(op, now)).collect()
+    /// Empty; if `is_journaled`, what changes is noted until it is taken.
+    pub(super) fn new(is_journaled: bool) -> Self {
+        Self::with_capacity(is_journaled, Table::capacity)
     }
 
+    /// The same with other bounds.
+    pub(super) fn with_capacity(is_journaled: bool, capacity: impl Fn(Table) -> usize) -> Self {
+        let hasher = RandomState::new();
+        let shards = (0..Table::ALL.len() * SHARDS).map(|at| {
+            let capacity = capacity(Table::ALL[at / SHARDS]).div_ceil(SHARDS);
+            Mutex::new(Shard::new(capacity, is_journaled, hasher.hash_one(at)))
+        });
+        Self { shards: shards.collect(), hasher }
+    }
+
+    pub(super) fn run(&self, ops: &[Op]) -> Vec<Outcome> {
+        self.run_at(ops, Instant::now())
+    }
+
+    /// The same at a time.
+    pub(super) fn run_at(&self, ops: &[Op], now: Instant) -> Vec<Outcome> {
+        ops.iter().map(|op| self.shard(op.key().table, &op.key().id).run(op, now)).collect()
+    }
+
+    /// All of a table, in the order of the keys.
     pub(super) fn list(&self, table: Table) -> Vec<Entry> {
-        let now = Instant::now();
-        let table = self.table(table);
-        let kept = table.iter().filter(|(_, kept)| kept.until > now);
-        let mut entries: Vec<Entry> = kept
-            .map(|(id, kept)| Entry { id: id.clone(), value: kept.value.clone(), left: kept.until - now })
-            .collect();
+        self.list_at(table, Instant::now())
+    }
+
+    /// The same at a time.
+    pub(super) fn list_at(&self, table: Table, now: Instant) -> Vec<Entry> {
+        let mut entries: Vec<Entry> = Vec::new();
+        for shard in self.shards(table) {
+            let shard = lock(shard);
+            entries.extend(shard.rows(now).map(|(id, row)| Entry {
+                id: id.to_vec(),
+                value: row.data.to_bytes(),
+                left: row.until - now,
+            }));
+        }
         entries.sort_by(|a, b| a.id.cmp(&b.id));
         entries
     }
 
-    fn one(&self, op: &Op, now: Instant) -> Outcome {
-        let (Op::Get(key)
-        | Op::Put { key, .. }
-        | Op::PutNew { key, .. }
-        | Op::Add { key, .. }
-        | Op::Count(key)
-        | Op::Remove(key)) = op;
-        let mut table = self.table(key.table);
-        let id = key.id.as_slice();
-        if table.get(id).is_some_and(|kept| kept.until <= now) {
-            table.remove(id);
-        }
-        match op {
-            Op::Get(_) => Outcome::Value(table.get(id).map(|kept| kept.value.clone())),
-            Op::Put { value, ttl, .. } => {
-                table.insert(id.to_vec(), Kept { value: value.clone(), until: now + *ttl });
-                Outcome::Done
-            }
-            Op::PutNew { value, ttl, .. } => {
-                let there = table.get(id).map(|kept| kept.value.clone());
-                if there.is_none() {
-                    table.insert(id.to_vec(), Kept { value: value.clone(), until: now + *ttl });
-                }
-                Outcome::Value(there)
-            }
-            Op::Add { by, ttl, .. } => {
-                let kept = table
-                    .entry(id.to_vec())
-                    .or_insert_with(|| Kept { value: 0_u64.to_be_bytes().to_vec(), until: now + *ttl });
-                let sum = count(&kept.value).saturating_add(u64::from(*by));
-                kept.value = sum.to_be_bytes().to_vec();
-                Outcome::Count(sum)
-            }
-            Op::Count(_) => Outcome::Count(table.get(id).map_or(0, |kept| count(&kept.value))),
-            Op::Remove(_) => {
-                table.remove(id);
-                Outcome::Done
-            }
+    /// Takes what was written down.
+    pub(super) fn load(&self, table: Table, id: Id, row: Row, now: Instant) {
+        self.shard(table, &id).load(id, row, now);
+    }
+
+    /// Gives up a part of what is over: all of it is looked at when this was called [`ROUNDS`] times.
+    pub(super) fn sweep(&self, now: Instant) {
+        for shard in &self.shards {
+            let mut shard = lock(shard);
+            let count = shard.len().div_ceil(ROUNDS);
+            shard.sweep(count, now);
         }
     }
 
-    fn table(&self, table: Table) -> MutexGuard<'_, HashMap<Vec<u8>, Kept>> {
-        self.tables[table as usize].lock().unwrap_or_else(PoisonError::into_inner)
+    /// How many entries a table has, with those that are over and not given up yet.
+    pub(super) fn len(&self, table: Table) -> usize {
+        self.shards(table).iter().map(|shard| lock(shard).len()).sum()
+    }
+
+    /// What has changed in a table since it was taken last, each part by itself.
+    pub(super) fn changes(&self, table: Table, now: Instant) -> impl Iterator<Item = Changes> {
+        self.shards(table).iter().map(move |shard| lock(shard).changes(now))
+    }
+
+    /// From here on all of the table counts as changed.
+    pub(super) fn note_all(&self, table: Table) {
+        self.shards(table).iter().for_each(|shard| lock(shard).note_all());
+    }
+
+    fn shard(&self, table: Table, id: &Id) -> MutexGuard<'_, Shard> {
+        let shards = self.shards(table);
+        let at = self.hasher.hash_one(id) % shards.len() as u64;
+        lock(&shards[usize::try_from(at).expect("there are few of them")])
+    }
+
+    fn shards(&self, table: Table) -> &[Mutex<Shard>] {
+        let at = table as usize * SHARDS;
+        &self.shards[at..at + SHARDS]
     }
 }
 
-fn count(value: &[u8]) -> u64 {
-    value.try_into().map_or(0, u64::from_be_bytes)
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Parts of a table.
+const SHARDS: usize = 64;
+/// What is over goes within so many rounds.
+pub(super) const ROUNDS: usize = 60;
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::store::Key;
+
+    fn put(table: Table, n: usize, ttl: u64) -> Op {
+        let key = Key::new(table, n.to_string());
+        Op::Put { key, value: b"x".to_vec(), ttl: Duration::from_secs(ttl) }
+    }
+
+    #[test]
+    fn what_is_over_is_not_there_and_goes_by_itself() {
+        let memory = Memory::new(false);
+        let start = Instant::now();
+        let ops: Vec<Op> = (0..1000).map(|n| put(Table::Trusts, n, 10 + n as u64 % 2)).collect();
+        memory.run_at(&ops, start);
+        let at = |seconds| start + Duration::from_secs(seconds);
+        assert_eq!(memory.list_at(Table::Trusts, at(9)).len(), 1000);
+        assert_eq!(memory.list_at(Table::Trusts, at(10)).len(), 500, "over at that instant");
+        assert_eq!(memory.list_at(Table::Trusts, at(11)).len(), 0);
+        let key = Key::new(Table::Trusts, "0");
+        assert_eq!(memory.run_at(&[Op::Get(key.clone())], at(10)), [Outcome::Value(None)]);
+        assert_eq!(memory.run_at(&[Op::Get(key)], at(9)), [Outcome::Value(Some(b"x".to_vec()))]);
+        assert_eq!(memory.len(Table::Trusts), 1000, "nobody asked for the others");
+        for _ in 0..2 * ROUNDS {
+            memory.sweep(at(10));
+        }
+        assert_eq!(memory.len(Table::Trusts), 500);
+    }
+
+    /// A harvest from a million addresses drives out neither the blocks nor who guesses most.
+    #[test]
+    fn a_flood_gives_up_its_own_least_useful_entries() {
+        const CAPACITY: usize = 6400;
+        let memory = Memory::with_capacity(true, |_| CAPACITY);
+        let now = Instant::now();
+        let hour = Duration::from_secs(3600);
+        let add = |name: String, by| Op::Add { key: Key::new(Table::Harvest, name), by, ttl: hour };
+        for n in 0..100 {
+            memory.run_at(&[put(Table::Blocks, n, 60), put(Table::Suspensions, n, 60)], now);
+            memory.run_at(&[add(format!("guesser {n}"), 19)], now);
+        }
+        for n in 0..CAPACITY * 10 {
+            memory.run_at(&[add(format!("flood {n}"), 1)], now);
+        }
+        assert!(memory.len(Table::Harvest) <= CAPACITY);
+        assert_eq!((memory.len(Table::Blocks), memory.len(Table::Suspensions)), (100, 100));
+        let there =
+            |n: usize| memory.run_at(&[Op::Count(Key::new(Table::Harvest, format!("guesser {n}")))], now);
+        let kept = (0..100).filter(|&n| there(n) == [Outcome::Count(19)]).count();
+        assert!(kept >= 99, "{kept} of 100 that guess much are known");
+        // What is not written down for a long time is bounded, too.
+        let noted: usize = Table::ALL.iter().map(|&table| memory.changes(table, now).count()).sum();
+        assert_eq!(noted, SHARDS * Table::ALL.len());
+    }
+
+    #[test]
+    fn of_equal_entries_those_go_that_end_next() {
+        const CAPACITY: usize = 6400;
+        let memory = Memory::with_capacity(false, |_| CAPACITY);
+        let now = Instant::now();
+        for n in 0..CAPACITY {
+            memory.run_at(&[put(Table::Greylist, n, if n % 2 == 0 { 10 } else { 1000 })], now);
+        }
+        for n in CAPACITY..CAPACITY + CAPACITY / 4 {
+            memory.run_at(&[put(Table::Greylist, n, 1000)], now);
+        }
+        let left = memory.list_at(Table::Greylist, now);
+        let lasting = left.iter().filter(|entry| entry.left > Duration::from_secs(500)).count();
+        // One sample of eight in 256 has none that ends soon.
+        assert!(lasting > (CAPACITY / 2 + CAPACITY / 4) * 97 / 100, "{lasting} of {}", left.len());
+    }
 }

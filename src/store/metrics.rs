@@ -1,27 +1,82 @@
 //! How the store is.
 
-use prometheus::{IntCounterVec, IntGauge};
+use prometheus::{Histogram, IntCounterVec, IntGauge, IntGaugeVec};
 
+use super::Table;
 use crate::telemetry::Registry;
 
 /// Metrics of the store.
 #[derive(Debug, Clone)]
 pub struct Metrics {
     pub(super) up: IntGauge,
-    pub(super) errors: IntCounterVec,
+    pub(super) unsaved: IntGauge,
+    errors: IntCounterVec,
+    entries: IntGaugeVec,
+    pub(super) request: Histogram,
+}
+
+/// What was tried of the store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum What {
+    /// What a decision waits for.
+    Run,
+    /// What nobody waits for.
+    Later,
+    /// What an admin told.
+    Keep,
+    /// A whole table.
+    List,
 }
 
 impl Metrics {
     /// Registers them.
     #[must_use]
     pub fn register(registry: &Registry) -> Self {
-        Self {
+        let metrics = Self {
             up: registry.gauge("store_up", "1 while the store answers; 0: the defences let pass."),
+            unsaved: registry
+                .gauge("store_unsaved", "1 while what the store is told would not outlive the process."),
             errors: registry.counters(
                 "store_errors_total",
                 "What could not be asked of the store or told to it, by what was tried.",
                 &["what"],
             ),
+            entries: registry.gauges(
+                "store_entries",
+                "Entries in the memory of this process, by table; none with Redis.",
+                &["table"],
+            ),
+            request: registry.histogram(
+                "store_request_seconds",
+                "Round trips to Redis, also those that failed.",
+                &BUCKETS,
+            ),
+        };
+        for what in [What::Run, What::Later, What::Keep, What::List] {
+            metrics.errors.with_label_values(&[what.as_str()]).inc_by(0);
+        }
+        metrics
+    }
+
+    pub(super) fn failed(&self, what: What) {
+        self.errors.with_label_values(&[what.as_str()]).inc();
+    }
+
+    pub(super) fn entries(&self, table: Table, count: usize) {
+        self.entries.with_label_values(&[table.as_str()]).set(count.try_into().unwrap_or(i64::MAX));
+    }
+}
+
+impl What {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Run => "run",
+            Self::Later => "later",
+            Self::Keep => "keep",
+            Self::List => "list",
         }
     }
 }
+
+/// In seconds.
+const BUCKETS: [f64; 10] = [0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.1, 0.25, 1.0];

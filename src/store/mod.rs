@@ -5,22 +5,52 @@
 //! lives in memory.
 
 mod config;
+pub(crate) mod disk;
+mod embedded;
+mod file;
 mod memory;
 mod metrics;
 mod op;
+mod place;
+mod redis;
+mod shard;
+#[cfg(test)]
+mod tests;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
-pub use config::{Config, Place, PlaceError};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::net::{PasswordError, TlsError};
+
+pub use config::Config;
+use embedded::Embedded;
 use memory::Memory;
 pub use metrics::Metrics;
-pub use op::{Entry, Key, Op, Outcome, Table};
+use metrics::What;
+pub use op::{Entry, Key, LONGEST, Op, Outcome, SHORTEST, Table};
+pub use place::{Place, PlaceError, Server};
+use redis::Redis;
 
 /// Where state is kept. Cheap to clone; clones are the same store.
 #[derive(Debug, Clone)]
 pub struct Store {
-    memory: Arc<Memory>,
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    backend: Backend,
     metrics: Metrics,
+    /// What is not as it was configured.
+    notice: Option<String>,
+}
+
+#[derive(Debug)]
+enum Backend {
+    Memory(Memory),
+    Embedded(Embedded),
+    Redis(Redis),
 }
 
 /// What was asked could not be found out, or what was told may be lost.
@@ -29,47 +59,209 @@ pub enum StoreError {
     /// It was not told to the store in time, or not answered.
     #[error("the store does not answer: {0}")]
     Down(String),
+    /// The store answered, and will not.
+    #[error("the store refuses: {0}")]
+    Refused(String),
+    /// It is in force, and will be gone with this process.
+    #[error("it is in force, but can't be written down: {0}")]
+    Unsaved(String),
+}
+
+/// The store can't be used as configured.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// `store.password_file`
+    #[error("store.password_file: {0}")]
+    Password(#[from] PasswordError),
+    /// `store.ca_file`, or the system's authorities.
+    #[error("store.ca_file: {0}")]
+    Tls(#[from] TlsError),
 }
 
 impl Store {
+    /// Opens what is configured. Redis need not be there yet; where a directory can't be used, state lives in memory, and the
+    /// log says so. [`Store::follow`] has to run, too.
+    ///
+    /// # Errors
+    /// When a file that the configuration names can't be used.
+    ///
+    /// # Panics
+    /// Never: what opens it does not panic.
+    pub async fn open(config: &Config, metrics: Metrics) -> Result<Self, OpenError> {
+        let (opened, of) = (config.clone(), metrics.clone());
+        let opened = TaskTracker::new().spawn_blocking(move || open(&opened, &of)).await;
+        let (backend, notice) = opened.expect("opening does not panic")?;
+        metrics.up.set(1);
+        metrics.unsaved.set(notice.is_some().into());
+        if let Backend::Redis(redis) = &backend {
+            redis.connect().await;
+        }
+        Ok(Self { inner: Arc::new(Inner { backend, metrics, notice }) })
+    }
+
     /// One that forgets everything with the process.
     #[must_use]
     pub fn in_memory(metrics: Metrics) -> Self {
         metrics.up.set(1);
-        Self { memory: Arc::new(Memory::default()), metrics }
+        Self {
+            inner: Arc::new(Inner { backend: Backend::Memory(Memory::new(false)), metrics, notice: None }),
+        }
     }
 
     /// Carries out all of these, in order and in one round trip; an outcome for each, in the same order. In the memory of
-    /// this process it answers without waiting.
+    /// this process it answers without waiting; in Redis others see all of them done, or none.
     ///
     /// # Errors
     /// [`StoreError`]; then some of them may have been carried out.
-    #[expect(clippy::unused_async, reason = "other stores wait")]
     pub async fn run(&self, ops: &[Op]) -> Result<Vec<Outcome>, StoreError> {
-        Ok(self.memory.run(ops))
+        match &self.inner.backend {
+            Backend::Memory(memory) => Ok(memory.run(ops)),
+            Backend::Embedded(embedded) => Ok(embedded.run(ops)),
+            Backend::Redis(redis) => redis.run(ops, What::Run).await,
+        }
     }
 
     /// Carries out all of these some time soon; if that fails they are lost, and counted.
     pub fn later(&self, ops: Vec<Op>) {
-        self.memory.run(&ops);
+        match &self.inner.backend {
+            Backend::Memory(memory) => drop(memory.run(&ops)),
+            Backend::Embedded(embedded) => drop(embedded.run(&ops)),
+            Backend::Redis(redis) => redis.later(ops),
+        }
     }
 
     /// Carries out all of these; when this returns they are kept, whatever happens to the process.
     ///
     /// # Errors
     /// [`StoreError`]
-    #[expect(clippy::unused_async, reason = "other stores wait")]
     pub async fn keep(&self, ops: &[Op]) -> Result<(), StoreError> {
-        self.memory.run(ops);
-        Ok(())
+        let kept = match &self.inner.backend {
+            Backend::Memory(memory) => {
+                memory.run(ops);
+                return Ok(());
+            }
+            Backend::Redis(redis) => return redis.run(ops, What::Keep).await.map(drop),
+            Backend::Embedded(embedded) => {
+                embedded.run(ops);
+                self.write().await.and_then(|()| embedded.trouble().map_or(Ok(()), Err))
+            }
+        };
+        kept.map_err(|why| {
+            self.inner.metrics.failed(What::Keep);
+            StoreError::Unsaved(why)
+        })
     }
 
     /// All of a table, in the order of the keys.
     ///
     /// # Errors
     /// [`StoreError`]
-    #[expect(clippy::unused_async, reason = "other stores wait")]
     pub async fn list(&self, table: Table) -> Result<Vec<Entry>, StoreError> {
-        Ok(self.memory.list(table))
+        match &self.inner.backend {
+            Backend::Memory(memory) => Ok(memory.list(table)),
+            Backend::Embedded(embedded) => Ok(embedded.memory.list(table)),
+            Backend::Redis(redis) => redis.list(table).await,
+        }
+    }
+
+    /// What an admin should look at.
+    #[must_use]
+    pub fn notices(&self) -> Vec<String> {
+        let more = match &self.inner.backend {
+            Backend::Memory(_) => Vec::new(),
+            Backend::Embedded(embedded) => {
+                let trouble = embedded.trouble();
+                trouble.into_iter().map(|why| format!("store: its file can't be written: {why}")).collect()
+            }
+            Backend::Redis(redis) => redis.notices(),
+        };
+        self.inner.notice.iter().cloned().chain(more).collect()
+    }
+
+    /// Gives up what is over, writes down what has changed, keeps the connection; until `stop`, and then for the last time.
+    pub async fn follow(&self, stop: CancellationToken) {
+        if let Backend::Redis(redis) = &self.inner.backend {
+            return redis.follow(stop).await;
+        }
+        let mut often = tokio::time::interval(OFTEN);
+        often.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => break,
+                _ = often.tick() => {}
+            }
+            // Who is stuck here is a slow disk, which nobody else waits for.
+            let _ = self.work(Inner::tend).await;
+        }
+        let _ = self.work(Inner::close).await;
+    }
+
+    /// Writes down what has changed.
+    async fn write(&self) -> Result<(), String> {
+        let written = self.work(|inner| {
+            if let Backend::Embedded(embedded) = &inner.backend {
+                embedded.write();
+            }
+        });
+        match tokio::time::timeout(DISK, written).await {
+            Ok(true) => Ok(()),
+            Ok(false) => Err("writing it down came to a bad end".to_owned()),
+            Err(_) => Err(format!("the disk takes more than {DISK:?}")),
+        }
+    }
+
+    /// Does something that blocks; `false` if it panicked.
+    async fn work(&self, work: impl FnOnce(&Inner) + Send + 'static) -> bool {
+        let inner = Arc::clone(&self.inner);
+        TaskTracker::new().spawn_blocking(move || work(&inner)).await.is_ok()
     }
 }
+
+impl Inner {
+    fn tend(&self) {
+        let memory = match &self.backend {
+            Backend::Memory(memory) => memory,
+            Backend::Embedded(embedded) => &embedded.memory,
+            Backend::Redis(_) => return,
+        };
+        memory.sweep(std::time::Instant::now());
+        for table in Table::ALL {
+            self.metrics.entries(table, memory.len(table));
+        }
+        if let Backend::Embedded(embedded) = &self.backend {
+            embedded.write();
+            self.metrics.unsaved.set(embedded.trouble().is_some().into());
+        }
+    }
+
+    fn close(&self) {
+        if let Backend::Embedded(embedded) = &self.backend {
+            embedded.close();
+        }
+    }
+}
+
+/// What is configured, or memory and why. Blocks.
+fn open(config: &Config, metrics: &Metrics) -> Result<(Backend, Option<String>), OpenError> {
+    if let Place::Redis(server) = &config.url {
+        return Ok((Backend::Redis(Redis::new(server, config, metrics.clone())?), None));
+    }
+    let embedded = config.directory().and_then(|directory| Embedded::open(&directory));
+    Ok(match embedded {
+        Ok(embedded) => (Backend::Embedded(embedded), None),
+        Err(error) => {
+            tracing::warn!(
+                store = %config.url, %error,
+                "nothing can be stored: blocks, trusts and what the defences know live in memory"
+            );
+            let notice =
+                format!("store {}: {error}: what it is told will be gone with the process", config.url);
+            (Backend::Memory(Memory::new(false)), Some(notice))
+        }
+    })
+}
+
+/// What is told is on disk after this long, and the time that writing takes.
+const OFTEN: Duration = Duration::from_millis(500);
+/// The longest that a command waits for the disk.
+const DISK: Duration = Duration::from_secs(10);

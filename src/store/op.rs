@@ -34,7 +34,9 @@ pub struct Key {
     pub id: SmallVec<[u8; 32]>,
 }
 
-/// One thing to do. `ttl`: how long from now the value is kept.
+/// One thing to do; each is done as a whole, also when others use the same key at the same time. `ttl`: how long from now
+/// the value is kept, at least [`SHORTEST`] and at most [`LONGEST`] whatever is said. A key holds values or a count, never
+/// both by turns; a count read as a value is its decimal digits.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Op {
     /// What is there? Gives [`Outcome::Value`].
@@ -108,6 +110,18 @@ impl Table {
         Self::Secrets,
     ];
 
+    /// So many entries of it are kept in the memory of a process; of more, those go that are the least useful: low counts,
+    /// then what ends next. An entry takes about 150 bytes.
+    #[must_use]
+    pub const fn capacity(self) -> usize {
+        match self {
+            Self::Trusts | Self::Blocks => 250_000,
+            Self::Harvest | Self::Passed => 500_000,
+            Self::Greylist | Self::Senders | Self::Suspensions => 1_000_000,
+            Self::Secrets => 10_000,
+        }
+    }
+
     /// The name in keys and metrics.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -131,6 +145,26 @@ impl Key {
     }
 }
 
+impl Op {
+    /// What it is about.
+    #[must_use]
+    pub fn key(&self) -> &Key {
+        let (Self::Get(key)
+        | Self::Put { key, .. }
+        | Self::PutNew { key, .. }
+        | Self::Add { key, .. }
+        | Self::Count(key)
+        | Self::Remove(key)) = self;
+        key
+    }
+
+    /// Whether it changes nothing.
+    #[must_use]
+    pub fn is_read(&self) -> bool {
+        matches!(self, Self::Get(_) | Self::Count(_))
+    }
+}
+
 impl Outcome {
     /// The value that a [`Op::Get`] or [`Op::PutNew`] found.
     #[must_use]
@@ -150,3 +184,13 @@ impl Outcome {
         }
     }
 }
+
+/// How long a value is really kept.
+pub(super) fn lasting(ttl: Duration) -> Duration {
+    ttl.clamp(SHORTEST, LONGEST)
+}
+
+/// What Redis can count.
+pub const SHORTEST: Duration = Duration::from_millis(1);
+/// A hundred years: as good as for ever, and within what clocks can tell.
+pub const LONGEST: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);

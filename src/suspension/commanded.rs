@@ -21,7 +21,7 @@ use super::{
 use crate::{
     address::Address,
     policy::is_reply_text,
-    store::{Key, Op, Outcome, Store, StoreError, Table},
+    store::{Key, LONGEST, Op, Outcome, Store, StoreError, Table},
 };
 
 /// The suspensions of a store.
@@ -193,13 +193,16 @@ impl Commanded {
     async fn change(&self, op: Op, apply: impl FnOnce(&mut List)) -> Result<(), StoreError> {
         let told = Op::Add { key: changes(), by: 1, ttl: ENDLESS };
         let mut followed = self.followed.lock().await;
-        self.store.keep(&[op, told]).await?;
+        let kept = self.store.keep(&[op, told]).await;
+        if !matches!(kept, Ok(()) | Err(StoreError::Unsaved(_))) {
+            return kept;
+        }
         let mut list = List::clone(&self.list.load());
         apply(&mut list);
         self.list.store(Arc::new(list));
         // Somebody else may have changed it meanwhile.
         followed.changes = None;
-        Ok(())
+        kept
     }
 
     async fn read(&self, followed: &mut Followed) -> Result<(), StoreError> {
@@ -264,10 +267,10 @@ fn changes() -> Key {
 const CHANGES: &str = "changes";
 /// A change made elsewhere applies here at most so much later.
 const EVERY: Duration = Duration::from_secs(1);
-/// For what changes without being counted: a store that was put back from a copy.
-const AT_LEAST_EVERY: Duration = Duration::from_secs(60);
+/// For what changes without being counted: a store that was put back from a copy. A large one takes seconds to be searched.
+const AT_LEAST_EVERY: Duration = Duration::from_secs(10 * 60);
 /// A store keeps everything for a time.
-const ENDLESS: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
+const ENDLESS: Duration = LONGEST;
 /// The list is in the memory of every process.
 const MOST: usize = 100_000;
 

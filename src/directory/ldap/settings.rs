@@ -11,10 +11,7 @@ use super::{
     filter::FilterError,
     url::{Place, Security, Server, UrlError},
 };
-use crate::{
-    directory::password::{Password, PasswordError},
-    net::{TlsError, TlsOptions, client_config},
-};
+use crate::net::{Password, PasswordError, TlsError, TlsOptions, client_config};
 
 /// How servers are reached, and as whom.
 #[derive(Debug)]

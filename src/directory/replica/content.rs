@@ -11,14 +11,11 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use super::{
-    Lost, disk,
-    held::Held,
-    ledger::{Ledger, millis, move_aside},
-    memory::Memory,
-    store,
+use super::{Lost, held::Held, ledger::Ledger, memory::Memory, store};
+use crate::{
+    directory::remote::Trouble,
+    store::disk::{self, millis, move_aside},
 };
-use crate::directory::remote::Trouble;
 
 /// What a replica knows.
 #[derive(Debug)]
@@ -58,7 +55,7 @@ impl Content {
             complete: AtomicBool::new(false),
             confirmed: AtomicU64::new(0),
             offered: AtomicU64::new(0),
-            disk: disk::Health::new(Arc::clone(&name)),
+            disk: disk::Health::new(format!("directory {name}: the replica's file")),
             live: AtomicU64::new(0),
             heard: AtomicU64::new(0),
             base: Instant::now().checked_sub(Duration::from_secs(1)).unwrap_or_else(Instant::now),

@@ -7,24 +7,22 @@ use std::{
     collections::HashMap,
     hash::{BuildHasher, RandomState},
     ops::Bound,
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
     thread::JoinHandle,
-    time::{Instant, SystemTime},
+    time::Instant,
 };
 
 use super::{
     Change, ObjectId, Recipient,
     content::Content,
-    disk::Disk,
     held::{Held, Limits, Survey, judge},
-    place::DAMAGED,
     store::{HELD, LEAVING, Result, Row, Store, StoreError, Tables, Touched},
 };
-use crate::directory::index::bits;
+use crate::{directory::index::bits, store::disk::Disk};
 
 /// The store of one replica, and the listing under way.
 #[derive(Debug)]
@@ -309,23 +307,6 @@ impl Ledger {
         }
         Ok(())
     }
-}
-
-/// Moves a file that can't be used out of the way.
-pub(super) fn move_aside(path: &Path) {
-    let mut aside = path.as_os_str().to_owned();
-    aside.push(DAMAGED);
-    if let Err(error) = std::fs::rename(path, &aside)
-        && error.kind() != std::io::ErrorKind::NotFound
-    {
-        tracing::error!(path = %path.display(), %error, "a damaged file can't be moved aside");
-    }
-}
-
-/// Milliseconds since 1970.
-pub(super) fn millis(time: SystemTime) -> u64 {
-    let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// The recipients as they are stored: sorted, each once.

@@ -7,7 +7,6 @@ mod budget;
 mod change;
 mod config;
 mod content;
-mod disk;
 mod follow;
 mod held;
 mod ledger;

@@ -11,7 +11,10 @@ use std::{
     time::Duration,
 };
 
-use crate::directory::{Config, ldap, sql};
+use crate::{
+    directory::{Config, ldap, sql},
+    store::disk::DAMAGED,
+};
 
 /// The name of the file for a directory of this name and configuration: `NAME-HASH`, without what comes behind it.
 pub(super) fn stem(name: &str, config: &Config) -> String {
@@ -99,9 +102,6 @@ fn remove(path: &Path) -> io::Result<()> {
     file.try_lock()?;
     fs::remove_file(path)
 }
-
-/// What is put behind the name of a file that can't be used.
-pub(super) const DAMAGED: &str = ".damaged";
 
 /// Name and hash.
 fn split(file: &str) -> Option<(&str, &str)> {

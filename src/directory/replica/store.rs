@@ -11,8 +11,11 @@ use std::{
 
 use redb::{Database, ReadableDatabase, ReadableTable, Table, TableDefinition, WriteTransaction};
 
-use super::{ObjectId, disk::Disk};
-use crate::directory::index::{Index, SUSPENDED, Sorted};
+use super::ObjectId;
+use crate::{
+    directory::index::{Index, SUSPENDED, Sorted},
+    store::disk::Disk,
+};
 
 /// The tables of one replica.
 #[derive(Debug)]

@@ -20,7 +20,7 @@ use super::{
     kind::{Kind, Parameters},
     sight::Sight,
 };
-use crate::{address::Address, directory::password::Password, policy::Attributes};
+use crate::{address::Address, net::Password, policy::Attributes};
 
 /// Connections to one database.
 pub(super) struct Pool<D: Kind> {

@@ -15,10 +15,7 @@ use sqlx::{
 use url::Url;
 
 use super::Config;
-use crate::{
-    directory::password::{Password, PasswordError},
-    net::{TlsError, TlsOptions, client_config},
-};
+use crate::net::{Password, PasswordError, TlsError, TlsOptions, client_config};
 
 /// A database, and how to get to it. Without the password, which is read for each connection.
 #[derive(Debug)]

@@ -11,7 +11,7 @@ use std::{
 
 /// The password in a file of one line.
 #[derive(Clone)]
-pub(super) struct Password(Arc<Kept>);
+pub struct Password(Arc<Kept>);
 
 struct Kept {
     file: PathBuf,
@@ -21,7 +21,7 @@ struct Kept {
 
 /// A password that can't be used.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum PasswordError {
+pub enum PasswordError {
     /// The file can't be read.
     #[error("{}: {error}", path.display())]
     Read {
@@ -43,13 +43,13 @@ impl Password {
     ///
     /// # Errors
     /// [`PasswordError`]
-    pub(super) fn open(file: &Path) -> Result<Self, PasswordError> {
+    pub fn open(file: &Path) -> Result<Self, PasswordError> {
         let last = Mutex::new(read(file)?.into());
         Ok(Self(Arc::new(Kept { file: file.to_owned(), last })))
     }
 
     /// What is in the file now; while that can't be used, what was there before.
-    pub(super) async fn current(&self) -> Arc<str> {
+    pub async fn current(&self) -> Arc<str> {
         let kept = Arc::clone(&self.0);
         let found = tokio::task::spawn_blocking(move || read(&kept.file)).await;
         let mut last = self.0.last.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,4 +1,4 @@
-//! The file under a replica's store: one that can always be written.
+//! The file under a database: one that can always be written.
 //!
 //! When the disk is full, read-only or not there, what is written stays in memory, as blocks over the file as it was
 //! last, and goes to the disk when that can be written again. The store above never sees a write fail, so that it never
@@ -11,7 +11,7 @@ use std::{
     os::unix::fs::{FileExt, OpenOptionsExt},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use nix::{
@@ -21,20 +21,20 @@ use nix::{
 
 /// A file, as redb wants it.
 #[derive(Debug)]
-pub(super) struct Disk {
+pub(crate) struct Disk {
     path: Option<PathBuf>,
     health: Arc<Health>,
     inner: RwLock<Inner>,
     /// Where the simulated disk ends.
     #[cfg(test)]
-    pub(super) capacity: Arc<std::sync::atomic::AtomicU64>,
+    pub(crate) capacity: Arc<std::sync::atomic::AtomicU64>,
 }
 
 /// Whether the disk can be written.
 #[derive(Debug, Default)]
-pub(super) struct Health {
-    /// The directory's name, for the log.
-    pub(super) name: Arc<str>,
+pub(crate) struct Health {
+    /// What the file is, for the log.
+    what: String,
     error: Mutex<Option<String>>,
 }
 
@@ -61,7 +61,7 @@ struct Unsaved {
 impl Disk {
     /// Opens or makes the file, for this process alone. With no path, or where that is impossible, it is empty and in
     /// memory; a file that can be read only is read.
-    pub(super) fn open(path: Option<PathBuf>, health: Arc<Health>) -> Self {
+    pub(crate) fn open(path: Option<PathBuf>, health: Arc<Health>) -> Self {
         let (file, unsaved) = match path.as_deref().map(|path| (path, open(path))) {
             None => (None, Some(Unsaved::of(0))),
             Some((_, Ok(file))) => (Some(file), None),
@@ -234,32 +234,29 @@ impl redb::StorageBackend for Disk {
 }
 
 impl Health {
-    /// Of the directory of this name.
-    pub(super) fn new(name: Arc<str>) -> Arc<Self> {
-        Arc::new(Self { name, error: Mutex::default() })
+    /// Of a file; `what` it is, for the log: "directory corp: the replica's file".
+    pub(crate) fn new(what: impl Into<String>) -> Arc<Self> {
+        Arc::new(Self { what: what.into(), error: Mutex::default() })
     }
 
     /// Why nothing can be written; `None` while it can.
-    pub(super) fn error(&self) -> Option<String> {
+    pub(crate) fn error(&self) -> Option<String> {
         self.error.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The log has a line when it begins.
-    pub(super) fn failed(&self, error: &io::Error, path: Option<&Path>) {
+    pub(crate) fn failed(&self, error: &io::Error, path: Option<&Path>) {
         let before = self.error.lock().unwrap_or_else(PoisonError::into_inner).replace(error.to_string());
         if before.is_none() {
             let path = path.unwrap_or(Path::new("")).display();
-            tracing::error!(
-                directory = %self.name, %path, %error,
-                "the replica's file can't be written; what changes is kept in memory"
-            );
+            tracing::error!(%path, %error, "{} can't be written; what changes is kept in memory", self.what);
         }
     }
 
     fn works(&self) {
         let before = self.error.lock().unwrap_or_else(PoisonError::into_inner).take();
         if before.is_some() {
-            tracing::info!(directory = %self.name, "the replica's file is written again");
+            tracing::info!("{} is written again", self.what);
         }
     }
 }
@@ -320,6 +317,23 @@ impl Unsaved {
     }
 }
 
+/// Moves a file that can't be used out of the way.
+pub(crate) fn move_aside(path: &Path) {
+    let mut aside = path.as_os_str().to_owned();
+    aside.push(DAMAGED);
+    if let Err(error) = std::fs::rename(path, &aside)
+        && error.kind() != io::ErrorKind::NotFound
+    {
+        tracing::error!(path = %path.display(), %error, "a damaged file can't be moved aside");
+    }
+}
+
+/// Milliseconds since 1970.
+pub(crate) fn millis(time: SystemTime) -> u64 {
+    let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
 /// Opens or makes it, for this process alone.
 fn open(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
@@ -374,6 +388,8 @@ fn within(block: u64, data: &[u8], length: u64) -> &[u8] {
     &data[..rest.min(data.len())]
 }
 
+/// Behind the name of a file that was moved aside.
+pub(crate) const DAMAGED: &str = ".damaged";
 const BLOCK: u64 = 4096;
 const BLOCK_LEN: usize = 4096;
 /// Between two attempts to write.
@@ -415,7 +431,7 @@ mod tests {
         fn whatever_the_disk_does_it_holds_what_was_written(events in proptest::collection::vec(event(), 1..40)) {
             let directory = tempfile::tempdir().unwrap();
             let path = directory.path().join("file");
-            let health = Health::new("test".into());
+            let health = Health::new("the test's file");
             let disk = Disk::open(Some(path.clone()), Arc::clone(&health));
             let mut model: Vec<u8> = Vec::new();
             for event in events {
