@@ -85,6 +85,9 @@ impl Commanded {
     ///
     /// # Errors
     /// [`Refused`]; then nothing has changed, unless the store failed in the midst of it.
+    ///
+    /// # Panics
+    /// Never: text and numbers can be written as JSON.
     pub async fn suspend(&self, subject: &Subject, record: Record) -> Result<bool, Refused> {
         let now = now();
         let ttl = match record.until {
