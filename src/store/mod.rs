@@ -50,7 +50,7 @@ struct Inner {
 enum Backend {
     Memory(Memory),
     Embedded(Embedded),
-    Redis(Redis),
+    Redis(Box<Redis>),
 }
 
 /// What was asked could not be found out, or what was told may be lost.
@@ -244,7 +244,7 @@ impl Inner {
 /// What is configured, or memory and why. Blocks.
 fn open(config: &Config, metrics: &Metrics) -> Result<(Backend, Option<String>), OpenError> {
     if let Place::Redis(server) = &config.url {
-        return Ok((Backend::Redis(Redis::new(server, config, metrics.clone())?), None));
+        return Ok((Backend::Redis(Box::new(Redis::new(server, config, metrics.clone())?)), None));
     }
     let embedded = config.directory().and_then(|directory| Embedded::open(&directory));
     Ok(match embedded {

@@ -89,11 +89,14 @@ impl fmt::Display for Place {
                     write!(f, "{user}@")?;
                 }
                 if host.contains(':') {
-                    write!(f, "[{host}]:{port}")?
+                    write!(f, "[{host}]:{port}")?;
                 } else {
-                    write!(f, "{host}:{port}")?
+                    write!(f, "{host}:{port}")?;
                 }
-                if server.database > 0 { write!(f, "/{}", server.database) } else { Ok(()) }
+                if server.database > 0 {
+                    write!(f, "/{}", server.database)?;
+                }
+                Ok(())
             }
             Way::Unix(path) => {
                 write!(f, "redis+unix:{}", path.display())?;

@@ -29,6 +29,7 @@ fn a_client_that_is_blocked_in_redis_is_refused_by_all_until_redis_is_gone() {
         assert_eq!(anna(backstop), Answer::Continue, "nobody is refused for what can't be found out");
         let status = backstop.command(&["status"]).stdout;
         assert!(status.contains("no answer for"), "{status}");
+        assert!(backstop.metric("backstop_store_errors_total", &[("what", "run")]) >= 1.0);
     }
     redis.resume();
     for backstop in [&here, &there] {
@@ -87,6 +88,34 @@ fn a_store_that_makes_no_sense_is_told() {
             backstop_harness::CommandOutput::of(command.args(["config", "check", "--config"]).arg(&path));
         assert_eq!(output.status, 78, "{output:?}");
         assert!(output.stderr.contains("wrong.toml:") && output.stderr.contains(part), "{output:?}");
+    }
+}
+
+mod full {
+    use super::*;
+
+    /// A disk of 64 kB, in a mount namespace of the process' own.
+    #[test]
+    fn a_full_disk_disturbs_nobody_and_is_written_when_there_is_room() {
+        let builder = site::backstop();
+        let store = builder.path("store").display().to_string();
+        std::fs::create_dir(&store).expect("it can be made");
+        let mount = "mount -t tmpfs -o size=64k none \"$0\" && exec \"$@\"";
+        let backstop =
+            builder.after(&format!("exec unshare --mount -- bash -ec '{mount}' '{store}' \"$@\"")).start();
+        wait_until(SOON, "the metric", || backstop.metric("backstop_store_unsaved", &[]) == 1.0);
+        assert_eq!(anna(&backstop), Answer::Continue);
+        assert_eq!(backstop.metric("backstop_store_up", &[]), 1.0);
+        let status = backstop.command(&["status"]).stdout;
+        assert!(status.contains("can't be written: No space left"), "{status}");
+        let resize = ["mount", "-o", "remount,size=64m", &store];
+        let mut nsenter = std::process::Command::new("nsenter");
+        nsenter.args(["--mount", "--target", &backstop.pid().to_string(), "--"]).args(resize);
+        assert!(nsenter.status().expect("it runs").success());
+        wait_until(SOON, "the file", || backstop.metric("backstop_store_unsaved", &[]) == 0.0);
+        let log = backstop.log();
+        assert_eq!(log.matches("can't be written").count(), 1, "{log}");
+        assert!(log.contains("the store's file is written again"), "{log}");
     }
 }
 

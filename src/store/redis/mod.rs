@@ -15,7 +15,7 @@ use std::{
 };
 
 use arc_swap::ArcSwapOption;
-use redis::{ErrorKind, Pipeline, RedisError, ServerErrorKind, Value};
+use redis::{Pipeline, RedisError, Value};
 use tokio::{
     sync::{Notify, mpsc},
     time::timeout,
@@ -320,7 +320,8 @@ impl Redis {
 /// It was understood and refused, and the next question may fare better: a key that somebody uses for something else. What
 /// else a server says instead of an answer (that it is read-only, loading, full) goes for everything.
 fn is_refusal(error: &RedisError) -> bool {
-    error.kind() == ErrorKind::Server(ServerErrorKind::ResponseError) || error.code() == Some("WRONGTYPE")
+    let errors = error.clone().into_server_errors();
+    errors.is_some_and(|errors| errors.iter().all(|(_, error)| matches!(error.code(), "ERR" | "WRONGTYPE")))
 }
 
 /// From the operating system, by way of the keys of hash tables.

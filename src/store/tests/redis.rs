@@ -78,6 +78,38 @@ async fn it_is_reached_in_every_way_that_is_documented() {
     }
 }
 
+/// The user that docs/operations.md tells to make may do all that is needed.
+#[tokio::test]
+async fn the_documented_user_is_enough() {
+    let server = Server::start();
+    let docs = include_str!("../../../docs/operations.md");
+    let line =
+        docs.lines().find_map(|line| line.trim().strip_prefix("ACL SETUSER ")).expect("it is documented");
+    let words: Vec<&str> = ["acl", "setuser"].into_iter().chain(line.split(' ')).collect();
+    assert_eq!(server.command(&words), "OK");
+    let directory = tempfile::tempdir().unwrap();
+    let password = directory.path().join("password");
+    std::fs::write(&password, "PASSWORD\n").unwrap();
+    let url = format!("{}/1", server.url().replace("://", "://backstop@"));
+    let store = Followed::open(&Config { password_file: Some(password), ..config(&url) }).await;
+    assert_eq!(store.store.notices(), [""; 0]);
+    let k = key(Table::Greylist, "a");
+    let ops = [
+        Op::PutNew { key: k.clone(), value: vec![], ttl: HOUR },
+        Op::Add { key: key(Table::Harvest, "a"), by: 1, ttl: HOUR },
+        put(Table::Blocks, "a"),
+        Op::Remove(k),
+    ];
+    store.store.run(&ops).await.unwrap();
+    store.store.keep(&ops).await.unwrap();
+    assert_eq!(store.store.list(Table::Blocks).await.unwrap().len(), 1);
+    let other = Followed::open(&Config { prefix: "other:".into(), ..config(&url) }).await;
+    assert_eq!(other.metric("store_up"), 0.0, "nothing but its own keys");
+    for store in [store, other] {
+        store.end().await;
+    }
+}
+
 /// One round trip, seen from the server: nothing of one call comes between the parts of another.
 #[tokio::test]
 async fn one_call_is_one_transaction() {
