@@ -147,6 +147,7 @@ impl Parts {
         let mut notices: Vec<_> =
             snapshot.directories.notices().into_iter().chain(snapshot.suspensions.notices()).collect();
         notices.extend(self.store.notices());
+        notices.extend(snapshot.defences.notices());
         if snapshot.directories.names_nothing() && self.live.findings().domains.is_empty() {
             notices.push("no local domain is known: nobody can be refused".to_owned());
         }

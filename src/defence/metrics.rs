@@ -1,14 +1,22 @@
 //! Counts of the defences.
 
-use prometheus::IntGauge;
+use prometheus::{Counter, IntCounter, IntGauge};
 
-use crate::telemetry::Registry;
+use crate::telemetry::{Followed, Registry};
 
 /// Metrics of all defences.
 #[derive(Debug, Clone)]
 pub struct Metrics {
     /// Clients that this process has blocked, and that still are.
-    pub harvesters_blocked: IntGauge,
+    pub harvesters_blocked: Followed,
+    /// Blocks since the start.
+    pub harvest_blocks: IntCounter,
+    /// 1 while many clients guess together.
+    pub harvest_distributed: Followed,
+    /// Refusals that wait now.
+    pub tarpit_sleeping: IntGauge,
+    /// How long refusals have waited, all together.
+    pub tarpit_seconds: Counter,
 }
 
 impl Metrics {
@@ -17,7 +25,16 @@ impl Metrics {
     pub fn register(registry: &Registry) -> Self {
         Self {
             harvesters_blocked: registry
-                .gauge("harvesters_blocked", "Clients that are blocked for guessing recipients."),
+                .followed("harvesters_blocked", "Clients that are blocked for guessing recipients."),
+            harvest_blocks: registry
+                .counter("harvest_blocks_total", "Blocks of clients for guessing recipients."),
+            harvest_distributed: registry.followed(
+                "harvest_distributed",
+                "1 while many clients guess recipients together, and the limits are lower.",
+            ),
+            tarpit_sleeping: registry.gauge("tarpit_sleeping", "Refusals that the tarpit delays now."),
+            tarpit_seconds: registry
+                .float_counter("tarpit_seconds_total", "How long refusals were delayed, all together."),
         }
     }
 }

@@ -63,7 +63,11 @@ impl Shared {
     /// State in this store.
     #[must_use]
     pub fn new(store: Store, metrics: Metrics) -> Self {
-        Self { store, metrics, site: Arc::default(), sleepers: Arc::default() }
+        let site = Arc::<harvest::Site>::default();
+        let (blocked, distributed) = (Arc::clone(&site), Arc::clone(&site));
+        metrics.harvesters_blocked.follow(move || blocked.blocked());
+        metrics.harvest_distributed.follow(move || distributed.is_distributed().into());
+        Self { store, metrics, site, sleepers: Arc::default() }
     }
 }
 
@@ -73,14 +77,21 @@ impl Defences {
     /// # Errors
     /// When one can't be read.
     pub fn build(config: &Config, shared: &Shared, keeper: &Keeper) -> Result<Self, OpenError> {
+        let harvest = Harvest::new(&config.harvest, shared);
         Ok(Self {
-            standings: Standings::new(shared),
-            harvest: Harvest::new(&config.harvest, shared),
+            standings: Standings::new(shared, &harvest),
+            harvest,
             tarpit: Tarpit::new(&config.tarpit, shared),
             greylist: Greylist::new(&config.greylist, shared),
             traps: Traps::build(&config.traps, keeper)?,
             bounces: Bounces::new(&config.bounces, shared),
         })
+    }
+
+    /// What an admin should look at.
+    #[must_use]
+    pub fn notices(&self) -> Vec<String> {
+        self.harvest.notice().into_iter().collect()
     }
 
     /// Which questions are worth asking.

@@ -5,16 +5,27 @@
 
 use std::{
     net::IpAddr,
+    sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use super::Shared;
-use crate::store::{Entry, Key, Op, Outcome, Store, StoreError, Table};
+use smallvec::SmallVec;
+
+use super::{
+    Harvest, Shared,
+    harvest::{self, Ledger, Site},
+};
+use crate::{
+    policy::Lately,
+    store::{Entry, Key, Op, Outcome, Store, StoreError, Table},
+};
 
 /// Trusts and blocks.
 #[derive(Debug)]
 pub struct Standings {
     store: Store,
+    ledger: Arc<Ledger>,
+    site: Arc<Site>,
 }
 
 /// How a client stands.
@@ -24,6 +35,8 @@ pub struct Standing {
     pub trusted: bool,
     /// Blocked for a time.
     pub blocked: bool,
+    /// What it asked for; `None` where that is not counted, or can't be found out.
+    pub lately: Option<Lately>,
 }
 
 /// What came of [`Standings::trust`].
@@ -69,15 +82,23 @@ pub enum Refused {
 }
 
 impl Standings {
-    pub(super) fn new(shared: &Shared) -> Self {
-        Self { store: shared.store.clone() }
+    pub(super) fn new(shared: &Shared, harvest: &Harvest) -> Self {
+        let (store, site) = (shared.store.clone(), Arc::clone(&shared.site));
+        Self { store, ledger: Arc::clone(harvest.ledger()), site }
     }
 
     /// How the client stands now.
     pub async fn find(&self, client: IpAddr) -> Standing {
-        let ops = [Op::Get(trust(client)), Op::Get(block(client))];
+        let now = harvest::now();
+        let mut ops: SmallVec<[Op; 6]> = SmallVec::new();
+        ops.extend([Op::Get(trust(client)), Op::Get(block(client))]);
+        ops.extend(self.ledger.questions(client, now).into_iter().flatten());
         match self.store.run(&ops).await.as_deref() {
-            Ok([trusted, blocked]) => Standing { trusted: is_there(trusted), blocked: is_there(blocked) },
+            Ok([trusted, blocked, asked @ ..]) => Standing {
+                trusted: is_there(trusted),
+                blocked: is_there(blocked) || self.site.is_blocked_since_now(client, now),
+                lately: self.ledger.read(asked, now),
+            },
             _ => Standing::default(),
         }
     }
@@ -127,6 +148,7 @@ impl Standings {
     /// If that can't be kept.
     pub async fn release(&self, client: IpAddr) -> Result<bool, StoreError> {
         let before = self.store.run(&[Op::Get(trust(client)), Op::Get(block(client))]).await?;
+        self.site.release(client);
         self.store.keep(&[Op::Remove(trust(client)), Op::Remove(block(client))]).await?;
         Ok(before.iter().any(is_there))
     }
@@ -222,7 +244,8 @@ mod tests {
     fn standings() -> Standings {
         let registry = Registry::default();
         let store = Store::in_memory(store::Metrics::register(&registry));
-        Standings::new(&Shared::new(store, Metrics::register(&registry)))
+        let shared = Shared::new(store, Metrics::register(&registry));
+        Standings::new(&shared, &Harvest::new(&harvest::Config::default(), &shared))
     }
 
     fn ip(text: &str) -> IpAddr {
@@ -245,7 +268,7 @@ mod tests {
             let standings = standings();
             assert!(!standings.block(ip(blocked), "why", HOUR).await.unwrap());
             let found = standings.find(ip(client)).await;
-            assert_eq!(found, Standing { trusted: false, blocked: expected }, "{blocked} {client}");
+            assert_eq!((found.trusted, found.blocked), (false, expected), "{blocked} {client}");
             assert!(standings.block(ip(blocked), "why", HOUR).await.unwrap(), "it was before");
             assert_eq!(standings.release(ip(client)).await.unwrap(), expected);
             assert_eq!(standings.find(ip(blocked)).await.blocked, !expected);
@@ -318,6 +341,7 @@ mod tests {
         for why in ["two\nlines", "\u{1b}[2J", &"x".repeat(MOST_REASON + 1)] {
             assert!(matches!(standings.block(client, why, HOUR).await, Err(Refused::Reason)), "{why:?}");
         }
-        assert_eq!(standings.find(client).await, Standing::default());
+        let found = standings.find(client).await;
+        assert!(!found.trusted && !found.blocked, "{found:?}");
     }
 }

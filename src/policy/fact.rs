@@ -65,6 +65,17 @@ pub enum DomainFact {
     },
 }
 
+/// What a client asked for lately, each recipient once. No row looks at it: the harvest defence goes on from it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Lately {
+    /// Recipients that exist, within the defence's window.
+    pub known: u64,
+    /// Recipients that don't.
+    pub unknown: u64,
+    /// Recipients that exist, within the last month.
+    pub history: u64,
+}
+
 /// What a connecting address looks like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ClientClass {

@@ -6,7 +6,7 @@ use smallvec::SmallVec;
 
 use crate::address::{Address, Domain, Inner, routes};
 
-use super::{ClientClass, DomainFact, Reason, RecipientFact};
+use super::{ClientClass, DomainFact, Lately, Reason, RecipientFact};
 
 /// When the MTA wants an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -59,6 +59,8 @@ pub struct Facts {
     pub accepted: Option<u32>,
     /// Row 6.
     pub blocked: Option<bool>,
+    /// Found out together with row 6, for the count.
+    pub lately: Option<Lately>,
     /// Row 7.
     pub class: Option<ClientClass>,
     /// Row 16.
@@ -169,7 +171,8 @@ impl Level {
 pub enum Question {
     /// Is the domain local? Fill in [`Level::domain`], or `fact` of an invalid recipient.
     Domain(usize),
-    /// Is the client trusted for a time, or blocked? Fill in [`Facts::blocked`], and [`Facts::trusted`] if it is.
+    /// Is the client trusted for a time, or blocked? Fill in [`Facts::blocked`], [`Facts::lately`], and [`Facts::trusted`] if
+    /// it is.
     Standing,
     /// What does the client look like? Fill in [`Facts::class`].
     Class,

@@ -124,7 +124,9 @@ fn rcpt(rules: &Rules, facts: &Facts) -> Outcome {
                 DomainFact::Local { configured: false, .. } => return Ok(Reason::NoDirectory),
                 DomainFact::Local { configured: true, .. } => {}
             }
-            Ok(defence(rules, facts, false)?.unwrap_or(Reason::BadAddress))
+            Ok(defence(rules, facts, false)?
+                .filter(|&reason| !rules.only_watches(reason))
+                .unwrap_or(Reason::BadAddress))
         }
         Recipient::Levels(levels) => {
             let Some(first) = levels.first() else { return Ok(Reason::Ok) };
@@ -152,9 +154,11 @@ fn rcpt(rules: &Rules, facts: &Facts) -> Outcome {
                 return Ok(Reason::Exempt);
             }
             let free = rules.is_exempt(local);
-            if let Some(reason) = defence(rules, facts, free)? {
-                return Ok(reason);
-            }
+            // What is only watched must not let in whom a later row refuses.
+            let watched = match defence(rules, facts, free)? {
+                Some(reason) if !rules.only_watches(reason) => return Ok(reason),
+                watched => watched,
+            };
             let reason = recipient(rules, facts, levels, at)?;
             let takes = matches!(reason, Reason::Ok | Reason::NoDirectory);
             // Row 16: only for recipients that exist.
@@ -166,26 +170,39 @@ fn rcpt(rules: &Rules, facts: &Facts) -> Outcome {
             {
                 return Ok(Reason::Greylisted);
             }
-            Ok(reason)
+            Ok(watched.filter(|_| takes).unwrap_or(reason))
         }
     }
 }
 
-/// Rows 6 to 8: what is held against the client, not against the recipient.
+/// Rows 6 to 8: what is held against the client, not against the recipient. The first reason that refuses; else the
+/// first that is only watched.
 fn defence(rules: &Rules, facts: &Facts, free: bool) -> Result<Option<Reason>, Question> {
     if facts.authenticated || is_trusted(rules, facts)? || free {
         return Ok(None);
     }
-    if facts.blocked == Some(true) {
+    let mut watched = None;
+    let mut refuses = |reason| {
+        let refuses = !rules.only_watches(reason);
+        if !refuses {
+            watched.get_or_insert(reason);
+        }
+        refuses
+    };
+    if facts.blocked == Some(true) && refuses(Reason::Harvest) {
         return Ok(Some(Reason::Harvest));
     }
-    if rules.defences.dynamic && facts.class.ok_or(Question::Class)? == ClientClass::Dynamic {
+    if rules.defences.dynamic
+        && facts.class.ok_or(Question::Class)? == ClientClass::Dynamic
+        && refuses(Reason::DynamicClient)
+    {
         return Ok(Some(Reason::DynamicClient));
     }
-    if facts.null_sender && facts.accepted.is_some_and(|accepted| accepted > 0) {
+    let is_many = facts.null_sender && facts.accepted.is_some_and(|accepted| accepted > 0);
+    if is_many && refuses(Reason::BounceMany) {
         return Ok(Some(Reason::BounceMany));
     }
-    Ok(None)
+    Ok(watched)
 }
 
 /// Whether the client is trusted, for ever or for a time. Who is trusted for ever is never asked about.

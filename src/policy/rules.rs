@@ -45,6 +45,12 @@ pub struct Defences {
 }
 
 impl Rules {
+    /// Whether this reason refuses nobody, while others do (`[monitor] reasons`).
+    #[must_use]
+    pub fn only_watches(&self, reason: Reason) -> bool {
+        !self.monitor && self.monitor_reasons.contains(&reason)
+    }
+
     /// Whether the defences leave this recipient alone (RFC 2142 `abuse`): rows 6 to 8, 16, 17.
     #[must_use]
     pub fn is_exempt(&self, local: &str) -> bool {

@@ -423,3 +423,37 @@ fn monitor_mode_decides_but_does_not_enforce() {
     assert!(!enforced(&Rules { monitor_reasons: [Reason::UnknownRecipient].into(), ..Rules::default() }));
     assert!(enforced(&Rules { monitor_reasons: [Reason::BadAddress].into(), ..Rules::default() }));
 }
+
+/// `[monitor] reasons`: what is only watched is told of where nothing else refuses, and hides no later row.
+#[test]
+fn what_is_watched_lets_nobody_in() {
+    let watching = |reason: Reason| Rules {
+        monitor_reasons: [reason].into(),
+        defences: Defences { standing: true, dynamic: true, ..Defences::default() },
+        ..Rules::default()
+    };
+    let (blocked, dynamic) = (World { blocked: true, ..World::default() }, ClientClass::Dynamic);
+    for (watched, world, expected, enforced) in [
+        (Reason::Harvest, blocked.clone(), Reason::Harvest, false),
+        (
+            Reason::Harvest,
+            World { found: vec![RecipientFact::Absent], ..blocked.clone() },
+            Reason::UnknownRecipient,
+            true,
+        ),
+        (Reason::Harvest, World { suspended: true, ..blocked.clone() }, Reason::SuspendedRecipient, true),
+        (Reason::Harvest, World { class: dynamic, ..blocked.clone() }, Reason::DynamicClient, true),
+        (Reason::DynamicClient, World { class: dynamic, ..blocked }, Reason::Harvest, true),
+        (Reason::DynamicClient, World { class: dynamic, ..World::default() }, Reason::DynamicClient, false),
+        (
+            Reason::DynamicClient,
+            World { class: dynamic, ..World::found(RecipientFact::Absent) },
+            Reason::UnknownRecipient,
+            true,
+        ),
+    ] {
+        let rules = watching(watched);
+        let (decision, _) = run(&rules, &mut to("joe@a.test"), &world);
+        assert_eq!((decision.reason, decision.enforced), (expected, enforced), "watching {watched}");
+    }
+}

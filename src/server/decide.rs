@@ -14,7 +14,8 @@ use crate::{
     client::{Classified, Hint},
     defence::{Standing, Triplet, Wait},
     policy::{
-        ClientClass, Decision, DomainFact, Facts, Level, Question, Recipient, RecipientFact, Step, next,
+        ClientClass, Decision, DomainFact, Facts, Lately, Level, Question, Recipient, RecipientFact, Step,
+        next,
     },
     suspension::Suspension,
 };
@@ -164,12 +165,17 @@ async fn answer(
             };
             facts.trusted |= standing.trusted;
             facts.blocked = Some(standing.blocked);
+            facts.lately = standing.lately;
             let words = match standing {
                 Standing { trusted: true, .. } => "trusted for a time, an insider",
                 Standing { blocked: true, .. } => "blocked",
                 Standing { .. } => "neither blocked nor trusted for a time",
             };
-            (words, if explain { why_blocked(snapshot, envelope, standing).await } else { Vec::new() })
+            let asked = standing.lately.filter(|_| explain).map(|Lately { known, unknown, history }| {
+                format!("asked lately for {unknown} unknown and {known} known recipients ({history} known in a month)")
+            });
+            let why = if explain { why_blocked(snapshot, envelope, standing).await } else { Vec::new() };
+            (words, why.into_iter().chain(asked).collect())
         }
         Question::Class => {
             let Some(found) = classify(snapshot, envelope).await else {

@@ -1,12 +1,15 @@
 //! From what the MTA passes to what the policy decides on.
 
-use std::net::{IpAddr, SocketAddr};
+use std::{
+    borrow::Cow,
+    net::{IpAddr, SocketAddr},
+};
 
 use milter_protocol::{command::ClientAddress, macros::Macros};
 
 use crate::{
-    address::{Domain, Path, parse_rcpt},
-    policy::Recipient,
+    address::{Address, Delimiters, Domain, Path, candidates, parse_rcpt},
+    policy::{Recipient, RecipientFact},
 };
 
 /// The recipient of a `RCPT` command, and whether it had no domain. `missing_domain` gives the one that the MTA adds.
@@ -48,6 +51,24 @@ pub(super) fn added_domain(macros: &Macros) -> Option<Domain> {
 /// virtual alias. A refusal has nothing but an enhanced code there.
 pub(super) fn refused_by_mta(macros: &Macros) -> bool {
     macros.get("rcpt_mailer") == Some(b"error") && macros.get("rcpt_host").is_some_and(is_enhanced_code)
+}
+
+/// Whether a directory knows the recipient himself: whom a catch-all takes, or nobody looked up, anybody can invent.
+pub(super) fn is_found(recipient: &Recipient) -> bool {
+    let Recipient::Levels(levels) = recipient else { return false };
+    levels.iter().any(|level| matches!(level.found, Some(RecipientFact::Exists(found)) if !found.catch_all))
+}
+
+/// The recipient without sub-address and tags: of these there are as many as one likes.
+pub(super) fn mailbox<'a>(recipient: &'a Address, delimiters: &Delimiters) -> Cow<'a, Address> {
+    if !recipient.local().contains(|character| character == '=' || delimiters.contains(character)) {
+        return Cow::Borrowed(recipient);
+    }
+    let forms = candidates(recipient, delimiters).map(|form| form.address.into_owned());
+    forms
+        .filter(|form| form.domain() == recipient.domain())
+        .last()
+        .map_or(Cow::Borrowed(recipient), Cow::Owned)
 }
 
 /// Whether the MTA refused the recipient because nobody has that address (RFC 3463 §3.2: X.1.1, X.1.6). Other refusals
@@ -141,6 +162,22 @@ mod tests {
                 panic!("is invalid")
             };
             assert_eq!(domain.as_ref().map(Domain::as_str), expected, "{}", argument.escape_ascii());
+        }
+    }
+
+    /// Tags as Sendmail's and Postfix' filters write them (BATV `prvs=`); the rest as in postconf(5), recipient_delimiter.
+    #[test]
+    fn a_mailbox_has_one_name() {
+        let delimiters = Delimiters::new("+");
+        for (written, expected) in [
+            ("anna@example.test", "anna@example.test"),
+            ("anna+shop@example.test", "anna@example.test"),
+            ("anna+shop+2026@example.test", "anna@example.test"),
+            ("prvs=0123456789=anna@example.test", "anna@example.test"),
+            ("a=b@example.test", "a=b@example.test"),
+        ] {
+            let address = Address::parse(written).expect("valid");
+            assert_eq!(mailbox(&address, &delimiters).to_string(), expected);
         }
     }
 

@@ -4,6 +4,8 @@
 //! Failure: whatever breaks the protocol, times out or vanishes ends this session alone, counted by its kind; the MTA
 //! then does what its admin chose for a missing filter.
 
+mod defend;
+
 use std::{future::poll_fn, io, net::SocketAddr, pin::Pin, sync::Arc, time::Instant};
 
 use bytes::BytesMut;
@@ -18,10 +20,11 @@ use milter_protocol::{
 use tokio::time::{Duration, Sleep, sleep_until};
 use tracing::{debug, info};
 
+use defend::Delayed;
+
 use crate::{
     address::{Address, ReversePath, parse_mail},
     client::Hint,
-    defence::Guess,
     net::Connection,
     policy::{ClientClass, Decision, DomainFact, Facts, Reason, Stage, Verdict},
 };
@@ -30,10 +33,7 @@ use super::{
     Server, Snapshot, buffers,
     decide::{Envelope, decide},
     metrics::Callback,
-    recipient::{
-        added_domain, client_address, is_authenticated, is_submission, recipient, refused_by_mta,
-        unknown_to_mta,
-    },
+    recipient::{added_domain, client_address, is_authenticated, is_submission, recipient, refused_by_mta},
 };
 
 /// One connection from an MTA.
@@ -44,6 +44,7 @@ pub(super) struct Session {
     protocol: milter_protocol::session::Session,
     client: Client,
     message: Message,
+    delayed: Option<Delayed>,
 }
 
 /// The client of the SMTP session that the MTA tells us about.
@@ -112,7 +113,8 @@ impl Session {
     pub(super) fn new(id: u64, server: Arc<Server>) -> Self {
         let snapshot = server.snapshot();
         let protocol = milter_protocol::session::Session::new(server.wanted(&snapshot));
-        Self { id, server, snapshot, protocol, client: Client::default(), message: Message::default() }
+        let (client, message) = (Client::default(), Message::default());
+        Self { id, server, snapshot, protocol, client, message, delayed: None }
     }
 
     /// Serves the connection to its end.
@@ -154,29 +156,34 @@ impl Session {
                     continue;
                 }
             }
-            let Some(mut input) = held.take() else { continue };
-            let mut output = buffers::take();
-            let now = Instant::now();
-            let mut rest: &[u8] = &input;
-            let outcome = self.answer_all(&mut rest, &mut output, now).await;
-            let taken = input.len() - rest.len();
-            // More of a frame that stays incomplete is no sign of life: else a byte now and then would hold a session.
-            if taken > 0 || !begun_frame {
-                last = now;
-            }
-            if !output.is_empty() {
-                connection.write_all(&output, SHORT).await?;
-            }
-            buffers::give_back(output);
-            if let Some(end) = outcome? {
-                return Ok(end);
-            }
-            bytes::Buf::advance(&mut input, taken);
-            if input.is_empty() {
-                buffers::give_back(input);
-            } else {
-                held = Some(input);
-                shorten(timer.as_mut(), last);
+            // Once more for what lies behind a refusal that was kept back.
+            while let Some(mut input) = held.take() {
+                let mut output = buffers::take();
+                let now = Instant::now();
+                let mut rest: &[u8] = &input;
+                let outcome = self.answer_all(&mut rest, &mut output, now).await;
+                let taken = input.len() - rest.len();
+                // More of a frame that stays incomplete is no sign of life: else a byte now and then would hold a session.
+                if taken > 0 || !begun_frame {
+                    last = now;
+                }
+                if !output.is_empty() {
+                    connection.write_all(&output, SHORT).await?;
+                }
+                buffers::give_back(output);
+                if let Some(end) = outcome? {
+                    return Ok(end);
+                }
+                bytes::Buf::advance(&mut input, taken);
+                if input.is_empty() {
+                    buffers::give_back(input);
+                } else {
+                    held = Some(input);
+                    shorten(timer.as_mut(), last);
+                }
+                let Some(delayed) = self.delayed.take() else { break };
+                self.pause(delayed, connection, &mut held).await?;
+                last = Instant::now();
             }
         }
     }
@@ -247,6 +254,9 @@ impl Session {
             self.server.metrics.callback(callback);
             self.server.metrics.answered(callback, now.duration_since(begun).as_secs_f64());
             begun = now;
+            if self.delayed.is_some() {
+                break;
+            }
             // One that pipelines without end must not keep the thread from the others.
             tokio::task::coop::consume_budget().await;
         }
@@ -354,15 +364,15 @@ impl Session {
         }
         self.record(&decision, Stage::Rcpt, rcpt.address);
         let text = facts.own_text(decision.reason).map(str::to_owned);
-        self.remember(&decision, facts);
-        if decision.enforced_reply().is_some() {
-            self.wait(decision.reason).await;
-        }
+        self.remember(&decision, facts).await;
         let verdict = match decision.enforced_reply() {
             None => RcptVerdict::Continue,
             Some(reply) => RcptVerdict::Refuse(snapshot.smtp_reply(reply, text.as_deref())),
         };
-        self.protocol.answer(ask, verdict, output);
+        match decision.enforced_reply().and_then(|_| self.hold(decision.reason)) {
+            None => self.protocol.answer(ask, verdict, output),
+            Some(held) => self.delayed = Some(Delayed { held, ask, verdict }),
+        }
     }
 
     async fn end_of_message(&mut self, ask: Ask<EndOfMessageVerdict>, output: &mut BytesMut) {
@@ -384,7 +394,7 @@ impl Session {
     }
 
     /// What the defences learn from a recipient that was decided.
-    fn remember(&mut self, decision: &Decision<'_>, facts: Facts) {
+    async fn remember(&mut self, decision: &Decision<'_>, mut facts: Facts) {
         let defences = &self.snapshot.defences;
         let is_insider = facts.insider();
         if decision.enforced_reply().is_none() && decision.reason != Reason::MtaRefused {
@@ -406,30 +416,8 @@ impl Session {
                 _ => {}
             }
         }
-        let Some(client) = self.client.address.filter(|_| !is_insider) else { return };
-        let guess = match decision.reason {
-            Reason::UnknownRecipient => Guess::Unknown(facts.recipient.outermost()),
-            Reason::MtaRefused if unknown_to_mta(self.protocol.macros()) => Guess::Unknown(None),
-            Reason::SpamTrap => Guess::Trap,
-            Reason::Ok | Reason::SuspendedRecipient | Reason::RestrictedRecipient | Reason::Greylisted => {
-                Guess::Known
-            }
-            _ => return,
-        };
-        defences.harvest.note(client.ip(), guess);
-    }
-
-    /// The tarpit: rows 7 and 14 take their time.
-    async fn wait(&self, reason: Reason) {
-        if !matches!(reason, Reason::DynamicClient | Reason::UnknownRecipient | Reason::SpamTrap) {
-            return;
-        }
-        let Some(client) = self.client.address else { return };
-        let is_stressed = self.server.is_stressed();
-        let Some(held) = self.snapshot.defences.tarpit.hold(client.ip(), is_stressed) else { return };
-        tokio::select! {
-            () = self.server.draining() => {}
-            () = tokio::time::sleep(held.delay) => {}
+        if !is_insider {
+            self.count(decision, &mut facts).await;
         }
     }
 

@@ -1,11 +1,16 @@
 //! The registry of metrics: a thin cover over the `prometheus` crate that puts the prefix before
 //! every name and remembers what was registered, also families that have no series yet.
 
-use std::sync::Mutex;
+use std::{
+    fmt,
+    sync::{Arc, Mutex, OnceLock},
+};
 
 use prometheus::{
-    Encoder, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
-    IntGaugeVec, Opts, TextEncoder, core::Collector,
+    Counter, Encoder, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec,
+    IntGauge, IntGaugeVec, Opts, TextEncoder,
+    core::{Collector, Desc},
+    proto::MetricFamily,
 };
 
 /// All metrics of this process.
@@ -26,6 +31,39 @@ pub struct Family {
     pub labels: Vec<String>,
 }
 
+/// A whole number that changes with time alone: it is found out when the page is read.
+#[derive(Clone)]
+pub struct Followed {
+    gauge: IntGauge,
+    read: Arc<OnceLock<Read>>,
+}
+
+type Read = Box<dyn Fn() -> i64 + Send + Sync>;
+
+impl Followed {
+    /// Where it comes from; 0 before that. Only the first one counts.
+    pub fn follow(&self, read: impl Fn() -> i64 + Send + Sync + 'static) {
+        let _ = self.read.set(Box::new(read));
+    }
+}
+
+impl Collector for Followed {
+    fn desc(&self) -> Vec<&Desc> {
+        self.gauge.desc()
+    }
+
+    fn collect(&self) -> Vec<MetricFamily> {
+        self.gauge.set(self.read.get().map_or(0, |read| read()));
+        self.gauge.collect()
+    }
+}
+
+impl fmt::Debug for Followed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Followed").field(&self.gauge).finish()
+    }
+}
+
 impl Registry {
     /// A counter without labels; `name` comes without the prefix, as in all methods below.
     ///
@@ -38,6 +76,17 @@ impl Registry {
     /// Counters by label. Label values come from closed lists or the configuration, never from a peer.
     pub fn counters(&self, name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
         self.add(name, help, labels, IntCounterVec::new(self.opts(name, help), labels))
+    }
+
+    /// A counter with fractions, such as seconds.
+    pub fn float_counter(&self, name: &str, help: &str) -> Counter {
+        self.add(name, help, &[], Counter::with_opts(self.opts(name, help)))
+    }
+
+    /// A whole number that is found out when it is read.
+    pub fn followed(&self, name: &str, help: &str) -> Followed {
+        let gauge = IntGauge::with_opts(self.opts(name, help));
+        self.add(name, help, &[], gauge.map(|gauge| Followed { gauge, read: Arc::default() }))
     }
 
     /// A whole number that goes up and down.
@@ -128,6 +177,17 @@ mod tests {
         assert_eq!(registry.page(), "");
         callbacks.with_label_values(&["rcpt"]).inc();
         assert!(registry.page().contains("backstop_callbacks_total{callback=\"rcpt\"} 1"));
+    }
+
+    #[test]
+    fn a_followed_number_is_read_with_the_page() {
+        let registry = Registry::default();
+        let followed = registry.followed("clock", "A number.");
+        assert!(registry.page().contains("backstop_clock 0"));
+        let reads = std::sync::atomic::AtomicI64::new(6);
+        followed.follow(move || reads.fetch_add(1, std::sync::atomic::Ordering::Relaxed) + 1);
+        assert!(registry.page().contains("backstop_clock 7"));
+        assert!(registry.page().contains("backstop_clock 8"));
     }
 
     #[test]

@@ -7,4 +7,4 @@ pub mod log;
 mod metrics;
 mod stderr;
 
-pub use metrics::{Family, Registry};
+pub use metrics::{Family, Followed, Registry};

@@ -315,7 +315,7 @@ fn every_version_is_served_with_and_without_steps() {
 /// RFC 5321 §4.5.3.1.8 asks for 100; list servers send more.
 #[test]
 fn ten_thousand_recipients_in_one_message() {
-    let backstop = site::backstop().start();
+    let backstop = site::backstop().env("BACKSTOP__DEFENCE__HARVEST__ENABLED", "false").start();
     let before = memory(&backstop);
     let mut mta = Mta::connect(backstop.milter_port());
     mta.greet();

@@ -1,0 +1,82 @@
+//! Whom this process has blocked: for the gauge, so that a block is told of once, and so that it is in force at once.
+
+use std::{collections::HashMap, net::IpAddr, time::Duration};
+
+/// Clients with their blocks.
+#[derive(Debug, Default)]
+pub(super) struct Blocked {
+    blocks: HashMap<IpAddr, Block>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Block {
+    begun: Duration,
+    until: Duration,
+}
+
+impl Blocked {
+    /// Notes a block; whether it is a new one. Sessions that run at the same time may all find it due.
+    pub(super) fn begin(&mut self, client: IpAddr, now: Duration, block: Duration) -> bool {
+        if self.is_fresh(client, now) {
+            return false;
+        }
+        if self.blocks.len() >= MOST {
+            self.forget(now);
+        }
+        if self.blocks.len() < MOST {
+            self.blocks.insert(client, Block { begun: now, until: now + block });
+        }
+        true
+    }
+
+    /// Whether the client was blocked so short a time ago that a store on another host may not know it yet.
+    pub(super) fn is_fresh(&self, client: IpAddr, now: Duration) -> bool {
+        let block = self.blocks.get(&client);
+        block.is_some_and(|block| now < block.until && now.saturating_sub(block.begun) < AT_ONCE)
+    }
+
+    pub(super) fn release(&mut self, client: IpAddr) {
+        self.blocks.remove(&client);
+    }
+
+    /// How many there are.
+    pub(super) fn count(&mut self, now: Duration) -> usize {
+        self.forget(now);
+        self.blocks.len()
+    }
+
+    fn forget(&mut self, now: Duration) {
+        self.blocks.retain(|_, block| block.until > now);
+    }
+}
+
+/// Within this time it is the same block.
+const AT_ONCE: Duration = Duration::from_secs(5);
+
+/// Beyond this number the gauge stands still; they are blocked all the same.
+const MOST: usize = 100_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_block_begins_once_and_ends_by_itself() {
+        let (mut blocked, hour) = (Blocked::default(), Duration::from_secs(3600));
+        let (one, other) = (IpAddr::from([192, 0, 2, 1]), IpAddr::from([192, 0, 2, 2]));
+        let at = |second: u64| Duration::from_secs(1_000_000 + second);
+        assert!(blocked.begin(one, at(0), hour));
+        assert!(!blocked.begin(one, at(1), hour), "another session found out the same");
+        assert!(blocked.begin(other, at(1), hour));
+        assert_eq!(blocked.count(at(2)), 2);
+        assert!(blocked.is_fresh(one, at(2)) && !blocked.is_fresh(one, at(60)));
+        assert!(blocked.begin(one, at(100), hour), "somebody released it elsewhere, and it went on");
+        assert!(blocked.is_fresh(one, at(101)));
+        blocked.release(one);
+        assert!(!blocked.is_fresh(one, at(101)), "released by hand");
+        assert!(blocked.begin(one, at(100), hour));
+        blocked.release(other);
+        assert_eq!(blocked.count(at(100)), 1);
+        assert_eq!(blocked.count(at(100 + 3600)), 0);
+    }
+}

@@ -1,0 +1,157 @@
+//! A sliding window over counts that can only be added to: two fixed buckets, the older one counted in part.
+//!
+//! Buckets are numbered by the clock on the wall, so that several processes with one store mean the same ones. The
+//! estimate takes it that what came in the older bucket came evenly; it is never more than both buckets hold.
+
+use std::{net::IpAddr, time::Duration};
+
+use crate::store::{Key, Table};
+
+/// How far back counts go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Window {
+    length: Duration,
+}
+
+impl Window {
+    /// One of at least a millisecond.
+    pub(super) fn new(length: Duration) -> Self {
+        Self { length: length.max(Duration::from_millis(1)) }
+    }
+
+    pub(super) fn length(self) -> Duration {
+        self.length
+    }
+
+    /// The number of the bucket that `now`, a time since 1970, is in.
+    pub(super) fn bucket(self, now: Duration) -> u64 {
+        u64::try_from(now.as_millis() / self.length.as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// Where the counts of a client are: of this bucket, and of the one before.
+    pub(super) fn keys(self, kind: Kind, client: IpAddr, now: Duration) -> [Key; 2] {
+        let bucket = self.bucket(now);
+        [bucket, bucket.wrapping_sub(1)].map(|bucket| {
+            let client = match client {
+                IpAddr::V4(v4) => v4.to_ipv6_mapped(),
+                IpAddr::V6(v6) => v6,
+            };
+            let mut id = [0; 25];
+            id[0] = kind as u8;
+            id[1..17].copy_from_slice(&client.octets());
+            id[17..].copy_from_slice(&bucket.to_be_bytes());
+            Key::new(Table::Harvest, id)
+        })
+    }
+
+    /// How many there were within the window that ends `now`, by the counts of this bucket and the one before.
+    pub(super) fn weigh(self, now: Duration, current: u64, before: u64) -> u64 {
+        let length = self.length.as_millis();
+        let left = length - now.as_millis() % length;
+        let part = u128::from(before) * left / length;
+        current.saturating_add(u64::try_from(part).unwrap_or(u64::MAX))
+    }
+
+    /// How long a bucket's count is needed: as long as it is the present one or the one before.
+    pub(super) fn ttl(self) -> Duration {
+        self.length * 2
+    }
+}
+
+/// What is counted under a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Known and unknown recipients, packed: [`Tally`].
+    Asked = b'a' as isize,
+    /// Known recipients, over a long time.
+    History = b'h' as isize,
+}
+
+/// Two counts in one value of the store, so that one addition and one look are enough: the lower bits are the unknown
+/// recipients. A million of them in one bucket carry over into one known recipient, which changes nothing any more.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Tally {
+    pub(super) known: u64,
+    pub(super) unknown: u64,
+}
+
+impl Tally {
+    /// Added for a known recipient; 1 is added for an unknown one.
+    pub(super) const KNOWN: u32 = 1 << SHIFT;
+
+    pub(super) fn of(count: u64) -> Self {
+        Self { known: count >> SHIFT, unknown: count & u64::from(Self::KNOWN - 1) }
+    }
+}
+
+const SHIFT: u32 = 20;
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const HOUR: Window = Window { length: Duration::from_secs(3600) };
+
+    #[test]
+    fn the_older_bucket_counts_in_part() {
+        for (second, current, before, expected) in [
+            (3600, 0, 100, 100),
+            (3600 + 900, 0, 100, 75),
+            (3600 + 1800, 7, 100, 57),
+            (3600 + 3599, 7, 100, 7),
+            (3600 + 1800, 7, 1, 7),
+            (3600, u64::MAX, u64::MAX, u64::MAX),
+        ] {
+            assert_eq!(HOUR.weigh(Duration::from_secs(second), current, before), expected, "at {second}");
+        }
+    }
+
+    #[test]
+    fn keys_differ_by_kind_client_and_bucket() {
+        let v4 = IpAddr::from([192, 0, 2, 1]);
+        let v6 = IpAddr::from([0x2001, 0xdb8, 0, 0, 0, 0, 0, 0]);
+        let at = |kind, client, second| HOUR.keys(kind, client, Duration::from_secs(second));
+        let [now, before] = at(Kind::Asked, v4, 7200);
+        assert_eq!(at(Kind::Asked, v4, 10_799), [now.clone(), before.clone()]);
+        assert_eq!(at(Kind::Asked, v4, 10_800)[1], now, "the present bucket becomes the one before");
+        for other in [&before, &at(Kind::History, v4, 7200)[0], &at(Kind::Asked, v6, 7200)[0]] {
+            assert_ne!(*other, now);
+        }
+        assert!(!now.id.spilled(), "it is on the hot path");
+    }
+
+    #[test]
+    fn two_counts_fit_in_one() {
+        let count = 3 * u64::from(Tally::KNOWN) + 21;
+        assert_eq!(Tally::of(count), Tally { known: 3, unknown: 21 });
+        assert_eq!(Tally::of(0), Tally::default());
+    }
+
+    proptest! {
+        /// Against the events themselves: nothing of the present bucket is lost, nothing older than two is counted,
+        /// and where they come evenly the estimate is right to within one.
+        #[test]
+        fn the_estimate_keeps_its_bounds(
+            events in prop::collection::vec(0_u64..4 * 3600, 0..200),
+            now in 2 * 3600_u64..4 * 3600,
+        ) {
+            let bucket = |second: u64| HOUR.bucket(Duration::from_secs(second));
+            let in_bucket = |number| events.iter().filter(|&&event| bucket(event) == number).count() as u64;
+            let (current, before) = (in_bucket(bucket(now)), in_bucket(bucket(now) - 1));
+            let estimate = HOUR.weigh(Duration::from_secs(now), current, before);
+            prop_assert!(estimate >= current && estimate <= current + before);
+            let later = HOUR.weigh(Duration::from_secs(now + 1), current, before);
+            prop_assert!(bucket(now + 1) != bucket(now) || later <= estimate, "it only fades");
+        }
+
+        #[test]
+        fn what_comes_evenly_is_counted_rightly(every in 1_u64..600, now in 7200_u64..10_800) {
+            let in_bucket = |from: u64| (from..from + 3600).filter(|s| s % every == 0 && *s <= now).count() as u64;
+            let estimate = HOUR.weigh(Duration::from_secs(now), in_bucket(7200), in_bucket(3600));
+            let really = (now - 3599..=now).filter(|second| second % every == 0).count() as u64;
+            prop_assert!(estimate.abs_diff(really) <= 2, "{estimate} for {really}");
+        }
+    }
+}

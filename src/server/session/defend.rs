@@ -1,0 +1,104 @@
+//! What the defences learn from a session, and how the tarpit delays it.
+//!
+//! A delayed session holds no buffer, and still sees its MTA go away. Failure: nothing is counted, nothing delayed.
+
+use std::sync::Arc;
+
+use bytes::BytesMut;
+use milter_protocol::{session::Ask, verdict::RcptVerdict};
+
+use super::{End, SHORT, Session, read};
+use crate::{
+    defence::{Guess, Held},
+    net::Connection,
+    policy::{Decision, Facts, Reason},
+    server::{
+        buffers,
+        recipient::{is_found, mailbox, unknown_to_mta},
+    },
+};
+
+/// A refusal that the tarpit keeps back. Nothing more is read into it while it waits.
+pub(super) struct Delayed {
+    pub(super) held: Held,
+    pub(super) ask: Ask<RcptVerdict>,
+    pub(super) verdict: RcptVerdict,
+}
+
+impl Session {
+    /// Counts a recipient of an outsider.
+    pub(super) async fn count(&mut self, decision: &Decision<'_>, facts: &mut Facts) {
+        let (Some(client), Some(recipient)) = (self.client.address, facts.recipient.outermost()) else {
+            return;
+        };
+        // Who is blocked asks for nobody any more, but for those who are free from that.
+        if facts.blocked == Some(true) {
+            return;
+        }
+        let defences = &self.snapshot.defences;
+        let known;
+        let guess = match decision.reason {
+            Reason::UnknownRecipient => Guess::Unknown(recipient),
+            Reason::MtaRefused if unknown_to_mta(self.protocol.macros()) => Guess::Unknown(recipient),
+            Reason::SpamTrap => Guess::Trap(recipient),
+            Reason::Ok | Reason::RestrictedRecipient | Reason::SuspendedRecipient | Reason::Greylisted
+                if is_found(&facts.recipient) =>
+            {
+                known = mailbox(recipient, self.snapshot.directories.delimiters());
+                Guess::Known(&known)
+            }
+            _ => return,
+        };
+        // Row 3 comes before anybody asks how the client stands.
+        if facts.blocked.is_none() {
+            let standing = defences.standings.find(client.ip()).await;
+            facts.lately = standing.lately.filter(|_| !standing.blocked && !standing.trusted);
+            self.client.trusted |= standing.trusted;
+        }
+        let Some(lately) = facts.lately else { return };
+        let is_known = matches!(guess, Guess::Known(_));
+        if defences.harvest.note(client.ip(), lately, guess) && is_known {
+            defences.tarpit.forgive(client.ip());
+        }
+    }
+
+    /// The tarpit: rows 7 and 14 take their time.
+    pub(super) fn hold(&self, reason: Reason) -> Option<Held> {
+        if !matches!(reason, Reason::DynamicClient | Reason::UnknownRecipient | Reason::SpamTrap) {
+            return None;
+        }
+        self.snapshot.defences.tarpit.hold(self.client.address?.ip(), self.server.is_stressed())
+    }
+
+    /// Waits with a refusal, then answers it; less long when we stop. An MTA that goes away meanwhile is not waited for.
+    pub(super) async fn pause(
+        &mut self,
+        delayed: Delayed,
+        connection: &mut Connection,
+        held: &mut Option<BytesMut>,
+    ) -> Result<(), End> {
+        let server = Arc::clone(&self.server);
+        let mut draining = std::pin::pin!(server.draining());
+        let mut time = std::pin::pin!(tokio::time::sleep(delayed.held.delay));
+        loop {
+            // MTAs wait for the answer. What one sends all the same is kept, up to a buffer.
+            let has_room = held.as_ref().is_none_or(|held| held.len() < buffers::SIZE);
+            tokio::select! {
+                biased;
+                () = &mut draining => break,
+                () = &mut time => break,
+                read = read(connection, held), if has_room => {
+                    if read? == 0 {
+                        return Err(End::Closed);
+                    }
+                }
+            }
+        }
+        drop(delayed.held);
+        let mut output = buffers::take();
+        self.protocol.answer(delayed.ask, delayed.verdict, &mut output);
+        connection.write_all(&output, SHORT).await?;
+        buffers::give_back(output);
+        Ok(())
+    }
+}

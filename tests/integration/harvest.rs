@@ -1,0 +1,268 @@
+//! Clients that guess recipients, through real MTAs: who is blocked, what he still learns (nothing), and who never is.
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
+
+use backstop_harness::{
+    Backstop, BackstopBuilder, Postfix, Reply, SASL_PASSWORD, SASL_USER, Sendmail, Smtp, wait_until,
+};
+
+use crate::{BACKSTOP, site};
+
+#[test]
+fn beyond_the_limit_everybody_looks_alike() {
+    let backstop = site::backstop().start();
+    let postfix = Postfix::builder()
+        .milter(&backstop.for_postfix())
+        .main(&format!("relay_domains = {}\nallow_untrusted_routing = yes", site::DOMAINS.join(", ")))
+        .start();
+    let harvester = "198.51.100.66";
+    let mut open = transaction(&postfix, harvester);
+    guess_up_to_the_limit(&postfix, harvester);
+    assert_eq!(
+        open.rcpt("<anna@example.test>").code,
+        421,
+        "a session that is open already: {}",
+        open.transcript()
+    );
+
+    let replies: BTreeSet<String> =
+        MIXED.iter().map(|rcpt| transaction(&postfix, harvester).rcpt(rcpt).to_string()).collect();
+    let only = "421 4.7.0 Too many unknown recipients, try again later [harvest]";
+    assert_eq!(replies, BTreeSet::from([only.to_owned()]));
+
+    // Whom everybody may write to, and whoever else writes.
+    for (client, rcpt, code) in [
+        (harvester, "<postmaster@example.test>", 250),
+        (harvester, "<somebody@foreign.test>", 554),
+        (harvester, "<abuse@example.test>", 550),
+        ("198.51.100.67", "<anna@example.test>", 250),
+        ("198.51.100.67", "<nobody@example.test>", 550),
+    ] {
+        let mut smtp = transaction(&postfix, client);
+        assert_eq!(smtp.rcpt(rcpt).code, code, "{}", smtp.transcript());
+    }
+    let mut insider = session(&postfix, harvester);
+    assert_eq!(insider.auth_plain(SASL_USER, SASL_PASSWORD).code, 235, "{}", insider.transcript());
+    insider.mail("<sender@elsewhere.test>");
+    assert_eq!(insider.rcpt("<anna@example.test>").code, 250, "{}", insider.transcript());
+
+    assert_eq!(backstop.metric("backstop_harvesters_blocked", &[]), 1.0);
+    assert_eq!(backstop.metric("backstop_harvest_blocks_total", &[]), 1.0);
+    assert_eq!(
+        backstop.log().matches("client blocked, it guesses recipients").count(),
+        1,
+        "not one per guess"
+    );
+    let checked = backstop.command(&["check", "anna@example.test", "--client", harvester]);
+    assert_eq!(checked.status, 2, "{checked:?}");
+    assert!(checked.stdout.contains("asked lately for 20 unknown and 0 known recipients"), "{checked:?}");
+}
+
+#[test]
+fn on_sendmail() {
+    // Sendmail knows no XCLIENT: the clients are other addresses of this host.
+    let backstop = site::backstop().env("BACKSTOP__DEFENCE__HARVEST__PRIVATE", "true").start();
+    let sendmail = Sendmail::builder().milter(&backstop.for_sendmail()).start();
+    let transaction = |last| {
+        let mut smtp =
+            Smtp::connect_from(Some(IpAddr::from(Ipv4Addr::new(127, 0, 0, last))), sendmail.ipv4());
+        smtp.ehlo("client.elsewhere.test");
+        smtp.mail("<sender@elsewhere.test>");
+        smtp
+    };
+    let mut smtp = transaction(66);
+    for number in 0..LIMIT {
+        assert_eq!(smtp.rcpt(&format!("<guess{number}@example.test>")).code, 550, "{}", smtp.transcript());
+    }
+    for rcpt in ["anna@example.test", "nobody@example.test", "unpaid@example.test"] {
+        let expected = "421 4.7.0 Too many unknown recipients, try again later [harvest]";
+        assert_eq!(transaction(66).rcpt(&format!("<{rcpt}>")).to_string(), expected);
+    }
+    assert_eq!(transaction(67).rcpt("<anna@example.test>").code, 250);
+}
+
+/// Postfix refuses unknown recipients by itself and only tells; whom it lets pass is still kept from the harvester.
+#[test]
+fn what_the_mta_refuses_counts() {
+    let backstop = site::backstop().start();
+    let postfix = Postfix::builder()
+        .milter(&backstop.for_postfix())
+        .main("relay_recipient_maps = inline:{ { anna@example.test = x }, { bob@example.test = x } }")
+        .main("smtpd_recipient_restrictions = check_recipient_access inline:{ { bob@example.test = 450 4.7.1 Later } }")
+        .start();
+    let mut grey = transaction(&postfix, "198.51.100.67");
+    for _ in 0..LIMIT + 5 {
+        assert_eq!(grey.rcpt("<bob@example.test>").code, 450, "{}", grey.transcript());
+    }
+    assert_eq!(grey.rcpt("<anna@example.test>").code, 250, "put off is not unknown: {}", grey.transcript());
+
+    let mut smtp = transaction(&postfix, "198.51.100.66");
+    for number in 0..LIMIT {
+        let reply = smtp.rcpt(&format!("<guess{number}@example.test>"));
+        assert!(reply.code == 550 && reply.text.contains("User unknown"), "{}", smtp.transcript());
+    }
+    assert_eq!(smtp.rcpt("<anna@example.test>").code, 421, "{}", smtp.transcript());
+    let reasons = backstop.metric_by("backstop_decisions_total", &[("stage", "rcpt")], "reason");
+    assert_eq!(reasons.get("unknown-recipient"), None, "{reasons:?}");
+}
+
+#[test]
+fn a_mailing_list_with_dead_addresses_is_never_blocked() {
+    let backstop = town(600).start();
+    let postfix = Postfix::builder().milter(&backstop.for_postfix()).start();
+    let (mut dead, mut smtp) = (0, session(&postfix, "198.51.100.10"));
+    for number in 0..1500 {
+        if number % 50 == 0 {
+            smtp.rset();
+            smtp.mail("<list-bounces@lists.test>");
+        }
+        let rcpt = if number % 50 == 7 { format!("dead{number}") } else { format!("user{}", number % 600) };
+        let reply = smtp.rcpt(&format!("<{rcpt}@example.test>"));
+        dead += u32::from(rcpt.starts_with("dead"));
+        assert_eq!(reply.code, if rcpt.starts_with("dead") { 550 } else { 250 }, "{rcpt}: {reply}");
+    }
+    assert_eq!(dead, 30, "2 %, and more than the limit");
+    // Nor a machine that writes to one dead address again and again.
+    for _ in 0..100 {
+        let mut smtp = transaction(&postfix, "198.51.100.11");
+        assert_eq!(smtp.rcpt("<left-in-2019@example.test>").code, 550, "{}", smtp.transcript());
+    }
+    assert_eq!(backstop.metric("backstop_harvesters_blocked", &[]), 0.0);
+}
+
+#[test]
+fn a_harvest_from_500_clients_is_seen() {
+    let backstop = site::backstop().start();
+    let postfix = Postfix::builder().milter(&backstop.for_postfix()).start();
+    assert_eq!(backstop.metric("backstop_harvest_distributed", &[]), 0.0);
+    for client in 0..500_u32 {
+        let mut smtp = transaction(&postfix, &format!("203.0.{}.{}", client / 250, client % 250 + 1));
+        for number in 0..2 {
+            let reply = smtp.rcpt(&format!("<guess{}@example.test>", client * 2 + number));
+            assert_eq!(reply.code, 550, "each of them guesses little: {}", smtp.transcript());
+        }
+    }
+    assert_eq!(backstop.metric("backstop_harvest_distributed", &[]), 1.0);
+    assert_eq!(backstop.log().matches("a distributed harvest").count(), 1);
+    let status = backstop.command(&["status"]).stdout;
+    assert!(status.contains("note: a distributed harvest is under way"), "{status}");
+    // The limit is lower now; mail for users passes.
+    let mut smtp = transaction(&postfix, "198.51.100.66");
+    for number in 0..5 {
+        assert_eq!(smtp.rcpt(&format!("<other{number}@example.test>")).code, 550, "{}", smtp.transcript());
+    }
+    assert_eq!(smtp.rcpt("<anna@example.test>").code, 421, "{}", smtp.transcript());
+    assert_eq!(transaction(&postfix, "198.51.100.67").rcpt("<anna@example.test>").code, 250);
+}
+
+mod full {
+    use super::*;
+
+    /// Ten thousand guesses, with those who exist among them: after the limit there is one reply only, always.
+    #[test]
+    fn a_dictionary_of_10000_learns_nothing() {
+        let backstop = town(1000).start();
+        let postfix = Postfix::builder().milter(&backstop.for_postfix()).start();
+        let harvester = "198.51.100.66";
+        guess_up_to_the_limit(&postfix, harvester);
+        let mut replies = BTreeSet::new();
+        for number in 0..10_000 {
+            let rcpt = match number % 10 {
+                0 => format!("user{}", number / 10),
+                _ => format!("word{number}"),
+            };
+            replies
+                .insert(transaction(&postfix, harvester).rcpt(&format!("<{rcpt}@example.test>")).to_string());
+        }
+        let only = "421 4.7.0 Too many unknown recipients, try again later [harvest]";
+        assert_eq!(replies, BTreeSet::from([only.to_owned()]));
+        assert_eq!(backstop.log().matches("client blocked, it guesses recipients").count(), 1);
+        // Neither do more sessions at once.
+        let all: BTreeSet<String> = std::thread::scope(|scope| {
+            let postfix = &postfix;
+            let threads: Vec<_> = (0..8)
+                .map(|thread| {
+                    scope.spawn(move || {
+                        let other = |number| format!("<user{}@example.test>", thread * 10 + number);
+                        let ask = |number| transaction(postfix, harvester).rcpt(&other(number)).to_string();
+                        (0..10).map(ask).collect::<BTreeSet<_>>()
+                    })
+                })
+                .collect();
+            threads.into_iter().flat_map(|thread| thread.join().expect("it does not panic")).collect()
+        });
+        assert_eq!(all, BTreeSet::from([only.to_owned()]));
+    }
+
+    /// A block ends, and the counts with it.
+    #[test]
+    fn a_block_ends() {
+        let backstop = site::backstop()
+            .env("BACKSTOP__DEFENCE__HARVEST__WINDOW", "2s")
+            .env("BACKSTOP__DEFENCE__HARVEST__BLOCK", "8s")
+            .start();
+        let postfix = Postfix::builder().milter(&backstop.for_postfix()).start();
+        let harvester = "198.51.100.66";
+        let passes = || transaction(&postfix, harvester).rcpt("<anna@example.test>").code == 250;
+        wait_until(Duration::from_secs(60), "a block", || {
+            let mut smtp = transaction(&postfix, harvester);
+            (0..LIMIT).any(|number| smtp.rcpt(&format!("<guess{number}@example.test>")).code == 421)
+                || !passes()
+        });
+        assert_eq!(backstop.metric("backstop_harvesters_blocked", &[]), 1.0);
+        wait_until(Duration::from_secs(30), "the end of the block", passes);
+        assert_eq!(backstop.metric("backstop_harvesters_blocked", &[]), 0.0);
+    }
+}
+
+/// Users, `user0` and on, of example.test.
+fn town(users: u32) -> BackstopBuilder {
+    let addresses: String = (0..users).map(|number| format!("user{number}@example.test\n")).collect();
+    Backstop::builder(BACKSTOP).file("addresses", &addresses).config(
+        "[domains]\ndetect = false\nnames = [\"example.test\"]\n\
+         [directory.people.file]\npath = \"{dir}/addresses\"\n",
+    )
+}
+
+fn session(postfix: &Postfix, client: &str) -> Smtp {
+    let mut smtp = Smtp::connect(postfix.port());
+    smtp.ehlo("client.elsewhere.test");
+    smtp.xclient(&format!("ADDR={client} NAME=client.elsewhere.test"));
+    smtp.ehlo("client.elsewhere.test");
+    smtp
+}
+
+fn transaction(postfix: &Postfix, client: &str) -> Smtp {
+    let mut smtp = session(postfix, client);
+    smtp.mail("<sender@elsewhere.test>");
+    smtp
+}
+
+fn guess_up_to_the_limit(postfix: &Postfix, client: &str) {
+    let mut smtp = transaction(postfix, client);
+    for number in 0..LIMIT {
+        let reply: Reply = smtp.rcpt(&format!("<guess{number}@example.test>"));
+        assert_eq!(reply.code, 550, "{}", smtp.transcript());
+    }
+}
+
+/// The default of `unknown`.
+const LIMIT: u32 = 20;
+
+/// Of every kind that the decision table knows behind its row 6.
+const MIXED: [&str; 12] = [
+    "<anna@example.test>",
+    "<anna+shop@example.test>",
+    "<nobody@example.test>",
+    "<guess1@example.test>",
+    "<unpaid@example.test>",
+    "<anybody@suspended.test>",
+    "<anybody@catchall.test>",
+    "<late@virtual.test>",
+    "<nobody@virtual.test>",
+    "<bad..dots@example.test>",
+    "<x%foreign.test@example.test>",
+    "<o%neil@example.test>",
+];
