@@ -58,8 +58,7 @@ pub(super) fn run(config: Option<&Path>, args: &Args) -> Outcome {
     } else {
         match ask(&load_control(config)?, &Request::Check(check))? {
             Response::Check(checked) => checked,
-            Response::Error { message } => return Err(Failure::new(exit::UNAVAILABLE, message)),
-            _ => return Err(Failure::new(exit::SOFTWARE, "the server answered something else")),
+            other => return Err(Failure::from_answer(other)),
         }
     };
     if args.json {

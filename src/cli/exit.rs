@@ -2,6 +2,8 @@
 
 use std::{fmt, process::ExitCode};
 
+use crate::control::message::Response;
+
 /// The question was answered with no, or the recipient would be refused.
 pub(super) const NO: u8 = 1;
 /// The recipient would be deferred, or it could not be found out.
@@ -44,6 +46,17 @@ impl From<crate::config::Error> for Failure {
 impl From<crate::control::Error> for Failure {
     fn from(error: crate::control::Error) -> Self {
         Self::new(UNAVAILABLE, error)
+    }
+}
+
+impl Failure {
+    /// What the server answers in place of what was asked for.
+    pub(super) fn from_answer(answer: Response) -> Self {
+        match answer {
+            Response::Error { message } => Self::new(UNAVAILABLE, message),
+            Response::Refused { message } => Self::new(USAGE, message),
+            _ => Self::new(SOFTWARE, "the server answered something else"),
+        }
     }
 }
 

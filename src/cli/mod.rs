@@ -2,19 +2,28 @@
 //!
 //! Exit status: 0 yes or fine, 1 refused or no, 2 deferred or could not find out, 64 to 78 as in sysexits(3).
 
+mod block;
 mod check;
+mod clients;
 mod config;
 mod detect;
 mod exit;
+mod release;
 mod reload;
+mod resume;
 mod serve;
 mod status;
+mod suspend;
+mod suspended;
 mod terminal;
+mod time;
+mod trust;
 
 use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 
+use crate::control::message::Request;
 use exit::Failure;
 
 /// Refuses mail for unknown and suspended recipients at RCPT TO
@@ -44,6 +53,22 @@ enum Command {
     /// Make the running server read its configuration and files again, and detect again
     #[command(visible_alias = "redetect")]
     Reload(reload::Args),
+    /// Make a client an insider for a time; what log-in hooks call (POP before SMTP)
+    Trust(trust::Args),
+    /// Put a client off for a time
+    Block(block::Args),
+    /// Neither trust nor block a client any longer
+    Release(release::Args),
+    /// List the clients that are trusted for a time
+    Trusted(clients::Args),
+    /// List the clients that are blocked
+    Blocked(clients::Args),
+    /// Refuse mail for a recipient, or for a whole domain, for now
+    Suspend(suspend::Args),
+    /// End a suspension
+    Resume(resume::Args),
+    /// List the suspensions by command
+    Suspended(suspended::Args),
 }
 
 /// Runs the command line of this process.
@@ -65,6 +90,14 @@ pub fn main() -> ExitCode {
         Command::Config(command) => config::run(config, &command),
         Command::Status(args) => status::run(config, &args),
         Command::Reload(args) => reload::run(config, &args),
+        Command::Trust(args) => trust::run(config, &args),
+        Command::Block(args) => block::run(config, &args),
+        Command::Release(args) => release::run(config, &args),
+        Command::Trusted(args) => clients::run(config, &args, &Request::Trusted),
+        Command::Blocked(args) => clients::run(config, &args, &Request::Blocked),
+        Command::Suspend(args) => suspend::run(config, args),
+        Command::Resume(args) => resume::run(config, args),
+        Command::Suspended(args) => suspended::run(config, &args),
     };
     done.unwrap_or_else(Failure::report)
 }

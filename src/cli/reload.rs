@@ -29,8 +29,7 @@ pub(super) struct Args {
 pub(super) fn run(config: Option<&Path>, args: &Args) -> Outcome {
     let reloaded = match ask(&load_control(config)?, &Request::Reload { accept: args.accept })? {
         Response::Reload(reloaded) => reloaded,
-        Response::Error { message } => return Err(Failure::new(exit::UNAVAILABLE, message)),
-        _ => return Err(Failure::new(exit::SOFTWARE, "the server answered something else")),
+        other => return Err(Failure::from_answer(other)),
     };
     if args.json {
         print_json(&reloaded);

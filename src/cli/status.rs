@@ -6,12 +6,12 @@ use crate::{
     config::load_control,
     control::{
         ask,
-        message::{Directory, Request, Response, Status},
+        message::{Directory, Named, Request, Response, Status},
     },
 };
 
 use super::{
-    exit::{self, Failure, Outcome},
+    exit::{Failure, Outcome},
     terminal::{print, print_json, safe},
 };
 
@@ -26,8 +26,7 @@ pub(super) struct Args {
 pub(super) fn run(config: Option<&Path>, args: &Args) -> Outcome {
     let status = match ask(&load_control(config)?, &Request::Status)? {
         Response::Status(status) => status,
-        Response::Error { message } => return Err(Failure::new(exit::UNAVAILABLE, message)),
-        _ => return Err(Failure::new(exit::SOFTWARE, "the server answered something else")),
+        other => return Err(Failure::from_answer(other)),
     };
     if args.json {
         print_json(&status);
@@ -60,6 +59,12 @@ fn show(status: &Status) {
         };
         let Directory { name, kind, state, .. } = directory;
         print(format_args!("directory {} ({kind}): {state}{count}{age}", safe(name)));
+    }
+    match &status.named {
+        Some(Named { trusted, blocked, suspended }) => print(format_args!(
+            "clients trusted for a time: {trusted}, blocked: {blocked}; suspensions by command: {suspended}"
+        )),
+        None => print("note: the store does not tell in time who is blocked, or trusted for a time"),
     }
     for notice in &status.notices {
         print(format_args!("note: {}", safe(notice)));

@@ -20,7 +20,7 @@ use crate::{
 };
 
 pub use error::{Diagnostic, Error};
-pub use load::{DEFAULT_PATH, Loaded, load, load_control};
+pub use load::{DEFAULT_PATH, Loaded, load, load_control, load_trust};
 pub use show::{Origin, Shown, show};
 
 /// Everything that an admin can choose.

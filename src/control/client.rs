@@ -9,7 +9,7 @@ use std::{
 
 use super::{
     Config,
-    message::{Greeting, LONGEST_LINE, PROTOCOL, Request, Response},
+    message::{Greeting, LONGEST_ANSWER, PROTOCOL, Request, Response},
 };
 
 /// The server could not be asked.
@@ -21,9 +21,26 @@ pub enum Error {
         /// The socket.
         path: PathBuf,
     },
+    /// The same, where only `trust` is taken.
+    #[error(
+        "only root, the user that backstop runs as and the group of control.trust_group may trust clients (at {path})",
+        path = .path.display()
+    )]
+    TrustPermission {
+        /// The socket.
+        path: PathBuf,
+    },
     /// Nobody listens.
     #[error("no server answers at {path}: {error}; is backstop running, and is this its control.socket? (`check --offline` needs no server)", path = .path.display())]
     Connect {
+        /// The socket.
+        path: PathBuf,
+        /// As reported.
+        error: io::Error,
+    },
+    /// The same, where only `trust` is taken.
+    #[error("no server answers at {path}: {error}; is backstop running, and is this its control.trust_socket? --socket names another one", path = .path.display())]
+    TrustConnect {
         /// The socket.
         path: PathBuf,
         /// As reported.
@@ -50,14 +67,39 @@ pub enum Error {
 /// Asks the running server one thing: at the configured socket, or where the server would have put it else.
 ///
 /// # Errors
-/// See [`Error`]; a refusal by the server is a [`Response::Error`].
+/// See [`Error`]; a refusal by the server is a [`Response::Error`] or [`Response::Refused`].
 pub fn ask(config: &Config, request: &Request) -> Result<Response, Error> {
-    let path = &config.socket;
-    match (connect(path), config.fallback()) {
-        (Ok(stream), _) => talk(path, &stream, request),
+    ask_one_of(&config.socket, config.fallback().as_deref(), PATIENCE, request)
+}
+
+/// Asks it to trust a client: at the socket that takes nothing else, or at the other one where there is none.
+///
+/// # Errors
+/// As [`ask`].
+pub fn ask_to_trust(config: &Config, request: &Request) -> Result<Response, Error> {
+    if config.trust_socket.as_os_str().is_empty() {
+        return ask(config, request);
+    }
+    let asked =
+        ask_one_of(&config.trust_socket, config.trust_fallback().as_deref(), PATIENCE_OF_LOGINS, request);
+    asked.map_err(|error| match error {
+        Error::Permission { path } => Error::TrustPermission { path },
+        Error::Connect { path, error } => Error::TrustConnect { path, error },
+        other => other,
+    })
+}
+
+fn ask_one_of(
+    path: &Path,
+    fallback: Option<&Path>,
+    patience: Duration,
+    request: &Request,
+) -> Result<Response, Error> {
+    match (connect(path), fallback) {
+        (Ok(stream), _) => talk(path, &stream, patience, request),
         (Err(error), None) => Err(error),
-        (Err(error), Some(fallback)) => match connect(&fallback) {
-            Ok(stream) => talk(&fallback, &stream, request),
+        (Err(error), Some(fallback)) => match connect(fallback) {
+            Ok(stream) => talk(fallback, &stream, patience, request),
             Err(_) => Err(error),
         },
     }
@@ -70,11 +112,11 @@ fn connect(path: &Path) -> Result<UnixStream, Error> {
     })
 }
 
-fn talk(path: &Path, stream: &UnixStream, request: &Request) -> Result<Response, Error> {
+fn talk(path: &Path, stream: &UnixStream, patience: Duration, request: &Request) -> Result<Response, Error> {
     let talk = |error| Error::Talk { path: path.to_owned(), error };
     let protocol = |detail: String| Error::Protocol { path: path.to_owned(), detail };
-    stream.set_read_timeout(Some(PATIENCE)).map_err(talk)?;
-    stream.set_write_timeout(Some(PATIENCE)).map_err(talk)?;
+    stream.set_read_timeout(Some(patience)).map_err(talk)?;
+    stream.set_write_timeout(Some(patience)).map_err(talk)?;
     let mut reader = BufReader::new(stream);
     let greeting: Greeting = serde_json::from_str(&line(&mut reader).map_err(talk)?)
         .map_err(|error| protocol(error.to_string()))?;
@@ -93,10 +135,12 @@ fn talk(path: &Path, stream: &UnixStream, request: &Request) -> Result<Response,
 
 fn line(reader: &mut impl BufRead) -> io::Result<String> {
     let mut line = String::new();
-    let most = u64::try_from(LONGEST_LINE).unwrap_or(u64::MAX);
+    let most = u64::try_from(LONGEST_ANSWER).unwrap_or(u64::MAX);
     reader.take(most).read_line(&mut line)?;
     if line.ends_with('\n') { Ok(line) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
 }
 
 /// A reload detects anew, which asks the MTA's own commands.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// Somebody is logging in, and waits.
+const PATIENCE_OF_LOGINS: Duration = Duration::from_secs(5);

@@ -1,6 +1,6 @@
 //! `[control]`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -10,11 +10,15 @@ use serde::{Deserialize, Serialize};
 pub struct Config {
     /// A unix socket for the commands of the same name.
     pub socket: PathBuf,
+    /// A unix socket that takes `trust` and nothing else; empty: none.
+    pub trust_socket: PathBuf,
+    /// Who else may use that one: a group, by name or number; empty: nobody.
+    pub trust_group: String,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { socket: "/run/backstop/control.sock".into() }
+        Self { socket: SOCKET.into(), trust_socket: TRUST_SOCKET.into(), trust_group: String::new() }
     }
 }
 
@@ -23,10 +27,42 @@ impl Config {
     /// admin chose the place, or there is no such directory.
     #[must_use]
     pub fn fallback(&self) -> Option<PathBuf> {
-        if *self != Self::default() {
-            return None;
+        in_runtime_directory(&self.socket, SOCKET)
+    }
+
+    /// The same for the socket that takes `trust`.
+    #[must_use]
+    pub fn trust_fallback(&self) -> Option<PathBuf> {
+        in_runtime_directory(&self.trust_socket, TRUST_SOCKET)
+    }
+
+    /// Tells `say` which key can't be used, and why.
+    pub fn check(&self, say: &mut dyn FnMut(&'static str, String)) {
+        let absolute = "must be an absolute path: commands run elsewhere than the server";
+        if !self.socket.is_absolute() {
+            say("socket", absolute.to_owned());
         }
-        let directory = std::env::var_os("XDG_RUNTIME_DIR").filter(|directory| !directory.is_empty())?;
-        Some(PathBuf::from(directory).join("backstop/control.sock"))
+        let trusts = !self.trust_socket.as_os_str().is_empty();
+        if trusts && !self.trust_socket.is_absolute() {
+            say("trust_socket", format!("{absolute}; \"\" for none"));
+        }
+        if self.trust_socket == self.socket {
+            say("trust_socket", "is control.socket, which takes every command".to_owned());
+        }
+        if !trusts && !self.trust_group.is_empty() {
+            say("trust_group", "there is no control.trust_socket for it".to_owned());
+        }
     }
 }
+
+fn in_runtime_directory(path: &Path, default: &str) -> Option<PathBuf> {
+    let default = Path::new(default);
+    if path != default {
+        return None;
+    }
+    let directory = std::env::var_os("XDG_RUNTIME_DIR").filter(|directory| !directory.is_empty())?;
+    Some(PathBuf::from(directory).join("backstop").join(default.file_name()?))
+}
+
+const SOCKET: &str = "/run/backstop/control.sock";
+const TRUST_SOCKET: &str = "/run/backstop/trust.sock";

@@ -8,7 +8,7 @@ use std::{
 use crate::{
     address::{Domain, ReversePath, parse_mail},
     client::Hint,
-    policy::{Decision, Facts, Question, Reason, Stage},
+    policy::{Decision, Facts, Question, Reason, Reply, Stage},
     server::{Envelope, Snapshot, Trace, TraceStep, decide, recipient},
 };
 
@@ -43,7 +43,7 @@ pub async fn check(snapshot: &Snapshot, check: &Check) -> Checked {
     }
     let connect = decide(snapshot, envelope, &mut facts, Some(&mut trace)).await;
     if connect.reply.is_some() {
-        return checked(check, connect, trace);
+        return checked(check, connect, &facts, trace);
     }
     facts.stage = Stage::Rcpt;
     // No MTA says which domain it would add to a bare local part.
@@ -68,10 +68,10 @@ pub async fn check(snapshot: &Snapshot, check: &Check) -> Checked {
         let envelope = Envelope { recipients: &recipients, ..envelope };
         let end = decide(snapshot, envelope, &mut facts, Some(&mut trace)).await;
         if end.reply.is_some() {
-            return checked(check, end, trace);
+            return checked(check, end, &facts, trace);
         }
     }
-    checked(check, decision, trace)
+    checked(check, decision, &facts, trace)
 }
 
 /// What was asked about the client, and what that makes it. Nothing was: nobody in particular.
@@ -116,12 +116,13 @@ async fn class_step(snapshot: &Snapshot, envelope: Envelope<'_>) -> Option<Trace
     })
 }
 
-fn checked(check: &Check, decision: Decision<'_>, steps: Trace) -> Checked {
+fn checked(check: &Check, decision: Decision<'_>, facts: &Facts, steps: Trace) -> Checked {
+    let own = |reply: &Reply| facts.own_text(decision.reason).and_then(|text| reply.saying(text));
     Checked {
         address: check.address.clone(),
         verdict: decision.verdict().as_str().to_owned(),
         reason: decision.reason.as_str().to_owned(),
-        reply: decision.reply.map(ToString::to_string),
+        reply: decision.reply.map(|reply| own(reply).as_ref().unwrap_or(reply).to_string()),
         enforced: decision.enforced,
         steps,
     }

@@ -12,8 +12,11 @@ use crate::server::Trace;
 /// The version of this protocol; a change that an older client would misread raises it.
 pub const PROTOCOL: u32 = 1;
 
-/// The longest line that either side takes, in bytes.
+/// The longest line that the server takes, in bytes.
 pub const LONGEST_LINE: usize = 1024 * 1024;
+
+/// The longest line that the client takes, in bytes: lists of clients may be long.
+pub const LONGEST_ANSWER: usize = 16 * 1024 * 1024;
 
 /// The server's first line.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,6 +40,58 @@ pub enum Request {
         /// Take content that was held back.
         accept: bool,
     },
+    /// Make a client an insider for a time.
+    Trust {
+        /// Its address.
+        client: IpAddr,
+        /// How long from now.
+        seconds: u64,
+    },
+    /// Put a client off for a time.
+    Block {
+        /// Its address; of an IPv6 address the /64.
+        client: IpAddr,
+        /// How long from now.
+        seconds: u64,
+        /// Why, for who lists the blocks.
+        #[serde(default)]
+        reason: Option<String>,
+    },
+    /// Neither trust nor block a client any longer.
+    Release {
+        /// Its address.
+        client: IpAddr,
+    },
+    /// Who is trusted for a time.
+    Trusted,
+    /// Who is blocked.
+    Blocked,
+    /// Refuse mail for a recipient, or for a whole domain.
+    Suspend(Suspend),
+    /// End a suspension.
+    Resume {
+        /// As in [`Suspend::what`].
+        what: String,
+    },
+    /// Who is suspended by command.
+    Suspended,
+}
+
+/// What is to be suspended.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Suspend {
+    /// `user@example.com`, or `@example.com` for the whole domain.
+    pub what: String,
+    /// The end, in seconds since 1970 UTC; `None`: until it is resumed.
+    #[serde(default)]
+    pub until: Option<u64>,
+    /// Why, for who lists the suspensions.
+    #[serde(default)]
+    pub reason: Option<String>,
+    /// What senders are told in place of the text of `[replies.suspended-recipient]`.
+    #[serde(default)]
+    pub text: Option<String>,
 }
 
 /// An imagined `RCPT TO`.
@@ -67,11 +122,94 @@ pub enum Response {
     Status(Status),
     /// To [`Request::Reload`].
     Reload(Reloaded),
+    /// To [`Request::Trust`], [`Request::Block`] and [`Request::Release`].
+    Standing(Standing),
+    /// To [`Request::Trusted`] and [`Request::Blocked`].
+    Clients(Clients),
+    /// To [`Request::Suspend`] and [`Request::Resume`].
+    Suspension(Suspension),
+    /// To [`Request::Suspended`].
+    Suspensions(Suspensions),
     /// The request could not be carried out.
     Error {
         /// One sentence.
         message: String,
     },
+    /// The request can't be carried out as it is: it is wrong in itself, or not allowed.
+    Refused {
+        /// One sentence.
+        message: String,
+    },
+}
+
+/// What became of a client.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Standing {
+    /// The address, or the network that it stands for.
+    pub client: String,
+    /// How long from now; nothing for a release.
+    pub seconds: Option<u64>,
+    /// It stood like that before.
+    pub before: bool,
+    /// Why it may not have the effect that was meant.
+    pub notes: Vec<String>,
+}
+
+/// Clients that stand in one way.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Clients {
+    /// How many there are; more than are listed, if there are very many.
+    pub total: u64,
+    /// In the order of their addresses as text.
+    pub clients: Vec<Client>,
+}
+
+/// A client that is trusted or blocked.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Client {
+    /// The address, or the network that it stands for.
+    pub client: String,
+    /// Why; empty where nobody said so.
+    pub reason: String,
+    /// How long from now.
+    pub seconds_left: u64,
+}
+
+/// What became of a suspension.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Suspension {
+    /// In the form in which it is compared.
+    pub what: String,
+    /// It was suspended by command before.
+    pub before: bool,
+    /// Why it may not have the effect that was meant.
+    pub notes: Vec<String>,
+}
+
+/// All suspensions by command.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Suspensions {
+    /// How many there are; more than are listed, if there are very many.
+    pub total: u64,
+    /// In alphabetical order.
+    pub suspensions: Vec<SuspendedEntry>,
+}
+
+/// One suspension by command.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SuspendedEntry {
+    /// `user@example.com`, or `@example.com` for the whole domain.
+    pub what: String,
+    /// The beginning, in seconds since 1970 UTC.
+    pub since: u64,
+    /// The end; `None`: until it is resumed.
+    pub until: Option<u64>,
+    /// Why.
+    pub reason: Option<String>,
+    /// What senders are told.
+    pub text: Option<String>,
+    /// The user who said so.
+    pub by: Option<String>,
 }
 
 /// A decision with its explanation.
@@ -114,8 +252,23 @@ pub struct Status {
     pub domains: Vec<String>,
     /// Each directory.
     pub directories: Vec<Directory>,
+    /// How many clients and recipients commands and defences have named. `None`: the store does not tell in
+    /// time.
+    #[serde(default)]
+    pub named: Option<Named>,
     /// Content that is not what the files say now, and other things to look at.
     pub notices: Vec<String>,
+}
+
+/// Who was named by commands and defences.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Named {
+    /// Clients trusted for a time.
+    pub trusted: u64,
+    /// Clients blocked.
+    pub blocked: u64,
+    /// Suspensions by command.
+    pub suspended: u64,
 }
 
 /// How a directory is.

@@ -1,6 +1,7 @@
 //! The control socket: how the commands talk to the running server.
 //!
-//! Only the server's own user and root may connect. Failure: a bad request gets an error that says what is wrong,
+//! Only the server's own user and root may connect. A second socket takes `trust` and nothing else: a log-in hook that was
+//! taken over can neither switch Backstop off nor block anybody. Failure: a bad request gets an error that says what is wrong,
 //! a slow or broken client is cut; the mail path does not notice.
 
 mod client;
@@ -9,7 +10,7 @@ mod execute;
 pub mod message;
 mod socket;
 
-pub use client::{Error, ask};
+pub use client::{Error, ask, ask_to_trust};
 pub use config::Config;
 pub use execute::check;
 pub use socket::{Control, Handler};

@@ -8,10 +8,11 @@ use std::{
     time::Duration,
 };
 
+use nix::unistd::Group;
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
     net::UnixStream,
-    sync::Semaphore,
+    sync::{OwnedSemaphorePermit, Semaphore},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{info, warn};
@@ -22,8 +23,14 @@ use super::message::{Greeting, LONGEST_LINE, PROTOCOL, Request, Response};
 
 /// Who carries requests out.
 pub trait Handler: Send + Sync + 'static {
-    /// The answer to one request.
-    fn handle(&self, request: Request) -> impl Future<Output = Response> + Send;
+    /// The answer to one request; `uid` is the user who asks, as the kernel tells it.
+    fn handle(&self, request: Request, uid: Option<u32>) -> impl Future<Output = Response> + Send;
+}
+
+impl<H: Handler> Handler for Arc<H> {
+    fn handle(&self, request: Request, uid: Option<u32>) -> impl Future<Output = Response> + Send {
+        (**self).handle(request, uid)
+    }
 }
 
 /// A bound control socket.
@@ -31,22 +38,39 @@ pub trait Handler: Send + Sync + 'static {
 pub struct Control {
     listener: Listener,
     path: PathBuf,
+    scope: Scope,
+}
+
+/// Which requests are taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Scope {
+    All,
+    Trust,
 }
 
 impl Control {
-    /// Binds the socket; only the same user and root may connect. Its directory is made if it is missing.
+    /// Binds the socket for all commands; only the same user and root may connect. Its directory is made if it is missing.
     ///
     /// # Errors
     /// When it can't be bound.
     pub async fn bind(path: &Path) -> Result<Self, BindError> {
-        let failed = |error| BindError::Io { endpoint: Endpoint::Unix(path.to_owned()), error };
-        if let Some(parent) = path.parent()
-            && !parent.exists()
-        {
-            fs::DirBuilder::new().recursive(true).mode(0o755).create(parent).map_err(failed)?;
-        }
-        let listener = Listener::unix(path, 0o600).await?;
-        Ok(Self { listener, path: path.to_owned() })
+        make_parent(path)?;
+        let listener = Listener::unix(path, 0o600, None).await?;
+        Ok(Self { listener, path: path.to_owned(), scope: Scope::All })
+    }
+
+    /// Binds the socket that takes `trust` alone, also from members of `group` (a name or a number; empty: nobody).
+    ///
+    /// # Errors
+    /// When it can't be bound, when there is no such group, or when the process may not give it the socket.
+    pub async fn bind_trust(path: &Path, group: &str) -> Result<Self, BindError> {
+        make_parent(path)?;
+        let (mode, group) = match group {
+            "" => (0o600, None),
+            group => (0o660, Some(group_id(group).map_err(|error| failed(path, error))?)),
+        };
+        let listener = Listener::unix(path, mode, group).await?;
+        Ok(Self { listener, path: path.to_owned(), scope: Scope::Trust })
     }
 
     /// Where it is.
@@ -63,10 +87,11 @@ impl Control {
         let handler = Arc::new(handler);
         let permits = Arc::new(Semaphore::new(AT_ONCE));
         let tasks = TaskTracker::new();
+        let scope = self.scope;
         loop {
-            let accepted = tokio::select! {
+            let (permit, accepted) = tokio::select! {
                 () = stop.cancelled() => return Ok(()),
-                accepted = self.listener.accept() => accepted,
+                next = self.next(&permits) => next,
             };
             let stream = match accepted {
                 Ok(Connection::Unix(stream)) => stream,
@@ -77,41 +102,74 @@ impl Control {
                     continue;
                 }
             };
-            let Ok(permit) = Arc::clone(&permits).try_acquire_owned() else {
+            let Some(permit) = permit else {
                 warn!("too many control connections, one was closed");
                 continue;
             };
             let handler = Arc::clone(&handler);
             tasks.spawn(async move {
                 let _permit = permit;
-                if let Err(error) = talk(stream, &*handler).await {
+                let talked = match scope {
+                    Scope::All => talk(stream, scope, &*handler).await,
+                    Scope::Trust => tokio::time::timeout(PATIENCE, talk(stream, scope, &*handler))
+                        .await
+                        .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())),
+                };
+                if let Err(error) = talked {
                     info!(%error, "control connection ended");
                 }
             });
         }
     }
+
+    /// The next connection, with its place. Who logs in comes in bursts, and waits in the kernel's queue until there is one;
+    /// for a person at a terminal there is one at once, or none.
+    async fn next(&self, permits: &Arc<Semaphore>) -> (Option<OwnedSemaphorePermit>, io::Result<Connection>) {
+        match self.scope {
+            Scope::All => {
+                let accepted = self.listener.accept().await;
+                (Arc::clone(permits).try_acquire_owned().ok(), accepted)
+            }
+            Scope::Trust => {
+                let permit = Arc::clone(permits).acquire_owned().await.ok();
+                (permit, self.listener.accept().await)
+            }
+        }
+    }
 }
 
-async fn talk(stream: UnixStream, handler: &impl Handler) -> io::Result<()> {
-    let peer = stream.peer_cred().ok().map(|peer| peer.uid());
+impl Scope {
+    fn takes(self, request: &Request) -> bool {
+        self == Self::All || matches!(request, Request::Trust { .. })
+    }
+
+    const fn longest_line(self) -> usize {
+        match self {
+            Self::All => LONGEST_LINE,
+            Self::Trust => LONGEST_TRUST,
+        }
+    }
+}
+
+async fn talk(stream: UnixStream, scope: Scope, handler: &impl Handler) -> io::Result<()> {
+    let uid = stream.peer_cred().ok().map(|peer| peer.uid());
     let (reader, mut writer) = stream.into_split();
     let mut reader = BufReader::new(reader);
     let greeting = Greeting { backstop: env!("CARGO_PKG_VERSION").to_owned(), protocol: PROTOCOL };
     send(&mut writer, &greeting).await?;
     loop {
         let mut line = Vec::new();
-        let most = u64::try_from(LONGEST_LINE).unwrap_or(u64::MAX);
+        let most = u64::try_from(scope.longest_line()).unwrap_or(u64::MAX);
         let mut bounded = (&mut reader).take(most);
         let read = tokio::time::timeout(PATIENCE, bounded.read_until(b'\n', &mut line));
         if read.await.map_err(|_| io::ErrorKind::TimedOut)?? == 0 {
             return Ok(());
         }
         let response = match serde_json::from_slice::<Request>(&line) {
-            Ok(request) => {
-                if let Request::Reload { .. } = request {
-                    info!(uid = peer, "reload asked for");
-                }
-                handler.handle(request).await
+            Ok(request) if scope.takes(&request) => handler.handle(request, uid).await,
+            Ok(_) => {
+                info!(uid, "more than to trust a client was asked for where only that may be asked for");
+                Response::Refused { message: "nothing but `trust` is taken at this socket".to_owned() }
             }
             Err(error) => Response::Error { message: format!("not a request: {error}") },
         };
@@ -122,6 +180,31 @@ async fn talk(stream: UnixStream, handler: &impl Handler) -> io::Result<()> {
     }
 }
 
+fn make_parent(path: &Path) -> Result<(), BindError> {
+    match path.parent() {
+        Some(parent) if !parent.exists() => {
+            let made = fs::DirBuilder::new().recursive(true).mode(0o755).create(parent);
+            made.map_err(|error| failed(path, error))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn failed(path: &Path, error: io::Error) -> BindError {
+    BindError::Io { endpoint: Endpoint::Unix(path.to_owned()), error }
+}
+
+/// The id of a group: its number, or what the system knows by its name.
+fn group_id(group: &str) -> io::Result<u32> {
+    if let Ok(id) = group.parse() {
+        return Ok(id);
+    }
+    let missing = || {
+        io::Error::new(io::ErrorKind::NotFound, format!("there is no group `{group}` (control.trust_group)"))
+    };
+    Ok(Group::from_name(group)?.ok_or_else(missing)?.gid.as_raw())
+}
+
 async fn send(writer: &mut (impl AsyncWriteExt + Unpin), message: &impl serde::Serialize) -> io::Result<()> {
     let mut line = serde_json::to_vec(message)?;
     line.push(b'\n');
@@ -129,4 +212,6 @@ async fn send(writer: &mut (impl AsyncWriteExt + Unpin), message: &impl serde::S
 }
 
 const AT_ONCE: usize = 16;
+/// What a log-in hook has to say is short.
+const LONGEST_TRUST: usize = 1024;
 const PATIENCE: Duration = Duration::from_secs(10);

@@ -15,7 +15,7 @@ use crate::{
     policy::{self, Reason, Replies, Rules},
     server::{self, Limits, Server, Snapshot},
     store::{self, Store},
-    suspension::Suspensions,
+    suspension::{Commanded, Suspensions},
     telemetry::{Family, Registry},
 };
 
@@ -30,6 +30,7 @@ pub(super) struct Parts {
     pub(super) store: Store,
     pub(super) clients: client::Shared,
     pub(super) defences: defence::Shared,
+    pub(super) commanded: Arc<Commanded>,
     pub(super) server: Arc<Server>,
     pub(super) started: Instant,
     pub(super) reloads: IntCounterVec,
@@ -96,7 +97,9 @@ impl Parts {
         };
         let clients = client::Shared::new(metrics.client);
         let defences = defence::Shared::new(store.clone(), metrics.defence);
-        let snapshot = snapshot(config, &keeper, &remotes, &metrics.directory, &live, &clients, &defences)?;
+        let commanded = Arc::new(Commanded::new(store.clone()));
+        let kept = Kept { clients: &clients, defences: &defences, commanded: &commanded };
+        let snapshot = snapshot(config, &keeper, &remotes, &metrics.directory, &live, kept)?;
         let limits = Limits { sessions, ..config.limits.clone() };
         let server = Server::new(snapshot, &limits, metrics.server);
         let started = Instant::now();
@@ -109,6 +112,7 @@ impl Parts {
             store,
             clients,
             defences,
+            commanded,
             server,
             started,
             reloads,
@@ -122,8 +126,9 @@ impl Parts {
 
     /// A snapshot of a changed configuration; files that are followed already keep their content and judgement.
     pub(super) fn snapshot(&self, config: &Config) -> Result<Snapshot, Error> {
-        let Self { keeper, remotes, directory_metrics, live, clients, defences, .. } = self;
-        snapshot(config, keeper, remotes, directory_metrics, live, clients, defences)
+        let Self { keeper, remotes, directory_metrics, live, clients, defences, commanded, .. } = self;
+        let kept = Kept { clients, defences, commanded };
+        snapshot(config, keeper, remotes, directory_metrics, live, kept)
     }
 
     /// Brings the gauges of the configuration up to date.
@@ -158,14 +163,21 @@ impl Parts {
     }
 }
 
+/// State of the parts that outlives a reload.
+#[derive(Clone, Copy)]
+struct Kept<'a> {
+    clients: &'a client::Shared,
+    defences: &'a defence::Shared,
+    commanded: &'a Arc<Commanded>,
+}
+
 fn snapshot(
     config: &Config,
     keeper: &Keeper,
     remotes: &Remotes,
     metrics: &directory::Metrics,
     live: &Live,
-    clients: &client::Shared,
-    shared: &defence::Shared,
+    kept: Kept<'_>,
 ) -> Result<Snapshot, Error> {
     let directories = Directories::build(
         &config.domains,
@@ -176,11 +188,11 @@ fn snapshot(
         metrics,
         live.detected(),
     )?;
-    let suspensions = Suspensions::build(&config.suspensions, keeper)?;
+    let suspensions = Suspensions::build(&config.suspensions, keeper, Arc::clone(kept.commanded))?;
     let findings = live.findings();
     let of_the_mta = findings.networks.iter().map(|found| found.value);
-    let clients = Clients::build(&config.client, of_the_mta, clients, keeper)?;
-    let defences = Defences::build(&config.defence, shared, keeper)?;
+    let clients = Clients::build(&config.client, of_the_mta, kept.clients, keeper)?;
+    let defences = Defences::build(&config.defence, kept.defences, keeper)?;
     let rules = rules(config, &clients, &defences, &findings);
     Ok(Snapshot::new(
         rules,

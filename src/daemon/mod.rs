@@ -6,6 +6,7 @@
 mod build;
 mod descriptors;
 mod error;
+mod orders;
 mod reload;
 mod requests;
 mod supervisor;
@@ -84,6 +85,7 @@ async fn serve(path: Option<PathBuf>, loaded: Loaded) -> Result<(), Error> {
         None => None,
     };
     let control = bind_control(&config.control).await?;
+    let trust = bind_trust(&config.control).await?;
 
     core.spawn({
         let (keeper, stopping) = (Arc::clone(&parts.keeper), stopping.clone());
@@ -113,6 +115,15 @@ async fn serve(path: Option<PathBuf>, loaded: Loaded) -> Result<(), Error> {
             let remember = || parts.server.snapshot().defences.bounces.remembers();
             parts.defences.senders.run(remember, stopping).await;
             ("senders", Ok(()))
+        }
+    });
+    // One that does not answer now is read when it does; `refresh` has said so.
+    let _ = parts.commanded.refresh().await;
+    core.spawn({
+        let (commanded, stopping) = (Arc::clone(&parts.commanded), stopping.clone());
+        async move {
+            commanded.run(stopping).await;
+            ("suspensions", Ok(()))
         }
     });
     // The sockets are open: who connects meanwhile waits, and is answered from the disk's copy.
@@ -152,11 +163,11 @@ async fn serve(path: Option<PathBuf>, loaded: Loaded) -> Result<(), Error> {
             ("reload", Ok(()))
         }
     });
-    if let Some(control) = control {
-        info!(address = %format_args!("unix:{}", control.path().display()), "listening");
-        let requests = Requests::new(Arc::clone(&parts), Arc::clone(&reloader), listening);
-        let stopping = stopping.clone();
-        core.spawn(async move { ("control socket", control.serve(requests, stopping).await) });
+    let requests = Arc::new(Requests::new(Arc::clone(&parts), Arc::clone(&reloader), listening));
+    for socket in [control, trust].into_iter().flatten() {
+        info!(address = %format_args!("unix:{}", socket.path().display()), "listening");
+        let (requests, stopping) = (Arc::clone(&requests), stopping.clone());
+        core.spawn(async move { ("control socket", socket.serve(requests, stopping).await) });
     }
     supervisor::ready();
 
@@ -252,7 +263,7 @@ async fn bind_control(config: &control::Config) -> Result<Option<Control>, Error
         Ok(control) => return Ok(Some(control)),
         Err(error) => error,
     };
-    if *config != control::Config::default() {
+    if config.socket != control::Config::default().socket {
         return Err(error.into());
     }
     if let Some(fallback) = config.fallback()
@@ -262,6 +273,28 @@ async fn bind_control(config: &control::Config) -> Result<Option<Control>, Error
         return Ok(Some(control));
     }
     warn!(%error, "no control socket: status and reload can't reach this process, check needs --offline");
+    Ok(None)
+}
+
+/// The same for the socket that takes `trust`. Who names a group needs it.
+async fn bind_trust(config: &control::Config) -> Result<Option<Control>, Error> {
+    if config.trust_socket.as_os_str().is_empty() {
+        return Ok(None);
+    }
+    let error = match Control::bind_trust(&config.trust_socket, &config.trust_group).await {
+        Ok(control) => return Ok(Some(control)),
+        Err(error) => error,
+    };
+    let defaults = control::Config::default();
+    if config.trust_socket != defaults.trust_socket || config.trust_group != defaults.trust_group {
+        return Err(error.into());
+    }
+    if let Some(fallback) = config.trust_fallback()
+        && let Ok(control) = Control::bind_trust(&fallback, &config.trust_group).await
+    {
+        return Ok(Some(control));
+    }
+    warn!(%error, "no socket for `backstop trust`; control.trust_socket = \"\" does without");
     Ok(None)
 }
 

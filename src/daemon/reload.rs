@@ -140,7 +140,9 @@ fn needs_restart(old: &Config, new: &Config) -> Vec<String> {
     let changed = [
         ("listen", old.listen != new.listen),
         ("http.listen", old.http != new.http),
-        ("control.socket", old.control != new.control),
+        ("control.socket", old.control.socket != new.control.socket),
+        ("control.trust_socket", old.control.trust_socket != new.control.trust_socket),
+        ("control.trust_group", old.control.trust_group != new.control.trust_group),
         ("log", old.log != new.log),
         ("limits.sessions", old.limits.sessions != new.limits.sessions),
         ("store", old.store != new.store),

@@ -7,7 +7,11 @@ use crate::control::{
     message::{Directory, Request, Response, Status},
 };
 
-use super::{build::Parts, reload::Reloader};
+use super::{
+    build::Parts,
+    orders::{Orders, named},
+    reload::Reloader,
+};
 
 /// The running process as the commands see it.
 pub(super) struct Requests {
@@ -43,19 +47,31 @@ impl Requests {
             last_mta: server.last_mta(),
             domains: self.reloader.domains().await,
             directories: directories.collect(),
+            named: named(&snapshot).await,
             notices: self.parts.notices(),
         }
     }
 }
 
 impl Handler for Requests {
-    async fn handle(&self, request: Request) -> Response {
+    async fn handle(&self, request: Request, uid: Option<u32>) -> Response {
+        let snapshot = self.parts.server.snapshot();
+        let orders = Orders { snapshot: &snapshot, uid };
         match request {
-            Request::Check(check) => {
-                Response::Check(control::check(&self.parts.server.snapshot(), &check).await)
-            }
+            Request::Check(check) => Response::Check(control::check(&snapshot, &check).await),
             Request::Status => Response::Status(self.status().await),
-            Request::Reload { accept } => Response::Reload(self.reloader.reload(accept).await),
+            Request::Reload { accept } => {
+                tracing::info!(uid, "reload asked for");
+                Response::Reload(self.reloader.reload(accept).await)
+            }
+            Request::Trust { client, seconds } => orders.trust(client, seconds).await,
+            Request::Block { client, seconds, reason } => orders.block(client, seconds, reason).await,
+            Request::Release { client } => orders.release(client).await,
+            Request::Trusted => orders.trusted().await,
+            Request::Blocked => orders.blocked().await,
+            Request::Suspend(suspend) => orders.suspend(suspend).await,
+            Request::Resume { what } => orders.resume(&what).await,
+            Request::Suspended => orders.suspended(),
         }
     }
 }

@@ -19,7 +19,7 @@ pub use config::Config;
 pub use greylist::{Greylist, Triplet, Wait, Why};
 pub use harvest::{Guess, Harvest};
 pub use metrics::Metrics;
-pub use standing::{Standing, Standings};
+pub use standing::{Listed, Refused, Standing, Standings, name as standing_name};
 pub use tarpit::{Held, Tarpit};
 pub use traps::Traps;
 

@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     fs, io,
-    os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt},
+    os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, chown},
     path::{Path, PathBuf},
 };
 
@@ -124,7 +124,7 @@ impl Listener {
                 if listeners.is_empty() { Err(BindError::NoAddress(endpoint.clone())) } else { Ok(listeners) }
             }
             // Postfix' smtpd and Sendmail run as users of their own; the directory says who may come in.
-            Endpoint::Unix(path) => Ok(vec![Self::unix(path, 0o666).await?]),
+            Endpoint::Unix(path) => Ok(vec![Self::unix(path, 0o666, None).await?]),
             Endpoint::Fd(name) => {
                 let sockets =
                     inherited.0.remove(name).ok_or_else(|| BindError::NotInherited(endpoint.clone()))?;
@@ -133,11 +133,12 @@ impl Listener {
         }
     }
 
-    /// Listens on a unix socket that those may connect to whom `mode` permits to write, from its first moment on.
+    /// Listens on a unix socket that those may connect to whom `mode` permits to write, from its first moment on. `group`
+    /// is the id of the group that owns it; `None`: the process' own.
     ///
     /// # Errors
-    /// See [`BindError`].
-    pub async fn unix(path: &Path, mode: u32) -> Result<Self, BindError> {
+    /// See [`BindError`]. A group that the process is not in needs root.
+    pub async fn unix(path: &Path, mode: u32, group: Option<u32>) -> Result<Self, BindError> {
         let endpoint = Endpoint::Unix(path.to_owned());
         reclaim(&endpoint, path).await?;
         let bind = || {
@@ -146,6 +147,9 @@ impl Listener {
             let inode = fs::symlink_metadata(path)?.ino();
             let owned = Some(Owned { path: path.to_owned(), inode });
             // Before it listens: nobody can connect until then.
+            if group.is_some() {
+                chown(path, None, group)?;
+            }
             fs::set_permissions(path, fs::Permissions::from_mode(mode))?;
             let listener = socket.listen(BACKLOG)?;
             Ok(Self { socket: Socket::Unix(listener), address: endpoint.to_string(), owned })

@@ -6,7 +6,7 @@ use smallvec::SmallVec;
 
 use crate::address::{Address, Domain, Inner, routes};
 
-use super::{ClientClass, DomainFact, Lately, RecipientFact};
+use super::{ClientClass, DomainFact, Lately, Reason, RecipientFact};
 
 /// When the MTA wants an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -71,6 +71,8 @@ pub struct Facts {
     pub watched: bool,
     /// Row 17: some recipient sent mail lately. `None`: not asked, or could not find out.
     pub solicited: Option<bool>,
+    /// What the suspension that applies has to say in place of the usual text. Fill it in with [`Level::suspended`].
+    pub text: Option<String>,
     /// What the client wrote.
     pub recipient: Recipient,
     /// It had no domain; the MTA has added its own, which need not be among the local domains that we know.
@@ -82,6 +84,12 @@ impl Facts {
     #[must_use]
     pub fn insider(&self) -> bool {
         self.trusted || self.authenticated
+    }
+
+    /// The words of a refusal for this reason, where they are not the usual ones.
+    #[must_use]
+    pub fn own_text(&self, reason: Reason) -> Option<&str> {
+        self.text.as_deref().filter(|_| reason == Reason::SuspendedRecipient)
     }
 }
 

@@ -20,5 +20,5 @@ pub use fact::{Attributes, ClientClass, DomainFact, Lately, RecipientFact, Unava
 pub use facts::{Facts, Level, Question, Recipient, Stage};
 pub use next::{Decision, Step, Verdict, next};
 pub use reason::{Reason, UnknownReason};
-pub use reply::{Code, Replies, Reply, ReplyConfig, ReplyError};
+pub use reply::{Code, Replies, Reply, ReplyConfig, ReplyError, is_reply_text};
 pub use rules::{Defences, Rules};

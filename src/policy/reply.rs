@@ -15,6 +15,25 @@ pub struct Reply {
     pub text: String,
 }
 
+impl Reply {
+    /// The same reply in other words, if these are [fit](is_reply_text).
+    #[must_use]
+    pub fn saying(&self, text: &str) -> Option<Self> {
+        is_reply_text(text).then(|| Self { text: tagged(text, self.reason), ..*self })
+    }
+}
+
+/// Whether a text can be that of a reply: 1 to 200 printable ASCII characters, not only blanks. The tag comes behind it.
+#[must_use]
+pub fn is_reply_text(text: &str) -> bool {
+    let printable = text.bytes().all(|byte| (b' '..=b'~').contains(&byte));
+    !text.trim().is_empty() && text.len() <= MAX_TEXT && printable
+}
+
+fn tagged(text: &str, reason: Reason) -> String {
+    format!("{text} [{reason}]")
+}
+
 impl fmt::Display for Reply {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}", self.code, self.text)
@@ -126,7 +145,7 @@ impl Replies {
         for (reason, reply) in &mut replies {
             if *reason != Reason::SpamTrap {
                 // The tag leads the sender's postmaster to the docs; a trap's would tell the harvester.
-                reply.text = format!("{} [{reason}]", reply.text);
+                reply.text = tagged(&reply.text, *reason);
             }
         }
         Ok(Self(replies))
@@ -159,8 +178,7 @@ fn apply(reply: &mut Reply, reason: Reason, change: &ReplyConfig) -> Result<(), 
         reply.code = code;
     }
     if let Some(text) = &change.text {
-        let printable = text.bytes().all(|byte| (b' '..=b'~').contains(&byte));
-        if text.trim().is_empty() || text.len() > MAX_TEXT || !printable {
+        if !is_reply_text(text) {
             return Err(ReplyError::Text);
         }
         reply.text.clone_from(text);
@@ -241,6 +259,17 @@ mod tests {
             assert_eq!(code.parse::<Code>().map(|code| code.to_string()).as_deref(), Ok(code));
         }
         assert_eq!(shown(Reason::Ok), None);
+    }
+
+    #[test]
+    fn a_reply_in_other_words_keeps_code_and_tag() {
+        let replies = Replies::default();
+        let usual = replies.of(Reason::SuspendedRecipient).expect("refuses");
+        let other = usual.saying("Ask 100% of the owners").map(|reply| reply.to_string());
+        assert_eq!(other.as_deref(), Some("550 5.2.1 Ask 100% of the owners [suspended-recipient]"));
+        for text in ["", "  ", "a\r\n250 ok", "tab\t", "naïve", &"x".repeat(201)] {
+            assert_eq!(usual.saying(text), None, "{text:?}");
+        }
     }
 
     #[test]

@@ -139,6 +139,7 @@ async fn answer(
             let Some(level) = level_mut(facts, at) else { return NOTHING };
             let found = suspended(snapshot, &level.address).await;
             level.suspended = Some(found.is_some());
+            facts.text = found.as_ref().and_then(|found| found.text().map(str::to_owned));
             match found {
                 Some(suspension) if explain => ("suspended", vec![suspension.to_string()]),
                 Some(_) => ("suspended", Vec::new()),
@@ -175,7 +176,8 @@ async fn answer(
             let asked = standing.lately.filter(|_| explain).map(|Lately { known, unknown, history }| {
                 format!("asked lately for {unknown} unknown and {known} known recipients ({history} known in a month)")
             });
-            (words, asked.into_iter().collect())
+            let why = if explain { why_blocked(snapshot, envelope, standing).await } else { Vec::new() };
+            (words, why.into_iter().chain(asked).collect())
         }
         Question::Class => {
             let Some(found) = classify(snapshot, envelope).await else {
@@ -205,6 +207,11 @@ async fn answer(
             (found.as_str(), Vec::new())
         }
     }
+}
+
+async fn why_blocked(snapshot: &Snapshot, envelope: Envelope<'_>, standing: Standing) -> Vec<String> {
+    let Some(client) = envelope.client.filter(|_| standing.blocked) else { return Vec::new() };
+    snapshot.defences.standings.why_blocked(client).await.into_iter().collect()
 }
 
 async fn classify(snapshot: &Snapshot, envelope: Envelope<'_>) -> Option<Classified> {

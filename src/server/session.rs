@@ -302,7 +302,7 @@ impl Session {
         self.record(&decision, &facts, b"");
         let verdict = match decision.enforced_reply() {
             None => ConnectVerdict::Continue,
-            Some(reply) => ConnectVerdict::Refuse(snapshot.smtp_reply(reply)),
+            Some(reply) => ConnectVerdict::Refuse(snapshot.smtp_reply(reply, None)),
         };
         self.protocol.answer(ask, verdict, output);
     }
@@ -382,10 +382,11 @@ impl Session {
             self.server.metrics.backscatter_prevented.inc();
         }
         self.record(&decision, &facts, rcpt.address);
+        let text = facts.own_text(decision.reason).map(str::to_owned);
         self.remember(&decision, facts).await;
         let verdict = match decision.enforced_reply() {
             None => RcptVerdict::Continue,
-            Some(reply) => RcptVerdict::Refuse(snapshot.smtp_reply(reply)),
+            Some(reply) => RcptVerdict::Refuse(snapshot.smtp_reply(reply, text.as_deref())),
         };
         match decision.enforced_reply().and_then(|_| self.hold(decision.reason)) {
             None => self.protocol.answer(ask, verdict, output),
@@ -408,7 +409,7 @@ impl Session {
         self.record(&decision, &facts, recipient.as_bytes());
         let verdict = match decision.enforced_reply() {
             None => EndOfMessageVerdict::Continue,
-            Some(reply) => EndOfMessageVerdict::Refuse(snapshot.smtp_reply(reply)),
+            Some(reply) => EndOfMessageVerdict::Refuse(snapshot.smtp_reply(reply, None)),
         };
         self.protocol.answer(ask, verdict, output);
         self.message.under_way = false;

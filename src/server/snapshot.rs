@@ -54,9 +54,12 @@ impl Snapshot {
         Self { rules, directories, suspensions, clients, defences, lookup, replies }
     }
 
-    /// The reply as it goes over the wire.
+    /// The reply as it goes over the wire, in its own words where `text` says so and can be said.
     #[must_use]
-    pub fn smtp_reply(&self, reply: &Reply) -> SmtpReply {
+    pub fn smtp_reply(&self, reply: &Reply, text: Option<&str>) -> SmtpReply {
+        if let Some(reply) = text.and_then(|text| reply.saying(text)) {
+            return encode(&reply);
+        }
         self.replies.get(reply.reason as usize).and_then(Clone::clone).unwrap_or_else(|| encode(reply))
     }
 }
@@ -79,6 +82,10 @@ mod tests {
     fn every_reply_can_be_encoded() {
         for reply in Replies::default().iter() {
             assert!(encode(reply).code() >= 400);
+            for text in ["%".repeat(200), "\\".repeat(200), " x".to_owned()] {
+                let reply = reply.saying(&text).expect("printable and short");
+                assert_eq!(encode(&reply).code(), reply.code.basic);
+            }
         }
         let text = "%".repeat(200);
         let change = ReplyConfig { code: Some("599 5.999.999".to_owned()), text: Some(text) };

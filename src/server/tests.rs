@@ -71,13 +71,13 @@ fn server(registry: &Registry) -> Arc<Server> {
         &metrics,
         Arc::new(ArcSwap::default()),
     );
-    let suspensions = Suspensions::build(&suspension::Config::default(), &keeper).expect("no files");
+    let store = store::Store::in_memory(store::Metrics::register(registry));
+    let commanded = Arc::new(suspension::Commanded::new(store.clone()));
+    let suspensions =
+        Suspensions::build(&suspension::Config::default(), &keeper, commanded).expect("no files");
     let asked = client::Shared::new(client::Metrics::register(registry));
     let clients = Clients::build(&client::Config::default(), [], &asked, &keeper).expect("no files");
-    let shared = defence::Shared::new(
-        store::Store::in_memory(store::Metrics::register(registry)),
-        defence::Metrics::register(registry),
-    );
+    let shared = defence::Shared::new(store, defence::Metrics::register(registry));
     let defences = Defences::build(&defence::Config::default(), &shared, &keeper).expect("no files");
     let directories = Arc::new(directories.expect("no files"));
     let limits = Limits::default();

@@ -1,14 +1,23 @@
-//! Which recipients are suspended, from files: the account exists, mail to it is refused for now.
+//! Which recipients are suspended, from files and by command: the account exists, mail to it is refused for now.
 //!
-//! A suspension is always somebody's word. A file that can't be read suspends nobody anew; what was read from it
+//! A suspension is always somebody's word. A file or a store that can't be read suspends nobody anew; what was read from it
 //! before stays (see [`files`](crate::files)). One that is shorter, or empty, is believed: those who are gone from it
 //! were let in again, and to refuse them would be wrong.
 
+mod commanded;
 mod file;
+mod record;
 
-use std::path::PathBuf;
+use std::{
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use serde::{Deserialize, Serialize};
+
+pub use commanded::{Commanded, Refused};
+pub use record::{Record, Subject};
 
 use crate::{
     address::{Address, AddressSet, Listed},
@@ -27,10 +36,11 @@ pub struct Config {
 #[derive(Debug)]
 pub struct Suspensions {
     files: Option<Watched<AddressSet>>,
+    commanded: Arc<Commanded>,
 }
 
 /// A suspension that applies to a recipient.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Suspension {
     /// Of the address itself, or of its form without tag or sub-address.
     Address,
@@ -38,6 +48,19 @@ pub enum Suspension {
     Local,
     /// Of the whole domain.
     Domain,
+    /// By command.
+    Commanded(Arc<Record>),
+}
+
+impl Suspension {
+    /// What the sender is told in place of the usual text.
+    #[must_use]
+    pub fn text(&self) -> Option<&str> {
+        match self {
+            Self::Commanded(record) => record.text.as_deref(),
+            Self::Address | Self::Local | Self::Domain => None,
+        }
+    }
 }
 
 impl std::fmt::Display for Suspension {
@@ -46,18 +69,19 @@ impl std::fmt::Display for Suspension {
             Self::Address => "the address is in suspensions.files",
             Self::Local => "the local part is in suspensions.files",
             Self::Domain => "the domain is in suspensions.files",
+            Self::Commanded(record) => return record.fmt(f),
         })
     }
 }
 
 impl Suspensions {
-    /// Opens the files. Blocks while they are read.
+    /// Opens the files. Blocks while they are read. Those by command live on when the configuration changes.
     ///
     /// # Errors
     /// When a file is missing, unreadable, or makes no sense.
-    pub fn build(config: &Config, keeper: &Keeper) -> Result<Self, OpenError> {
+    pub fn build(config: &Config, keeper: &Keeper, commanded: Arc<Commanded>) -> Result<Self, OpenError> {
         if config.files.is_empty() {
-            return Ok(Self { files: None });
+            return Ok(Self { files: None, commanded });
         }
         let spec = Spec {
             name: "suspensions".to_owned(),
@@ -65,11 +89,22 @@ impl Suspensions {
             paths: config.files.clone(),
             report: Box::new(|_| {}),
         };
-        Ok(Self { files: Some(keeper.open(spec, file::load)?) })
+        Ok(Self { files: Some(keeper.open(spec, file::load)?), commanded })
     }
 
-    /// Whether this address, exactly as it is, or its domain is suspended. Costs no lock.
+    /// Whether this address, exactly as it is, or its domain is suspended. Costs no lock and no wait.
     pub fn check(&self, address: &Address) -> Option<Suspension> {
+        // First the one that may say more.
+        self.commanded.find(address, now()).map(Suspension::Commanded).or_else(|| self.in_files(address))
+    }
+
+    /// Those by command.
+    #[must_use]
+    pub fn commanded(&self) -> &Arc<Commanded> {
+        &self.commanded
+    }
+
+    fn in_files(&self, address: &Address) -> Option<Suspension> {
         Some(match self.files.as_ref()?.current().as_ref()?.find(address)? {
             Listed::Address => Suspension::Address,
             Listed::Local => Suspension::Local,
@@ -84,13 +119,20 @@ impl Suspensions {
 
     /// How many entries are in force.
     pub fn len(&self) -> usize {
-        self.files.as_ref().and_then(|files| files.current().as_ref().map(|files| files.len())).unwrap_or(0)
+        let in_files =
+            self.files.as_ref().and_then(|files| files.current().as_ref().map(|found| found.len()));
+        in_files.unwrap_or(0) + self.commanded.len()
     }
 
     /// Nobody is suspended.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
+}
+
+/// Seconds since 1970 UTC.
+fn now() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use super::*;
 use crate::{
     address::{Delimiters, candidates},
     files,
+    store::{self, Store},
     telemetry::Registry,
 };
 
@@ -16,7 +17,14 @@ fn suspensions(dir: &tempfile::TempDir, texts: &[&str]) -> Result<Suspensions, O
         path
     };
     let files = texts.iter().enumerate().map(write).collect();
-    Suspensions::build(&Config { files }, &Keeper::new(files::Metrics::register(&Registry::default())))
+    build(&Config { files })
+}
+
+fn build(config: &Config) -> Result<Suspensions, OpenError> {
+    let registry = Registry::default();
+    let store = Store::in_memory(store::Metrics::register(&registry));
+    let keeper = Keeper::new(files::Metrics::register(&registry));
+    Suspensions::build(config, &keeper, Arc::new(Commanded::new(store)))
 }
 
 fn check(suspensions: &Suspensions, address: &str) -> Option<Suspension> {
@@ -84,8 +92,24 @@ fn whoever_is_gone_from_the_file_is_let_in_at_once() {
 fn a_file_that_makes_no_sense_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     assert!(suspensions(&dir, &["joe@example.com until tomorrow\nann@example.com unpaid\n"]).is_err());
-    let missing = Config { files: vec![dir.path().join("missing")] };
-    assert!(
-        Suspensions::build(&missing, &Keeper::new(files::Metrics::register(&Registry::default()))).is_err()
-    );
+    assert!(build(&Config { files: vec![dir.path().join("missing")] }).is_err());
+}
+
+/// The one that says more comes first; either is enough.
+#[tokio::test]
+async fn files_and_commands_add_up() {
+    let dir = tempfile::tempdir().unwrap();
+    let suspensions = suspensions(&dir, &["joe@example.com\nann@example.com\n"]).unwrap();
+    let text = Some("Ask the owner".to_owned());
+    for what in ["joe@example.com", "bob@example.com"] {
+        let record = Record { text: text.clone(), ..Record::default() };
+        let subject = Subject::parse(what).unwrap();
+        assert!(!suspensions.commanded().suspend(&subject, record).await.unwrap());
+    }
+    let texts = ["joe+x@example.com", "ann@example.com", "bob@example.com", "eve@example.com"]
+        .map(|address| check(&suspensions, address).map(|found| found.text().map(str::to_owned)));
+    assert_eq!(texts, [Some(text.clone()), Some(None), Some(text), None]);
+    assert_eq!(suspensions.len(), 4);
+    suspensions.commanded().resume(&Subject::parse("joe@example.com").unwrap()).await.unwrap();
+    assert_eq!(check(&suspensions, "joe@example.com"), Some(Suspension::Address));
 }

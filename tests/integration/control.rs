@@ -272,6 +272,7 @@ fn without_a_writable_run_the_socket_is_in_the_runtime_directory() {
         .program(&program)
         .env("XDG_RUNTIME_DIR", &runtime.display().to_string())
         .env("BACKSTOP__CONTROL__SOCKET", "/run/backstop/control.sock")
+        .env("BACKSTOP__CONTROL__TRUST_SOCKET", "/run/backstop/trust.sock")
         .env("BACKSTOP__DOMAINS__DETECT", "false")
         .after("set -- setpriv --reuid=65534 --regid=65534 --clear-groups \"$@\"")
         .start();
@@ -281,6 +282,7 @@ fn without_a_writable_run_the_socket_is_in_the_runtime_directory() {
     let output = backstop.command(&["status"]);
     assert_eq!(output.status, 0, "{output:?}");
     assert!(output.stdout.contains(&format!("process {}", backstop.pid())), "{output:?}");
+    assert_eq!(backstop.command(&["trust", "203.0.113.9"]).status, 0, "that one is there as well");
 }
 
 #[test]

@@ -17,7 +17,7 @@ const ORDER: [(&str, &[&str]); 17] = [
     ("directory", &["address", "policy", "net", "telemetry", "files", "store", "detect"]),
     ("client", &["address", "policy", "net", "telemetry", "files"]),
     ("defence", &["address", "policy", "net", "telemetry", "files", "store"]),
-    ("suspension", &["address", "policy", "telemetry", "files"]),
+    ("suspension", &["address", "policy", "telemetry", "files", "store"]),
     (
         "server",
         &[

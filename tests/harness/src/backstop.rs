@@ -49,16 +49,18 @@ pub struct CommandOutput {
 impl Backstop {
     /// Begins to describe an instance of `program`, the value of `env!("CARGO_BIN_EXE_backstop")`.
     ///
-    /// It listens on ports of its own choice, and has its control socket and its store in its own directory.
+    /// It listens on ports of its own choice, and has its control sockets and its store in its own directory.
     #[must_use]
     pub fn builder(program: &str) -> BackstopBuilder {
         let dir = TempDir::new("milter");
         let socket = dir.join("control.sock").display().to_string();
+        let trust_socket = dir.join("trust.sock").display().to_string();
         let store = format!("embedded:{}", dir.join("store").display());
         let env = [
             ("BACKSTOP__LISTEN", r#"["inet:127.0.0.1:0"]"#),
             ("BACKSTOP__HTTP__LISTEN", "127.0.0.1:0"),
             ("BACKSTOP__CONTROL__SOCKET", &socket),
+            ("BACKSTOP__CONTROL__TRUST_SOCKET", &trust_socket),
             ("BACKSTOP__STORE__URL", &store),
             // Nobody is there: no test depends on what the world's DNS says.
             ("BACKSTOP__CLIENT__RESOLVER", "127.0.0.1:9"),

@@ -1,11 +1,13 @@
-//! A private Dovecot that speaks LMTP: its own configuration, users, sockets and log; nothing under /etc/dovecot is read.
+//! A private Dovecot that speaks LMTP, and IMAP and POP3 where that is asked for: its own configuration, users, sockets and log; nothing under /etc/dovecot is read.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use crate::dir::TempDir;
-use crate::process::{Process, Signal, read_log};
+use crate::dir::{TempDir, chmod};
+use crate::ports::free_port;
+use crate::process::{Process, Signal, read_log, run};
+use crate::snippet;
 use crate::wait::{tail, wait_until};
 
 /// A running Dovecot. It stops when dropped; if the test is failing then, the end of its log is printed.
@@ -13,6 +15,8 @@ use crate::wait::{tail, wait_until};
 pub struct Dovecot {
     /// There unless it was stopped.
     master: Option<Process>,
+    imap_port: u16,
+    pop3_port: u16,
     dir: TempDir,
 }
 
@@ -24,12 +28,49 @@ impl Dovecot {
     #[must_use]
     #[track_caller]
     pub fn start(users: &[&str]) -> Self {
+        Self::start_with(TempDir::new("dovecot"), users, CONFIG)
+    }
+
+    /// Starts one where users can also read their mail over IMAP and POP3, with the password `secret`. After each log-in it
+    /// runs `deploy/dovecot/backstop-trust` by the lines of `deploy/dovecot/backstop-trust.conf`, with this program and this
+    /// socket, and a trust of this `duration`. Clients may claim another address (POP3: `XCLIENT ADDR=…`; IMAP: `ID ("x-originating-ip" "…")`).
+    ///
+    /// # Panics
+    /// When it does not start within 20 s.
+    #[must_use]
+    #[track_caller]
+    pub fn start_with_trust(users: &[&str], backstop: &Path, socket: &Path, duration: &str) -> Self {
         let dir = TempDir::new("dovecot");
-        dir.write("dovecot.conf", CONFIG.replace("{dir}", &dir.path().display().to_string()));
-        let mut dovecot = Dovecot { master: None, dir };
+        let script = dir.write("backstop-trust", snippet::dovecot_script(backstop, socket, duration));
+        chmod(&script, 0o755);
+        let config = format!("{CONFIG}{LOGINS}{}", snippet::dovecot(&script));
+        Self::start_with(dir, users, &config)
+    }
+
+    fn start_with(dir: TempDir, users: &[&str], config: &str) -> Self {
+        let (imap_port, pop3_port) = (free_port(), free_port());
+        let config = config
+            .replace("{dir}", &dir.path().display().to_string())
+            .replace("{imap}", &imap_port.to_string())
+            .replace("{pop3}", &pop3_port.to_string());
+        dir.write("dovecot.conf", config);
+        run(Command::new("chown").arg("dovecot:").arg(dir.mkdir("mail")));
+        let mut dovecot = Dovecot { master: None, imap_port, pop3_port, dir };
         dovecot.set_users(users);
         dovecot.start_again();
         dovecot
+    }
+
+    /// The port of 127.0.0.1 for IMAP, where that was asked for.
+    #[must_use]
+    pub fn imap_port(&self) -> u16 {
+        self.imap_port
+    }
+
+    /// The port of 127.0.0.1 for POP3, where that was asked for.
+    #[must_use]
+    pub fn pop3_port(&self) -> u16 {
+        self.pop3_port
     }
 
     /// The LMTP socket.
@@ -126,6 +167,29 @@ userdb {
 service lmtp {
   unix_listener lmtp {
     mode = 0666
+  }
+}
+";
+
+const LOGINS: &str = "\
+protocols = lmtp imap pop3
+listen = 127.0.0.1
+disable_plaintext_auth = no
+login_trusted_networks = 127.0.0.0/8
+service imap-login {
+  inet_listener imap {
+    port = {imap}
+  }
+  inet_listener imaps {
+    port = 0
+  }
+}
+service pop3-login {
+  inet_listener pop3 {
+    port = {pop3}
+  }
+  inet_listener pop3s {
+    port = 0
   }
 }
 ";

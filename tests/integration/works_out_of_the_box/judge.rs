@@ -12,7 +12,7 @@ use backstop::{
     policy::Rules,
     server::Snapshot,
     store::{self, Store},
-    suspension::Suspensions,
+    suspension::{Commanded, Suspensions},
     telemetry::Registry,
 };
 use ipnet::Ipv4Net;
@@ -43,8 +43,10 @@ impl Judge {
             &metrics,
             live.detected(),
         );
-        let suspensions = Suspensions::build(&Default::default(), &keeper).expect("there are none");
         let store = Store::in_memory(store::Metrics::register(&registry));
+        let commanded = Arc::new(Commanded::new(store.clone()));
+        let suspensions =
+            Suspensions::build(&Default::default(), &keeper, commanded).expect("there are none");
         let shared = defence::Shared::new(store, defence::Metrics::register(&registry));
         let defences = Defences::build(&Default::default(), &shared, &keeper).expect("there are no traps");
         let trusted = [Ipv4Net::from(INSIDER).into()];

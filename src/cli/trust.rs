@@ -1,0 +1,66 @@
+//! `backstop trust`.
+
+use std::{
+    net::IpAddr,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::Duration,
+};
+
+use crate::{
+    config::load_trust,
+    control::{
+        self, ask_to_trust,
+        message::{Request, Response},
+    },
+};
+
+use super::{
+    exit::{Failure, Outcome},
+    terminal::{print, print_json, safe},
+    time,
+};
+
+/// Exit status: 0 it is trusted, 64 it can't be, 69 no server answers
+#[derive(Debug, clap::Args)]
+#[command(after_help = AFTER_HELP)]
+pub(super) struct Args {
+    /// The client's address
+    #[arg(value_name = "IP")]
+    client: IpAddr,
+    /// For how long, such as 90s, 30m, 1h 30m or 2d; at most 7 days
+    #[arg(long = "for", value_name = "TIME", default_value = "30m", value_parser = time::duration)]
+    duration: Duration,
+    /// The server's socket for this command, in place of what the configuration says; the configuration is not read
+    #[arg(long, value_name = "PATH")]
+    socket: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn run(config: Option<&Path>, args: &Args) -> Outcome {
+    let control = match &args.socket {
+        Some(socket) => control::Config { trust_socket: socket.clone(), ..control::Config::default() },
+        None => load_trust(config)?,
+    };
+    let request = Request::Trust { client: args.client, seconds: args.duration.as_secs() };
+    let standing = match ask_to_trust(&control, &request)? {
+        Response::Standing(standing) => standing,
+        other => return Err(Failure::from_answer(other)),
+    };
+    if args.json {
+        print_json(&standing);
+        return Ok(ExitCode::SUCCESS);
+    }
+    let time = time::show_duration(standing.seconds.unwrap_or_default());
+    print(format_args!("{} is trusted for {time}", safe(&standing.client)));
+    for note in &standing.notes {
+        print(format_args!("note: {}", safe(note)));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+const AFTER_HELP: &str = "\
+It asks at control.trust_socket, which takes nothing else, so that a log-in hook can have this permission alone: the group \
+control.trust_group may use it. Who is trusted for longer already stays so.";

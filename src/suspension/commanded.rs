@@ -1,0 +1,372 @@
+//! Suspensions by command: kept in the store, where other processes may share it, and held in memory, where a look-up
+//! waits for nothing.
+//!
+//! The list in memory follows the store, at most a second behind it. Failure: while the store does not answer, the list
+//! stays as it is but for what ends by itself, and no command changes it.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use arc_swap::ArcSwap;
+use tokio::{
+    sync::Mutex,
+    time::{Instant, MissedTickBehavior},
+};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use super::{
+    now,
+    record::{MOST_REASON, Record, Subject, SubjectError},
+};
+use crate::{
+    address::Address,
+    policy::is_reply_text,
+    store::{Key, LONGEST, Op, Outcome, Store, StoreError, Table},
+};
+
+/// The suspensions of a store.
+#[derive(Debug)]
+pub struct Commanded {
+    store: Store,
+    list: ArcSwap<List>,
+    /// What the list in memory is made of; locked while it is read anew or changed.
+    followed: Mutex<Followed>,
+}
+
+/// Both by what is behind the `@` that domains are written with.
+#[derive(Debug, Clone, Default)]
+struct List {
+    addresses: HashMap<Box<str>, Arc<Record>>,
+    domains: HashMap<Box<str>, Arc<Record>>,
+}
+
+#[derive(Debug, Default)]
+struct Followed {
+    /// How many changes the store had seen.
+    changes: Option<u64>,
+    /// When it was read.
+    at: Option<Instant>,
+    /// The store did not answer the last time.
+    is_behind: bool,
+}
+
+/// Why nothing was suspended or taken back.
+#[derive(Debug, thiserror::Error)]
+pub enum Refused {
+    /// No address and no domain.
+    #[error(transparent)]
+    Subject(#[from] SubjectError),
+    /// The end is not ahead.
+    #[error("the end of a suspension lies in the future")]
+    Past,
+    /// Too long, or not to be shown on a terminal.
+    #[error("a reason is one line of at most {MOST_REASON} characters")]
+    Reason,
+    /// Not fit to be a reply.
+    #[error("a reply text is 1 to 200 printable ASCII characters on one line")]
+    Text,
+    /// There are too many.
+    #[error("there are {MOST} suspensions already; more belong into suspensions.files")]
+    TooMany,
+    /// It could not be kept.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl Commanded {
+    /// Those in this store. Nothing is read until [`Commanded::refresh`].
+    #[must_use]
+    pub fn new(store: Store) -> Self {
+        Self { store, list: ArcSwap::default(), followed: Mutex::default() }
+    }
+
+    /// Suspends what `record` names, in place of a suspension that is there. When this returns it is kept, and applies here.
+    /// Gives whether there was one.
+    ///
+    /// # Errors
+    /// [`Refused`]; then nothing has changed, unless the store failed in the midst of it.
+    ///
+    /// # Panics
+    /// Never: text and numbers can be written as JSON.
+    pub async fn suspend(&self, subject: &Subject, record: Record) -> Result<bool, Refused> {
+        let now = now();
+        let ttl = match record.until {
+            None => ENDLESS,
+            Some(until) => match Duration::from_secs(until).checked_sub(now) {
+                Some(left) if !left.is_zero() => left.min(ENDLESS),
+                _ => return Err(Refused::Past),
+            },
+        };
+        let is_line =
+            |text: &String| text.chars().count() <= MOST_REASON && !text.chars().any(char::is_control);
+        if !record.reason.iter().chain(&record.by).all(is_line) {
+            return Err(Refused::Reason);
+        }
+        if !record.text.iter().all(|text| is_reply_text(text)) {
+            return Err(Refused::Text);
+        }
+        let what = subject.key();
+        let before = self.list.load().get(&what).is_some_and(|record| record.is_in_force(now));
+        if !before && self.len() >= MOST {
+            return Err(Refused::TooMany);
+        }
+        let value = serde_json::to_vec(&record).expect("text and numbers can be written");
+        let key = Key::new(Table::Suspensions, &what);
+        let record = Record { what, ..record };
+        self.change(Op::Put { key, value, ttl }, |list| list.insert(record)).await?;
+        Ok(before)
+    }
+
+    /// Ends a suspension. When this returns that is kept, and applies here. Gives whether there was one.
+    ///
+    /// # Errors
+    /// If that can't be kept.
+    pub async fn resume(&self, subject: &Subject) -> Result<bool, Refused> {
+        let what = subject.key();
+        let key = Key::new(Table::Suspensions, &what);
+        let before = self.store.run(&[Op::Get(key.clone())]).await?;
+        self.change(Op::Remove(key), |list| list.remove(&what)).await?;
+        Ok(matches!(before.as_slice(), [Outcome::Value(Some(_))]))
+    }
+
+    /// All that apply, in alphabetical order.
+    #[must_use]
+    pub fn all(&self) -> Vec<Arc<Record>> {
+        let now = now();
+        let list = self.list.load();
+        let mut all: Vec<_> =
+            list.values().filter(|record| record.is_in_force(now)).map(Arc::clone).collect();
+        all.sort_by(|a, b| a.what.cmp(&b.what));
+        all
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        let list = self.list.load();
+        list.addresses.len() + list.domains.len()
+    }
+
+    /// There are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Reads the list anew if the store has changed.
+    ///
+    /// # Errors
+    /// When the store does not answer; the list stays.
+    pub async fn refresh(&self) -> Result<(), StoreError> {
+        let mut followed = self.followed.lock().await;
+        let read = self.read(&mut followed).await;
+        match &read {
+            Ok(()) if followed.is_behind => info!("the list of suspensions is current again"),
+            Err(error) if !followed.is_behind => {
+                warn!(%error, "the list of suspensions can't be read, it stays as it was");
+            }
+            _ => {}
+        }
+        followed.is_behind = read.is_err();
+        read
+    }
+
+    /// Follows the store until `stop`.
+    pub async fn run(&self, stop: CancellationToken) {
+        let mut ticks = tokio::time::interval(EVERY);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                _ = ticks.tick() => {}
+            }
+            let _ = stop.run_until_cancelled(self.refresh()).await;
+        }
+    }
+
+    /// Whether this address, exactly as it is, or its domain is suspended at `now` (since 1970 UTC).
+    pub(super) fn find(&self, address: &Address, now: Duration) -> Option<Arc<Record>> {
+        let list = self.list.load();
+        let of_address = list.addresses.get(address.key_str());
+        let of_domain = list.domains.get(address.domain().as_str());
+        of_address.into_iter().chain(of_domain).find(|record| record.is_in_force(now)).cloned()
+    }
+
+    /// Changes the store, tells those who follow it, and changes the list here.
+    async fn change(&self, op: Op, apply: impl FnOnce(&mut List)) -> Result<(), StoreError> {
+        let told = Op::Add { key: changes(), by: 1, ttl: ENDLESS };
+        let mut followed = self.followed.lock().await;
+        let kept = self.store.keep(&[op, told]).await;
+        if !matches!(kept, Ok(()) | Err(StoreError::Unsaved(_))) {
+            return kept;
+        }
+        let mut list = List::clone(&self.list.load());
+        apply(&mut list);
+        self.list.store(Arc::new(list));
+        // Somebody else may have changed it meanwhile.
+        followed.changes = None;
+        kept
+    }
+
+    async fn read(&self, followed: &mut Followed) -> Result<(), StoreError> {
+        let changes = self.store.run(&[Op::Count(changes())]).await?.first().map(Outcome::count);
+        let is_fresh = followed.at.is_some_and(|at| at.elapsed() < AT_LEAST_EVERY);
+        if is_fresh && followed.changes == changes {
+            return Ok(());
+        }
+        let entries = self.store.list(Table::Suspensions).await?;
+        let mut list = List::default();
+        for entry in entries.into_iter().take(MOST) {
+            match String::from_utf8(entry.id) {
+                Ok(what) if what != CHANGES => list.insert(Record::read(what, &entry.value)),
+                _ => {}
+            }
+        }
+        self.list.store(Arc::new(list));
+        // Counted before it was read: a change in between is read once more.
+        *followed = Followed { changes, at: Some(Instant::now()), ..*followed };
+        Ok(())
+    }
+}
+
+impl List {
+    fn get(&self, what: &str) -> Option<&Arc<Record>> {
+        match domain(what) {
+            Some(domain) => self.domains.get(domain),
+            None => self.addresses.get(what),
+        }
+    }
+
+    fn insert(&mut self, record: Record) {
+        match domain(&record.what) {
+            Some(domain) => self.domains.insert(domain.into(), Arc::new(record)),
+            None => self.addresses.insert(record.what.as_str().into(), Arc::new(record)),
+        };
+    }
+
+    fn remove(&mut self, what: &str) {
+        match domain(what) {
+            Some(domain) => self.domains.remove(domain),
+            None => self.addresses.remove(what),
+        };
+    }
+
+    fn values(&self) -> impl Iterator<Item = &Arc<Record>> {
+        self.addresses.values().chain(self.domains.values())
+    }
+}
+
+/// The domain of `@example.com`. A local part may begin with `@`; then there is another one.
+fn domain(what: &str) -> Option<&str> {
+    what.strip_prefix('@').filter(|rest| !rest.contains('@'))
+}
+
+/// Counts the changes, beside what has changed.
+fn changes() -> Key {
+    Key::new(Table::Suspensions, CHANGES)
+}
+
+/// No address: it has no `@`.
+const CHANGES: &str = "changes";
+/// A change made elsewhere applies here at most so much later.
+const EVERY: Duration = Duration::from_secs(1);
+/// For what changes without being counted: a store that was put back from a copy. A large one takes seconds to be searched.
+const AT_LEAST_EVERY: Duration = Duration::from_secs(10 * 60);
+/// A store keeps everything for a time.
+const ENDLESS: Duration = LONGEST;
+/// The list is in the memory of every process.
+const MOST: usize = 100_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{store, telemetry::Registry};
+
+    fn store() -> Store {
+        Store::in_memory(store::Metrics::register(&Registry::default()))
+    }
+
+    fn subject(text: &str) -> Subject {
+        Subject::parse(text).unwrap()
+    }
+
+    fn finds(commanded: &Commanded, address: &str) -> Option<String> {
+        let found = commanded.find(&Address::parse(address).unwrap(), now())?;
+        Some(found.what.clone())
+    }
+
+    #[tokio::test]
+    async fn what_was_suspended_is_found_until_it_is_resumed() {
+        let commanded = Commanded::new(store());
+        for what in ["Joe@Example.com", "@example.org"] {
+            assert!(!commanded.suspend(&subject(what), Record::default()).await.unwrap(), "{what}");
+            assert!(commanded.suspend(&subject(what), Record::default()).await.unwrap(), "{what}: once more");
+        }
+        for (address, found) in [
+            ("joe@example.com", Some("joe@example.com")),
+            ("JOE@EXAMPLE.COM.", Some("joe@example.com")),
+            ("jo@example.com", None),
+            ("joe@sub.example.com", None),
+            ("anyone@example.org", Some("@example.org")),
+            ("anyone@sub.example.org", None),
+        ] {
+            assert_eq!(finds(&commanded, address).as_deref(), found, "{address}");
+        }
+        let all: Vec<String> = commanded.all().iter().map(|record| record.what.clone()).collect();
+        assert_eq!(all, ["@example.org", "joe@example.com"]);
+        assert!(commanded.resume(&subject("joe@example.com")).await.unwrap());
+        assert!(!commanded.resume(&subject("joe@example.com")).await.unwrap());
+        assert_eq!((finds(&commanded, "joe@example.com"), commanded.len()), (None, 1));
+    }
+
+    #[tokio::test]
+    async fn others_see_it_when_they_look() {
+        let store = store();
+        let (here, there) = (Commanded::new(store.clone()), Commanded::new(store.clone()));
+        there.refresh().await.unwrap();
+        here.suspend(&subject("joe@example.com"), Record::default()).await.unwrap();
+        assert_eq!(finds(&there, "joe@example.com"), None);
+        there.refresh().await.unwrap();
+        assert!(finds(&there, "joe@example.com").is_some());
+        here.resume(&subject("joe@example.com")).await.unwrap();
+        there.refresh().await.unwrap();
+        assert_eq!(finds(&there, "joe@example.com"), None);
+        // and one that starts
+        here.suspend(&subject("@example.com"), Record::default()).await.unwrap();
+        let new = Commanded::new(store);
+        new.refresh().await.unwrap();
+        assert!(finds(&new, "joe@example.com").is_some());
+    }
+
+    #[tokio::test]
+    async fn it_ends_by_the_clock() {
+        let commanded = Commanded::new(store());
+        let until = now().as_secs() + 3600;
+        let record = Record { until: Some(until), ..Record::default() };
+        commanded.suspend(&subject("joe@example.com"), record).await.unwrap();
+        let joe = Address::parse("joe@example.com").unwrap();
+        assert!(commanded.find(&joe, Duration::from_secs(until - 1)).is_some());
+        assert!(commanded.find(&joe, Duration::from_secs(until)).is_none());
+    }
+
+    #[tokio::test]
+    async fn what_makes_no_sense_is_refused() {
+        let commanded = Commanded::new(store());
+        let joe = subject("joe@example.com");
+        let past = Record { until: Some(now().as_secs()), ..Record::default() };
+        assert!(matches!(commanded.suspend(&joe, past).await, Err(Refused::Past)));
+        for reason in ["two\nlines", "\u{1b}[2J", &"x".repeat(MOST_REASON + 1)] {
+            let record = Record { reason: Some(reason.to_owned()), ..Record::default() };
+            assert!(matches!(commanded.suspend(&joe, record).await, Err(Refused::Reason)), "{reason:?}");
+        }
+        for text in ["", " ", "a\r\n250 ok", "naïve", &"x".repeat(201)] {
+            let record = Record { text: Some(text.to_owned()), ..Record::default() };
+            assert!(matches!(commanded.suspend(&joe, record).await, Err(Refused::Text)), "{text:?}");
+        }
+        assert!(commanded.is_empty());
+        // an end that no clock reaches is no end
+        let record = Record { until: Some(u64::MAX), ..Record::default() };
+        commanded.suspend(&joe, record).await.unwrap();
+        assert!(finds(&commanded, "joe@example.com").is_some());
+    }
+}
