@@ -6,9 +6,14 @@ mod outage;
 mod routes;
 mod tls;
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    time::Duration,
+};
 
-use backstop_harness::{Backstop, BackstopBuilder, Postfix, PostfixBuilder, Reply, Sendmail, Smtp};
+use backstop_harness::{
+    Backstop, BackstopBuilder, Postfix, PostfixBuilder, Reply, Sendmail, Smtp, wait_until,
+};
 
 use crate::BACKSTOP;
 
@@ -85,6 +90,8 @@ fn answers_are_remembered() {
     let inside = knowing().start();
     let backstop = asking(&host(&inside)).start();
     let asked = |log: &str| log.matches("NOQUEUE: reject: RCPT").count();
+    // It is asked at the start, too.
+    wait_until(Duration::from_secs(15), "the first question", || asked(&inside.maillog()) == 1);
     for _ in 0..5 {
         assert_eq!(backstop.command(&["check", "anna@example.test"]).status, 0);
         assert_eq!(backstop.command(&["check", "nobody@example.test"]).status, 1);
