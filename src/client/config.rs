@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::{DnsList, Dynamic, Network, lookups::Questions};
+use super::{DnsList, Dynamic, Network, Pattern, lookups::Questions};
 use crate::net::NameServer;
 
 /// `[client]`.
@@ -56,9 +56,16 @@ impl Config {
             (&["denied_files"], &self.denied_files),
             (&["dynamic", "networks"], &self.dynamic.networks),
         ];
+        let patterns: &'static [&'static str] = &["dynamic", "patterns"];
+        let tables =
+            self.dynamic.patterns.iter().enumerate().filter_map(move |(index, pattern)| match pattern {
+                Pattern::Table(_, path) => Some((patterns, index, path)),
+                Pattern::Name(_) | Pattern::Expression(_) => None,
+            });
         lists
             .into_iter()
             .flat_map(|(key, paths)| paths.iter().enumerate().map(move |(index, path)| (key, index, path)))
+            .chain(tables)
     }
 
     pub(super) fn questions(&self) -> Questions {

@@ -145,6 +145,10 @@ fn diagnose(error: &figment::Error, source: Option<&Source>) -> Diagnostic {
             format!("{} can't be used here, expected {}", found(met), expected(wanted))
         }
         Kind::UnknownVariant(met, known) => format!("`{met}` is not known here; known: {}", known.join(", ")),
+        Kind::Message(text) if text.contains(NO_DURATION) => {
+            "is no duration; write it like \"500ms\", \"90s\", \"1h 30m\" or \"48h\" (a day is \"24h\")"
+                .to_owned()
+        }
         kind => kind.to_string(),
     };
     let from_environment =
@@ -353,6 +357,8 @@ impl Check<'_> {
 }
 
 const PREFIX: &str = "BACKSTOP__";
+/// What the parser of durations says of any text that is none.
+const NO_DURATION: &str = "the \"friendly\" duration format";
 
 /// Sendmail waits 10 s for an answer by default; the rest is for the way.
 const MOST_LOOKUP: Duration = Duration::from_secs(8);

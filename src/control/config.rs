@@ -1,8 +1,11 @@
 //! `[control]`.
 
+use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+
+use super::socket::group_id;
 
 /// `[control]`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
@@ -51,6 +54,14 @@ impl Config {
         }
         if !trusts && !self.trust_group.is_empty() {
             say("trust_group", "there is no control.trust_socket for it".to_owned());
+        }
+        // Whether there is one may also be impossible to find out; the start tells that.
+        if trusts
+            && !self.trust_group.is_empty()
+            && let Err(error) = group_id(&self.trust_group)
+            && error.kind() == io::ErrorKind::NotFound
+        {
+            say("trust_group", format!("there is no group `{}`", self.trust_group.escape_debug()));
         }
     }
 }

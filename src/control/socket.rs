@@ -195,7 +195,7 @@ fn failed(path: &Path, error: io::Error) -> BindError {
 }
 
 /// The id of a group: its number, or what the system knows by its name.
-fn group_id(group: &str) -> io::Result<u32> {
+pub(super) fn group_id(group: &str) -> io::Result<u32> {
     if let Ok(id) = group.parse() {
         return Ok(id);
     }

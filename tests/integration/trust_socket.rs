@@ -118,8 +118,8 @@ fn a_group_that_is_not_there_is_told() {
         .env("BACKSTOP__CONTROL__TRUST_SOCKET", dir.join("trust.sock"))
         .env("BACKSTOP__CONTROL__TRUST_GROUP", "no-such-group");
     let output = CommandOutput::of(&mut command);
-    assert_eq!(output.status, 71, "{output:?}");
-    assert!(output.stderr.contains("there is no group `no-such-group` (control.trust_group)"), "{output:?}");
+    assert_eq!(output.status, 78, "{output:?}");
+    assert!(output.stderr.contains("there is no group `no-such-group`"), "{output:?}");
 }
 
 /// Lines are bounded, silent clients are cut, and mail goes on.
