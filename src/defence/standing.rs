@@ -142,14 +142,21 @@ impl Standings {
         Ok(before.iter().any(is_there))
     }
 
-    /// Neither trusts nor blocks it any longer. Gives whether it was either.
+    /// Neither trusts nor blocks it any longer, and forgets what it guessed. Gives whether it was either.
     ///
     /// # Errors
     /// If that can't be kept.
     pub async fn release(&self, client: IpAddr) -> Result<bool, StoreError> {
+        self.release_at(client, harvest::now()).await
+    }
+
+    pub(super) async fn release_at(&self, client: IpAddr, now: Duration) -> Result<bool, StoreError> {
         let before = self.store.run(&[Op::Get(trust(client)), Op::Get(block(client))]).await?;
         self.site.release(client);
-        self.store.keep(&[Op::Remove(trust(client)), Op::Remove(block(client))]).await?;
+        let mut ops = vec![Op::Remove(trust(client)), Op::Remove(block(client))];
+        // Or its next guess would have it blocked again.
+        ops.extend(self.ledger.guesses(client, now).map(Op::Remove));
+        self.store.keep(&ops).await?;
         Ok(before.iter().any(is_there))
     }
 

@@ -34,7 +34,7 @@ use super::{Shared, standing};
 use crate::{
     address::Address,
     policy::Lately,
-    store::{Op, Outcome},
+    store::{Key, Op, Outcome},
 };
 
 pub(super) use config::Config;
@@ -219,6 +219,11 @@ impl Ledger {
         let [current, before] = self.window.keys(Kind::Asked, client, now);
         let [recent, old] = self.history.keys(Kind::History, client, now);
         Some([current, before, recent, old].map(Op::Count))
+    }
+
+    /// Where what the client asked for within the window is counted.
+    pub(super) fn guesses(&self, client: IpAddr, now: Duration) -> [Key; 2] {
+        self.window.keys(Kind::Asked, standing::network(client), now)
     }
 
     /// What the answers mean.

@@ -224,6 +224,20 @@ async fn two_processes_with_one_store_count_together() {
     assert!(one.is_blocked(CLIENT).await && other.is_blocked(CLIENT).await);
 }
 
+/// Whoever is released is not blocked again for what he was blocked for; and he is, if he goes on.
+#[tokio::test]
+async fn who_is_released_begins_anew() {
+    let scene = Scene::new(&Config::default());
+    let standings = Standings::new(&scene.shared, &scene.harvest);
+    scene.guesses(CLIENT, 0..20).await;
+    assert!(scene.is_blocked(CLIENT).await);
+    standings.release_at(ip(CLIENT), scene.now).await.expect("it is in memory");
+    scene.guesses(CLIENT, 20..39).await;
+    assert!(!scene.is_blocked(CLIENT).await);
+    scene.guesses(CLIENT, 39..40).await;
+    assert!(scene.is_blocked(CLIENT).await);
+}
+
 #[tokio::test]
 async fn a_longer_block_by_the_admin_stays() {
     let scene = Scene::new(&Config::default());
