@@ -72,7 +72,7 @@ impl Server {
             Wanted::new(Actions::NONE, steps)
                 .expect("recipients are not suppressed")
                 .macros(Stage::Connect, "j v")
-                .macros(Stage::Mail, "{auth_type} {auth_authen}")
+                .macros(Stage::Mail, "{auth_type} {auth_authen} {mail_addr}")
                 .macros(Stage::Rcpt, "{rcpt_mailer} {rcpt_host} {rcpt_addr}")
         };
         Arc::new(Self {

@@ -8,7 +8,7 @@ use std::{
 use milter_protocol::{command::ClientAddress, macros::Macros};
 
 use crate::{
-    address::{Address, Delimiters, Domain, Path, candidates, parse_rcpt},
+    address::{Address, Delimiters, Domain, Path, ReversePath, candidates, parse_mail, parse_rcpt},
     policy::{Recipient, RecipientFact},
 };
 
@@ -43,6 +43,16 @@ pub(super) fn added_domain(macros: &Macros) -> Option<Domain> {
         macros.get("j")?
     };
     Domain::parse(domain).ok()
+}
+
+/// A sender without a domain, with the one that the MTA adds; `None` for all others. Postfix has added it in `{mail_addr}`,
+/// Sendmail's own name is in `j`.
+pub(super) fn completed_sender(argument: &[u8], macros: &Macros) -> Option<Address> {
+    let Ok(Path::Local(local)) = parse_rcpt(argument) else { return None };
+    if let Some(ReversePath::Address(completed)) = macros.get("mail_addr").map(parse_mail) {
+        return Some(completed);
+    }
+    Domain::parse(macros.get("j")?).ok().map(|domain| local.complete(&domain))
 }
 
 /// Whether the MTA refused the recipient before it told us (`SMFIP_RCPT_REJ`).
@@ -146,6 +156,21 @@ mod tests {
         assert_eq!(name(of(postfix, b"{rcpt_addr}\0joe\0")), None);
         assert_eq!(name(of(sendmail, b"{rcpt_addr}\0joe\0")).as_deref(), Some("sm.example.test"));
         assert_eq!(name(of(b"", b"")), None);
+    }
+
+    #[test]
+    fn a_sender_s_missing_domain_is_the_mta_s() {
+        let of = |argument: &[u8], mail: &[u8]| {
+            let macros = macros(&[(Stage::Connect, b"j\0sm.example.test\0"), (Stage::Mail, mail)]);
+            completed_sender(argument, &macros).map(|address| address.to_string())
+        };
+        let postfix = b"{mail_addr}\0anna@example.test\0";
+        assert_eq!(of(b"<anna>", postfix).as_deref(), Some("anna@example.test"));
+        assert_eq!(of(b"<anna>", b"{mail_addr}\0anna\0").as_deref(), Some("anna@sm.example.test"));
+        assert_eq!(of(b"<anna>", b"").as_deref(), Some("anna@sm.example.test"));
+        for whole in [&b"<>"[..], b"<anna@example.org>", b"<a b>"] {
+            assert_eq!(of(whole, postfix), None);
+        }
     }
 
     #[test]

@@ -40,7 +40,10 @@ use super::{
     Server, Snapshot, buffers,
     decide::{Envelope, decide},
     metrics::Callback,
-    recipient::{added_domain, client_address, is_authenticated, is_submission, recipient, refused_by_mta},
+    recipient::{
+        added_domain, client_address, completed_sender, is_authenticated, is_submission, recipient,
+        refused_by_mta,
+    },
 };
 
 /// One connection from an MTA.
@@ -350,7 +353,8 @@ impl Session {
             began: unix_seconds(),
             reverse_path: match reverse_path {
                 ReversePath::Address(address) => Some(address),
-                ReversePath::Null | ReversePath::Other => None,
+                ReversePath::Null => None,
+                ReversePath::Other => completed_sender(mail.address, self.protocol.macros()),
             },
             ..Message::default()
         };

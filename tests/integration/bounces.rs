@@ -43,6 +43,20 @@ fn bounces_for_our_own_mail_arrive_and_others_do_not() {
     assert_eq!(backstop.metric("backstop_decisions_total", &refused), 1.0);
 }
 
+/// A program names its user without a domain, which the MTA adds.
+#[test]
+fn who_writes_without_a_domain_gets_bounces() {
+    let backstop = experienced();
+    let postfix = Postfix::builder().milter(&backstop.for_postfix()).main("myorigin = example.test").start();
+    let mut smtp = Smtp::connect_from(Some(stranger()), (Ipv4Addr::LOCALHOST, postfix.port()).into());
+    smtp.ehlo("laptop.example.test");
+    assert_eq!(smtp.auth_plain(SASL_USER, SASL_PASSWORD).code, 235, "{}", smtp.transcript());
+    smtp.mail("<anna>");
+    assert_eq!(smtp.rcpt("<nobody@foreign.test>").code, 250, "{}", smtp.transcript());
+    let mut smtp = bounce(&postfix, "<anna@example.test>");
+    assert_eq!(smtp.data("Subject: report\n\nHello.\n").code, 250, "{}", smtp.transcript());
+}
+
 /// Postfix' own bounces for two of our users: one transaction for both, of which we take one at a time.
 #[test]
 fn a_bounce_for_two_users_reaches_both() {

@@ -108,6 +108,24 @@ fn what_the_mta_refuses_counts() {
     assert_eq!(reasons.get("unknown-recipient"), None, "{reasons:?}");
 }
 
+/// Where no directory is in charge nobody counts as known: what the MTA refuses must not be all that is counted.
+#[test]
+fn where_only_the_mta_knows_who_exists_nobody_is_blocked() {
+    let backstop =
+        Backstop::builder(BACKSTOP).config("[domains]\ndetect = false\nnames = [\"example.test\"]\n").start();
+    let postfix = Postfix::builder()
+        .milter(&backstop.for_postfix())
+        .main("relay_recipient_maps = regexp:{ { /^user/ x } }")
+        .start();
+    let mut smtp = transaction(&postfix, "198.51.100.10");
+    for number in 0..3 * LIMIT {
+        let (name, code) = if number % 2 == 0 { ("user", 250) } else { ("dead", 550) };
+        let reply = smtp.rcpt(&format!("<{name}{number}@example.test>"));
+        assert_eq!(reply.code, code, "{}", smtp.transcript());
+    }
+    assert_eq!(backstop.metric("backstop_harvest_blocks_total", &[]), 0.0);
+}
+
 #[test]
 fn a_mailing_list_with_dead_addresses_is_never_blocked() {
     let backstop = town(600).start();

@@ -32,6 +32,19 @@ fn each_refusal_takes_longer_and_nothing_else_does() {
     assert!((1.1..5.0).contains(&slept), "{slept}");
 }
 
+/// The site's own mailing lists have dead addresses, too.
+#[test]
+fn insiders_do_not_wait() {
+    let backstop = tarpit("5s", "5s").env("BACKSTOP__CLIENT__TRUSTED", "[\"203.0.113.7\"]").start();
+    let mut mta = Mta::connect(backstop.milter_port());
+    mta.greet();
+    mta.mail();
+    let begun = Instant::now();
+    assert!(is_unknown(&mta.rcpt("<nobody@example.test>")));
+    assert!(begun.elapsed() < Duration::from_secs(4), "{:?}", begun.elapsed());
+    assert_eq!(backstop.metric("backstop_tarpit_seconds_total", &[]), 0.0);
+}
+
 #[test]
 fn a_sleeping_session_notices_that_its_mta_is_gone() {
     let backstop = tarpit("5s", "5s").start();

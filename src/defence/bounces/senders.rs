@@ -43,6 +43,8 @@ pub struct Senders {
 struct Site {
     key: hmac::Key,
     since: u64,
+    /// When this host said last that it remembers, by the clock that nobody sets and by the other one.
+    beaten: (Instant, u64),
 }
 
 /// What the store was not told yet.
@@ -84,17 +86,15 @@ impl Senders {
 
     /// Tells the store who writes, until `stop`. `remember` says for how long that is kept; nothing: it is switched off.
     pub async fn run(&self, remember: impl Fn() -> Option<Duration>, stop: CancellationToken) {
-        let mut beaten: Option<Instant> = None;
         loop {
             if let Some(remember) = remember() {
-                if beaten.is_none_or(|beaten| beaten.elapsed() > BEAT)
-                    && self.beat(unix_seconds()).await.is_ok()
-                {
-                    beaten = Some(Instant::now());
+                let now = unix_seconds();
+                if self.site.load().as_ref().is_none_or(|site| site.is_due(now)) {
+                    // It is tried again soon.
+                    let _ = self.beat(now).await;
                 }
                 self.flush(remember).await;
             } else if self.site.load().is_some() {
-                beaten = None;
                 self.forget().await;
             }
             let stopped = tokio::select! {
@@ -167,16 +167,26 @@ impl Senders {
         let mut values = outcomes.into_iter().map(Outcome::value);
         let secret = values.next().flatten();
         let since = values.next().flatten().and_then(|value| decode(&value));
-        let was_alive = values.next().flatten().is_some() || self.site.load().is_some();
+        let alive = values.next().flatten();
+        let site = self.site.load_full();
+        let was_alive = alive.is_some() || site.is_some();
+        // What it said last is not there: the store went back to what it had been, and lost who wrote since.
+        let alive = alive.and_then(|value| decode(&value)).unwrap_or(now);
+        let went_back = site.as_ref().map_or(0, |site| site.beaten.1.saturating_sub(alive));
+        let has_jumped = site.is_some_and(|site| site.has_jumped(now)) || went_back > NOTED.as_secs() / 2;
         let lost = std::mem::take(&mut self.pending().lost);
         let begun = match since {
-            Some(since) if secret.is_some() && was_alive && !lost => since,
+            Some(since) if secret.is_some() && was_alive && !lost && !has_jumped => since,
             _ => {
                 info!("senders are remembered from now on; so far no bounce is called unsolicited");
                 now
             }
         };
-        let mut ops = vec![Op::Put { key: self.alive_key(), value: b"1".to_vec(), ttl: GAP }];
+        if since != Some(begun) || went_back > BEAT.as_secs() {
+            let noted = self.noted.iter().map(|(sender, ())| Address::clone(&sender));
+            self.pending().senders.extend(noted);
+        }
+        let mut ops = vec![Op::Put { key: self.alive_key(), value: now.to_be_bytes().to_vec(), ttl: GAP }];
         if since != Some(begun) {
             ops.push(Op::Put { key: since_key(), value: begun.to_be_bytes().to_vec(), ttl: FOR_GOOD });
         }
@@ -185,7 +195,7 @@ impl Senders {
             return Err(error);
         }
         let key = hmac::Key::new(hmac::HMAC_SHA256, &secret.unwrap_or(fresh));
-        self.site.store(Some(Site { key, since: begun }.into()));
+        self.site.store(Some(Site { key, since: begun, beaten: (Instant::now(), now) }.into()));
         Ok(())
     }
 
@@ -237,6 +247,16 @@ impl fmt::Debug for Senders {
 }
 
 impl Site {
+    fn is_due(&self, now: u64) -> bool {
+        self.beaten.0.elapsed() > BEAT || self.has_jumped(now)
+    }
+
+    /// The clock was set forward by long: it was remembered for less long than it looks. Or the host slept.
+    fn has_jumped(&self, now: u64) -> bool {
+        let (beaten, at) = self.beaten;
+        now.saturating_sub(at) > (beaten.elapsed() + GAP).as_secs()
+    }
+
     fn sender(&self, mailbox: &Address) -> Key {
         let tag = hmac::sign(&self.key, mailbox.key());
         let id: &[u8; 16] = tag.as_ref().first_chunk().expect("HMAC-SHA-256 has 32 bytes");

@@ -173,6 +173,36 @@ async fn the_store_holds_no_names_and_two_hosts_understand_each_other() {
     assert!(!ours.contains(&theirs[0]));
 }
 
+/// A host without a clock of its own begins in 1970; then it learns what time it is.
+#[tokio::test]
+async fn a_clock_that_is_set_forward_makes_nobody_unsolicited() {
+    let host = Host::start(&store(), 0).await;
+    host.beat(NOW).await;
+    assert_eq!(host.bounce(&["bob@example.com"], NOW).await, Solicited::Learning);
+    host.beat(NOW + 60).await;
+    assert_eq!(host.since(), Some(NOW), "and goes on from there");
+}
+
+/// A store that comes back from an old copy has lost who wrote since.
+#[tokio::test]
+async fn a_store_that_went_back_is_told_again() {
+    for (minutes, since) in [(20, NOW - 15 * DAY), (50, NOW)] {
+        let (store, host) = experienced().await;
+        host.note("bob@example.com").await;
+        let old = (NOW - minutes * 60).to_be_bytes().to_vec();
+        for entry in store.list(Table::Senders).await.expect("in memory") {
+            store.later(vec![Op::Remove(Key::new(Table::Senders, entry.id))]);
+        }
+        let ttl = REMEMBER;
+        store.later(vec![Op::Put { key: host.0.shared.senders.alive_key(), value: old, ttl }]);
+        host.beat(NOW).await;
+        host.0.shared.senders.flush(REMEMBER).await;
+        assert_eq!(host.since(), Some(since), "{minutes} minutes");
+        let other = Host::start(&store, NOW).await;
+        assert_eq!(other.bounce(&["bob@example.com"], NOW).await, Solicited::Wrote, "{minutes} minutes");
+    }
+}
+
 /// A flood of senders that nobody can be told of is noticed, and makes nobody unsolicited.
 #[tokio::test]
 async fn what_is_lost_is_a_gap() {

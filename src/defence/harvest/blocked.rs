@@ -32,7 +32,8 @@ impl Blocked {
     /// Whether the client was blocked so short a time ago that a store on another host may not know it yet.
     pub(super) fn is_fresh(&self, client: IpAddr, now: Duration) -> bool {
         let block = self.blocks.get(&client);
-        block.is_some_and(|block| now < block.until && now.saturating_sub(block.begun) < AT_ONCE)
+        // A clock that was set back would make it last: no block is younger than nothing.
+        block.is_some_and(|block| now.checked_sub(block.begun).is_some_and(|age| age < AT_ONCE))
     }
 
     pub(super) fn release(&mut self, client: IpAddr) {
@@ -78,5 +79,14 @@ mod tests {
         blocked.release(other);
         assert_eq!(blocked.count(at(100)), 1);
         assert_eq!(blocked.count(at(100 + 3600)), 0);
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_keeps_nobody_blocked() {
+        let (mut blocked, hour) = (Blocked::default(), Duration::from_secs(3600));
+        let (one, now) = (IpAddr::from([192, 0, 2, 1]), Duration::from_secs(1_000_000));
+        assert!(blocked.begin(one, now + hour * 24, hour));
+        assert!(!blocked.is_fresh(one, now));
+        assert!(blocked.begin(one, now, hour), "a new one is told of");
     }
 }

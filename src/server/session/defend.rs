@@ -9,9 +9,10 @@ use milter_protocol::{session::Ask, verdict::RcptVerdict};
 
 use super::{End, SHORT, Session, read};
 use crate::{
+    address::Address,
     defence::{Guess, Held},
     net::Connection,
-    policy::{Decision, Facts, Reason},
+    policy::{Decision, DomainFact, Facts, Reason},
     server::{
         buffers,
         recipient::{is_found, mailbox, unknown_to_mta},
@@ -39,7 +40,10 @@ impl Session {
         let known;
         let guess = match decision.reason {
             Reason::UnknownRecipient => Guess::Unknown(recipient),
-            Reason::MtaRefused if unknown_to_mta(self.protocol.macros()) => Guess::Unknown(recipient),
+            // Where no directory says who is known, the guesses alone would make a harvester of every large sender.
+            Reason::MtaRefused if unknown_to_mta(self.protocol.macros()) && self.is_in_charge(recipient) => {
+                Guess::Unknown(recipient)
+            }
             Reason::SpamTrap => Guess::Trap(recipient),
             Reason::Ok | Reason::RestrictedRecipient | Reason::SuspendedRecipient | Reason::Greylisted
                 if is_found(&facts.recipient) =>
@@ -62,9 +66,12 @@ impl Session {
         }
     }
 
-    /// The tarpit: rows 7 and 14 take their time.
+    /// The tarpit: rows 7 and 14 take their time. Not for insiders: a list's own host would wait for each dead address.
     pub(super) fn hold(&self, reason: Reason) -> Option<Held> {
-        if !matches!(reason, Reason::DynamicClient | Reason::UnknownRecipient | Reason::SpamTrap) {
+        let is_insider = self.client.trusted || self.message.authenticated;
+        if is_insider
+            || !matches!(reason, Reason::DynamicClient | Reason::UnknownRecipient | Reason::SpamTrap)
+        {
             return None;
         }
         self.snapshot.defences.tarpit.hold(self.client.address?.ip(), self.server.is_stressed())
@@ -100,5 +107,10 @@ impl Session {
         connection.write_all(&output, SHORT).await?;
         buffers::give_back(output);
         Ok(())
+    }
+
+    fn is_in_charge(&self, recipient: &Address) -> bool {
+        let fact = self.snapshot.directories.domain(recipient.domain());
+        matches!(fact, DomainFact::Local { in_charge: true, .. })
     }
 }
