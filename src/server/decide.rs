@@ -15,7 +15,7 @@ use crate::{
     defence::{Standing, Triplet, Wait, Why},
     policy::{
         ClientClass, Decision, DomainFact, Facts, Lately, Level, Question, Recipient, RecipientFact, Step,
-        next,
+        SuspensionFact, next,
     },
     suspension::Suspension,
 };
@@ -138,13 +138,14 @@ async fn answer(
         Question::Suspended(at) => {
             let Some(level) = level_mut(facts, at) else { return NOTHING };
             let found = suspended(snapshot, &level.address).await;
-            level.suspended = Some(found.is_some());
+            let (fact, words) = match &found {
+                None => (SuspensionFact::No, "not suspended"),
+                Some(found) if found.is_doubtful() => (SuspensionFact::Unknown, "could not find out"),
+                Some(_) => (SuspensionFact::Yes, "suspended"),
+            };
+            level.suspended = Some(fact);
             facts.text = found.as_ref().and_then(|found| found.text().map(str::to_owned));
-            match found {
-                Some(suspension) if explain => ("suspended", vec![suspension.to_string()]),
-                Some(_) => ("suspended", Vec::new()),
-                None => ("not suspended", Vec::new()),
-            }
+            (words, found.iter().filter(|_| explain).map(ToString::to_string).collect())
         }
         Question::Recipient(at) => {
             let Some(level) = level_mut(facts, at) else { return NOTHING };
