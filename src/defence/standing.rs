@@ -35,6 +35,8 @@ pub struct Standing {
     pub trusted: bool,
     /// Blocked for a time.
     pub blocked: bool,
+    /// The store does not answer: it passes for neither.
+    pub unanswered: bool,
     /// What it asked for; `None` where that is not counted, or can't be found out.
     pub lately: Option<Lately>,
 }
@@ -97,9 +99,10 @@ impl Standings {
             Ok([trusted, blocked, asked @ ..]) => Standing {
                 trusted: is_there(trusted),
                 blocked: is_there(blocked) || self.site.is_blocked_since_now(client, now),
+                unanswered: false,
                 lately: self.ledger.read(asked, now),
             },
-            _ => Standing::default(),
+            _ => Standing { unanswered: true, ..Standing::default() },
         }
     }
 

@@ -172,6 +172,7 @@ async fn answer(
             let words = match standing {
                 Standing { trusted: true, .. } => "trusted for a time, an insider",
                 Standing { blocked: true, .. } => "blocked",
+                Standing { unanswered: true, .. } => "could not find out: the store does not answer",
                 Standing { .. } => "neither blocked nor trusted for a time",
             };
             let asked = standing.lately.filter(|_| explain).map(|Lately { known, unknown, history }| {
