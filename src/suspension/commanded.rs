@@ -198,19 +198,30 @@ impl Commanded {
         self.store.is_shared() && current.abs_diff(now) > LONGEST_BEHIND
     }
 
-    /// What an admin should look at.
-    pub(super) fn notice(&self, now: Duration) -> Option<String> {
-        if !self.is_behind(now) {
+    /// How old the list is, where it is not as the store has it.
+    #[must_use]
+    pub fn notice(&self) -> Option<String> {
+        self.notice_at(now())
+    }
+
+    pub(super) fn notice_at(&self, now: Duration) -> Option<String> {
+        let current = Duration::from_secs(self.current.load(Ordering::Acquire));
+        let age = current.abs_diff(now);
+        if !self.store.is_shared() || age <= LONGEST_READING {
             return None;
         }
-        Some(match self.current.load(Ordering::Acquire) {
-            0 => "suspensions by command could not be read yet: nobody is refused for one".to_owned(),
-            current => format!(
-                "suspensions by command are known as of {} s ago: mail for these recipients is put off, not refused, \
-                 until the store answers",
-                now.as_secs().abs_diff(current)
-            ),
-        })
+        if current.is_zero() {
+            return Some(
+                "suspensions by command could not be read yet: nobody is refused for one".to_owned(),
+            );
+        }
+        let what = if self.is_behind(now) {
+            "mail for these recipients is put off, not refused"
+        } else {
+            "they stay"
+        };
+        let age = age.as_secs();
+        Some(format!("suspensions by command are known as of {age} s ago: {what}, until the store answers"))
     }
 
     /// Follows the store until `stop`.
@@ -285,6 +296,8 @@ const EVERY: Duration = Duration::from_secs(1);
 const AT_LEAST_EVERY: Duration = Duration::from_secs(10 * 60);
 /// A connection that is lost now and then must not let mail in or out; who was resumed elsewhere meanwhile waits no longer.
 const LONGEST_BEHIND: Duration = Duration::from_secs(2 * 60);
+/// A list that is not older may be one that is being read.
+const LONGEST_READING: Duration = Duration::from_secs(30);
 /// A store keeps everything for a time.
 const ENDLESS: Duration = LONGEST;
 /// The list is in the memory of every process.

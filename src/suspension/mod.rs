@@ -1,7 +1,7 @@
 //! Which recipients are suspended, from files and by command: the account exists, mail to it is refused for now.
 //!
 //! A suspension is always somebody's word. A file or a store that can't be read suspends nobody anew; what was read from it
-//! before stays (see [`files`](crate::files)). One that is shorter, or empty, is believed: those who are gone from it
+//! before stays (see [`files`](crate::files)), but for good only while it can be confirmed. One that is shorter, or empty, is believed: those who are gone from it
 //! were let in again, and to refuse them would be wrong.
 
 mod commanded;
@@ -137,7 +137,7 @@ impl Suspensions {
     /// Files whose present content is not in use, or has lines that were skipped; and a list by command that is too old.
     pub fn notices(&self) -> Vec<String> {
         let of_files = self.files.iter().filter_map(|files| files.status().notice());
-        of_files.chain(self.commanded.notice(now())).collect()
+        of_files.chain(self.commanded.notice()).collect()
     }
 
     /// How many entries are in force.
