@@ -26,6 +26,19 @@ fn on_sendmail() {
     trapped(&sink, sendmail.ipv4());
 }
 
+/// Guessing is what leads into traps: two of them weigh as much as the twenty guesses that block a client.
+#[test]
+fn a_trap_counts_as_many_guesses() {
+    let backstop = baited().start();
+    let postfix = Postfix::builder().milter(&backstop.for_postfix()).start();
+    let answer = |recipient| crate::standing::answer(&postfix, "198.51.100.66", recipient);
+    assert_eq!(answer("<bait@example.test>"), 550);
+    assert_eq!(answer("<anna@example.test>"), 250, "a mistake");
+    assert_eq!(answer("<lure@example.test>"), 550);
+    assert_eq!(answer("<anna@example.test>"), 421);
+    assert_eq!(answer("<nobody@example.test>"), 421);
+}
+
 fn trapped(sink: &Sink, mta: SocketAddr) {
     for trap in ["bait@example.test", "bait+tag@example.test", "lure@example.test"] {
         let mut smtp = from(mta, 9);
