@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use backstop_harness::{Backstop, Postfix, TempDir, free_port, wait_until};
+use backstop_harness::{Backstop, Dns, Postfix, TempDir, free_port, wait_until};
 
 use crate::site;
 use crate::standing::{answer, from};
@@ -81,18 +81,20 @@ fn guess(postfix: &Postfix, client: &str, numbers: std::ops::Range<usize>) -> us
 /// What stays the same: the port, and where the store is.
 struct Place {
     port: u16,
+    dns: Dns,
     dir: TempDir,
 }
 
 impl Place {
     fn new() -> Self {
-        Self { port: free_port(), dir: TempDir::new("store") }
+        Self { port: free_port(), dns: Dns::start(), dir: TempDir::new("store") }
     }
 
     fn start(&self) -> Backstop {
         site::backstop()
             .listen(&format!("inet:127.0.0.1:{}", self.port))
             .env("BACKSTOP__STORE__URL", &format!("embedded:{}", self.dir.join("store").display()))
+            .env("BACKSTOP__CLIENT__RESOLVER", &self.dns.address().to_string())
             .env("BACKSTOP__DEFENCE__GREYLIST__MODE", "all")
             .env("BACKSTOP__DEFENCE__GREYLIST__DELAY", &format!("{}s", DELAY.as_secs()))
             .start()
