@@ -74,7 +74,9 @@ pub struct Harvest {
 #[derive(Debug, Default)]
 pub struct Site {
     keys: RandomState,
-    seen: Mutex<Seen>,
+    guesses: Mutex<Seen>,
+    known: Mutex<Seen>,
+    history: Mutex<Seen>,
     watch: Mutex<Watch>,
     blocked: Mutex<Blocked>,
 }
@@ -149,7 +151,7 @@ impl Harvest {
         let weight = match guess {
             Guess::Known(_) => {
                 self.watch(client, guess, purpose, now);
-                let add = |network| self.friend(network, now);
+                let add = |network| self.friend(network, guess, now);
                 self.shared
                     .store
                     .later(add(own).into_iter().chain(wider.into_iter().flat_map(add)).collect());
@@ -177,11 +179,15 @@ impl Harvest {
         true
     }
 
-    /// Whether it has not asked for this address before.
+    /// Whether it has not asked for this address before; for one that is known, within this window.
     fn is_new(&self, client: IpNet, guess: Guess<'_>, now: Duration) -> bool {
         let site = &self.shared.site;
-        let hash = site.keys.hash_one((client, guess.address(), guess.is_known()));
-        lock(&site.seen).is_new(hash, self.ledger.window.bucket(now))
+        let (hash, bucket) = (site.hash(client, guess), self.ledger.window.bucket(now));
+        if guess.is_known() {
+            lock(&site.known).is_new_in(bucket, hash)
+        } else {
+            lock(&site.guesses).is_new(hash, bucket)
+        }
     }
 
     /// Counts for the site as a whole; whether many clients guess. Reports are left out of both.
@@ -205,13 +211,16 @@ impl Harvest {
     }
 
     /// One more known recipient of a client or network.
-    fn friend(&self, network: IpNet, now: Duration) -> [Op; 2] {
+    fn friend(&self, network: IpNet, guess: Guess<'_>, now: Duration) -> impl Iterator<Item = Op> {
         let Ledger { window, history, .. } = *self.ledger;
-        let add = |kind, by, window: Window| {
+        let add = move |kind, by, window: Window| {
             let [key, _] = window.keys(kind, network, now);
             Op::Add { key, by, ttl: window.ttl() }
         };
-        [add(Kind::Asked, Tally::KNOWN, window), add(Kind::History, 1, history)]
+        let site = &self.shared.site;
+        let is_new = lock(&site.history).is_new_in(history.bucket(now), site.hash(network, guess));
+        let good_name = is_new.then(|| add(Kind::History, 1, history));
+        [add(Kind::Asked, Tally::KNOWN, window)].into_iter().chain(good_name)
     }
 
     /// One more unknown one.
@@ -260,6 +269,10 @@ impl<'a> Guess<'a> {
 }
 
 impl Site {
+    fn hash(&self, client: IpNet, guess: Guess<'_>) -> u64 {
+        self.keys.hash_one((client, guess.address(), guess.is_known()))
+    }
+
     /// How many clients are blocked now, as far as this process blocked them.
     pub(super) fn blocked(&self) -> i64 {
         i64::try_from(lock(&self.blocked).count(now())).unwrap_or(i64::MAX)

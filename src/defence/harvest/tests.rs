@@ -142,6 +142,22 @@ async fn a_good_name_lasts_longer_than_the_window() {
     assert!(scene.is_blocked("198.51.100.8").await, "a stranger has no name");
 }
 
+/// Its friends of the first hour and month are those of the last one; each is one friend all the same.
+#[tokio::test]
+async fn who_writes_all_the_time_keeps_its_good_name() {
+    let mut scene = Scene::new(&Config::default());
+    for _hour in 0..70 * 24 {
+        scene.knows(CLIENT, 0..30).await;
+        scene.now += Duration::from_secs(3600);
+    }
+    scene.knows(CLIENT, 0..30).await;
+    let Counts { known, history, .. } = scene.lately(CLIENT).await.expect("it is counted");
+    assert!(
+        (28..=60).contains(&known) && (28..=60).contains(&history),
+        "{known} known, {history} in a month"
+    );
+}
+
 #[tokio::test]
 async fn guesses_fade_with_the_window() {
     let mut scene = Scene::new(&Config::default());
