@@ -62,7 +62,8 @@ fn check_without_the_server_says_what_it_did_not_look_at() {
     let (online, offline) = (check(&[]), check(&["--offline"]));
     assert_eq!((online.status, offline.status), (1, 0), "{offline:?}");
     assert!(!online.stdout.contains("note: "), "{online:?}");
-    let note = "note: without the server it was not looked at who is blocked, trusted for a time or suspended";
+    let note =
+        "note: without the server it was not looked at who is blocked, trusted for a time or suspended";
     assert!(offline.stdout.contains(note), "{offline:?}");
     assert_eq!(parse(&check(&["--offline", "--json"]).stdout)["notes"].as_array().map(Vec::len), Some(1));
 }

@@ -119,7 +119,12 @@ fn standings_are_listed_and_explained() {
     );
     let output = backstop.command(&["check", "anna@example.test", "--client", CLIENT]);
     assert_eq!(output.status, 2, "{output:?}");
-    for words in ["standing: blocked (", "      it guesses\n", "defer: 421 4.7.0 Blocked for a time, ", "reason: harvest\n"] {
+    for words in [
+        "standing: blocked (",
+        "      it guesses\n",
+        "defer: 421 4.7.0 Blocked for a time, ",
+        "reason: harvest\n",
+    ] {
         assert!(output.stdout.contains(words), "{words}: {output:?}");
     }
     let output = backstop.command(&["check", "anna@example.test", "--client", "198.51.100.7"]);
