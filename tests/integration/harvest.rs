@@ -222,6 +222,59 @@ fn a_harvest_from_500_clients_is_seen() {
     assert_eq!(transaction(&postfix, "198.51.100.67").rcpt("<anna@example.test>").code, 250);
 }
 
+/// A spammer forges senders here, and many honest servers verify them: none of them is to have a lower limit for that.
+#[test]
+fn call_outs_for_forged_senders_are_no_harvest() {
+    let backstop = site::backstop().start();
+    let postfix = Postfix::builder().milter(&backstop.for_postfix()).start();
+    for client in 0..150_u32 {
+        let mut smtp = session(&postfix, &format!("203.0.113.{}", client + 1));
+        // As Exim asks, and as Postfix does.
+        smtp.mail(if client % 2 == 0 { "<>" } else { "<double-bounce@mail.elsewhere.test>" });
+        for number in 0..5 {
+            let reply = smtp.rcpt(&format!("<forged{}@example.test>", client * 5 + number));
+            assert_eq!(reply.code, 550, "{}", smtp.transcript());
+        }
+    }
+    assert_eq!(backstop.metric("backstop_harvest_distributed", &[]), 0.0);
+    assert_eq!(backstop.metric("backstop_harvest_blocks_total", &[]), 0.0);
+    // One alone that asks for as many as a harvester has the limit of one.
+    let mut smtp = session(&postfix, "203.0.113.1");
+    smtp.mail("<>");
+    for number in 5..LIMIT {
+        assert_eq!(smtp.rcpt(&format!("<other{number}@example.test>")).code, 550, "{}", smtp.transcript());
+    }
+    assert_eq!(smtp.rcpt("<anna@example.test>").code, 421, "{}", smtp.transcript());
+}
+
+#[test]
+fn a_harvest_from_one_ipv6_48_is_blocked_as_one() {
+    let backstop = site::backstop().start();
+    let postfix = Postfix::builder().milter(&backstop.for_postfix()).start();
+    let client = |number: u32| format!("IPV6:2001:db8:1:{number:x}::25");
+    for number in 0..8 * LIMIT / 4 {
+        let mut smtp = transaction(&postfix, &client(number));
+        for guess in 0..4 {
+            let reply = smtp.rcpt(&format!("<guess{}@example.test>", number * 4 + guess));
+            assert_eq!(reply.code, 550, "{number}: {}", smtp.transcript());
+        }
+    }
+    let answer = |client: &str| transaction(&postfix, client).rcpt("<anna@example.test>").to_string();
+    let refused = "421 4.7.0 Too many unknown recipients, try again later [harvest]";
+    assert_eq!(answer(&client(0xabcd)), refused);
+    assert!(answer("IPV6:2001:db8:2:abcd::25").starts_with("250 "), "the neighbour");
+    let blocked = backstop.command(&["blocked"]).stdout;
+    assert!(blocked.starts_with("2001:db8:1::/48  for ") && blocked.lines().count() == 1, "{blocked}");
+    let check = backstop.command(&["check", "anna@example.test", "--client", "2001:db8:1:abcd::25"]).stdout;
+    assert!(check.contains("all of 2001:db8:1::/48 is blocked, but for those with a good name\n"), "{check}");
+    let released = backstop.command(&["release", "2001:db8:1:77::1"]);
+    assert_eq!(released.status, 0, "{released:?}");
+    assert!(released.stdout.contains("note: nor is all of 2001:db8:1::/48"), "{released:?}");
+    assert!(answer(&client(0xabcd)).starts_with("250 "));
+    assert_eq!(backstop.command(&["blocked"]).stdout, "");
+    assert_eq!(backstop.command(&["release", "2001:db8:1::/48"]).status, 1, "as it is listed");
+}
+
 mod full {
     use super::*;
 

@@ -97,6 +97,37 @@ fn who_exists_is_no_trap_and_the_admin_is_told() {
     );
 }
 
+/// What all of a domain is told, a trap is told as well; and who must be reachable is never one, whatever a file says.
+#[test]
+fn a_trap_stands_out_nowhere() {
+    let backstop = site::backstop().file("traps", "bait@suspended.test\nabuse@example.test\npostmaster\n");
+    let file = backstop.path("traps").display().to_string();
+    let backstop = backstop.env("BACKSTOP__DEFENCE__TRAPS__FILES", &format!("[{file:?}]")).start();
+    let sink = Sink::start();
+    let postfix = Postfix::builder()
+        .milter(&backstop.for_postfix())
+        .next_hop(sink.port())
+        .main("relay_domains = example.test, suspended.test")
+        .start();
+    let mut smtp = from((Ipv4Addr::LOCALHOST, postfix.port()).into(), 9);
+    let unknown = smtp.rcpt("<nobody@suspended.test>").to_string();
+    assert!(unknown.ends_with("Mailbox suspended [suspended-recipient]"), "{unknown}");
+    assert_eq!(smtp.rcpt("<bait@suspended.test>").to_string(), unknown, "{}", smtp.transcript());
+    assert_eq!(smtp.rcpt("<anna@example.test>").code, 250, "{}", smtp.transcript());
+    assert_eq!(smtp.data("Subject: spam\n\nBuy.\n").to_string(), "550 5.7.1 Message refused");
+
+    smtp.mail("<sender@elsewhere.test>");
+    assert_eq!(smtp.rcpt("<abuse@example.test>").code, 550, "unknown: {}", smtp.transcript());
+    assert_eq!(smtp.rcpt("<postmaster@example.test>").code, 250, "{}", smtp.transcript());
+    assert_eq!(smtp.data("Subject: a complaint\n\nHello.\n").code, 250, "{}", smtp.transcript());
+    sink.wait_for("Subject: a complaint");
+    let status = backstop.command(&["status"]).stdout;
+    for entry in ["abuse@example.test", "postmaster"] {
+        let notice = format!("note: traps: {entry} is listed, but must always be reachable");
+        assert!(status.contains(&notice), "{status}");
+    }
+}
+
 /// Neither the site as a whole nor a part of it is refused anything in monitor mode, not even by the end of the message.
 #[test]
 fn in_monitor_mode_the_message_passes() {
