@@ -152,9 +152,7 @@ impl Harvest {
             Guess::Known(_) => {
                 self.watch(client, guess, purpose, now);
                 let add = |network| self.friend(network, guess, now);
-                self.shared
-                    .store
-                    .later(add(own).into_iter().chain(wider.into_iter().flat_map(add)).collect());
+                self.shared.store.later(add(own).chain(wider.into_iter().flat_map(add)).collect());
                 return true;
             }
             Guess::Unknown(_) => 1,
