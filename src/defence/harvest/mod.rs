@@ -142,13 +142,16 @@ impl Harvest {
         now: Duration,
     ) -> bool {
         let own = network::of(client);
+        if guess.is_known() {
+            // Those who write every hour are no news; to the site they are, or all that is new would be guesses.
+            self.watch(client, guess, purpose, now);
+        }
         if !self.is_new(own, guess, now) {
             return false;
         }
         let wider = network::wider(client).filter(|wider| self.is_new(*wider, guess, now));
         let weight = match guess {
             Guess::Known(_) => {
-                self.watch(client, guess, purpose, now);
                 let add = |network| self.friend(network, now);
                 self.shared
                     .store
