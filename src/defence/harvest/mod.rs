@@ -173,7 +173,9 @@ impl Harvest {
         if self.rule.is_broken_by(lately.own, is_lower) {
             ops.push(self.block(own, lately.own, is_lower, now));
         }
-        if let (Some(wider), Some(asked), true) = (wider, lately.network, is_network_bad) {
+        // Who is spared goes on while it is blocked already; all others are not asked any more then.
+        let blocks_network = is_network_bad && !self.ledger.spares(lately.own);
+        if let (Some(wider), Some(asked), true) = (wider, lately.network, blocks_network) {
             ops.push(self.block(wider, asked, false, now));
         }
         self.shared.store.later(ops);

@@ -327,11 +327,13 @@ async fn a_48_has_a_limit_as_a_whole() {
     assert_eq!((block.name().as_str(), block.by_hand), ("2001:db8:1::/48", false));
     assert!(!scene.is_blocked("2001:db8:2:8000::1").await, "the neighbour");
     assert!(!scene.is_distributed(), "it is one attacker: nobody else has a lower limit for it");
-    // The customer with a good name goes on, with the lower limit.
+    // The customer with a good name goes on, with the lower limit; it is told once.
+    scene.now += Duration::from_secs(60);
     scene.guesses(customer, 5000..5004).await;
     assert!(!scene.is_blocked(customer).await);
     scene.knows(customer, 20..30).await;
     assert!(!scene.is_blocked(customer).await);
+    assert_eq!(scene.shared.metrics.harvest_blocks.get(), 1);
     let standings = Standings::new(&scene.shared, &scene.harvest);
     let listed = standings.blocked().await.expect("it is in memory");
     assert_eq!(listed.iter().map(|listed| listed.client.as_str()).collect::<Vec<_>>(), ["2001:db8:1::/48"]);
