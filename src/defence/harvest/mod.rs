@@ -144,13 +144,16 @@ impl Harvest {
         now: Duration,
     ) -> bool {
         let own = network::of(client);
+        if guess.is_known() {
+            // Those who write every hour are no news; to the site they are, or all that is new would be guesses.
+            self.watch(client, guess, purpose, now);
+        }
         if !self.is_new(own, guess, now) {
             return false;
         }
         let wider = network::wider(client).filter(|wider| self.is_new(*wider, guess, now));
         let weight = match guess {
             Guess::Known(_) => {
-                self.watch(client, guess, purpose, now);
                 let add = |network| self.friend(network, guess, now);
                 self.shared.store.later(add(own).chain(wider.into_iter().flat_map(add)).collect());
                 return true;
@@ -170,7 +173,9 @@ impl Harvest {
         if self.rule.is_broken_by(lately.own, is_lower) {
             ops.push(self.block(own, lately.own, is_lower, now));
         }
-        if let (Some(wider), Some(asked), true) = (wider, lately.network, is_network_bad) {
+        // Who is spared goes on while it is blocked already; all others are not asked any more then.
+        let blocks_network = is_network_bad && !self.ledger.spares(lately.own);
+        if let (Some(wider), Some(asked), true) = (wider, lately.network, blocks_network) {
             ops.push(self.block(wider, asked, false, now));
         }
         self.shared.store.later(ops);
