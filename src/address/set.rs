@@ -81,6 +81,15 @@ impl AddressSet {
         }
     }
 
+    /// The entries that name a local part, each with that.
+    pub fn users(&self) -> impl Iterator<Item = (&str, &str)> {
+        let local = |entry| match str::rsplit_once(entry, '@') {
+            Some((local, _)) => (entry, local),
+            None => (entry, entry),
+        };
+        self.addresses.iter().chain(&self.locals).map(move |entry| local(entry))
+    }
+
     /// How many entries there are.
     pub fn len(&self) -> usize {
         self.addresses.len() + self.locals.len() + self.domains.len()
@@ -113,6 +122,18 @@ mod tests {
         ] {
             assert_eq!(set.find(&Address::parse(address).unwrap()), found, "{address}");
         }
+        let mut users: Vec<_> = set.users().collect();
+        users.sort_unstable();
+        assert_eq!(
+            users,
+            [
+                ("ann", "ann"),
+                ("bob.jones", "bob.jones"),
+                // It may be a user's name as well.
+                ("example.net", "example.net"),
+                ("joe@example.com", "joe"),
+            ]
+        );
         for bad in ["", "@", "a b", "a@b@"] {
             assert!(set.add(bad.as_bytes()).is_err(), "{bad:?}");
         }

@@ -4,16 +4,12 @@ use std::{net::IpAddr, path::Path, process::ExitCode, time::Duration};
 
 use crate::{
     config::load_control,
-    control::{
-        ask,
-        message::{Request, Response},
-    },
+    control::{ask, message::Request},
 };
 
 use super::{
-    clients::client,
-    exit::{Failure, Outcome},
-    terminal::{print, print_json, safe},
+    clients::{client, tell},
+    exit::Outcome,
     time,
 };
 
@@ -38,19 +34,7 @@ pub(super) struct Args {
 pub(super) fn run(config: Option<&Path>, args: &Args) -> Outcome {
     let (client, seconds) = (args.client, args.duration.as_secs());
     let request = Request::Block { client, seconds, reason: args.reason.clone() };
-    let standing = match ask(&load_control(config)?, &request)? {
-        Response::Standing(standing) => standing,
-        other => return Err(Failure::from_answer(other)),
-    };
-    if args.json {
-        print_json(&standing);
-        return Ok(ExitCode::SUCCESS);
-    }
-    let time = time::show_duration(standing.seconds.unwrap_or_default());
-    print(format_args!("{} is blocked for {time}", safe(&standing.client)));
-    for note in &standing.notes {
-        print(format_args!("note: {}", safe(note)));
-    }
+    tell(ask(&load_control(config)?, &request)?, args.json, |_| "is blocked")?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -5,7 +5,7 @@ use std::{net::IpAddr, path::Path, process::ExitCode};
 use crate::{
     config::{load, load_control},
     control::{
-        ask,
+        self, ask,
         message::{Check, Checked, Request, Response},
     },
     daemon,
@@ -36,7 +36,7 @@ pub(super) struct Args {
     /// The client has authenticated as this user
     #[arg(long, value_name = "USER")]
     auth: Option<String>,
-    /// Decide from the configuration alone, without the running server
+    /// Decide from the configuration alone, without the running server and what it remembers
     #[arg(long)]
     offline: bool,
     /// Print JSON
@@ -56,9 +56,16 @@ pub(super) fn run(config: Option<&Path>, args: &Args) -> Outcome {
     let checked = if args.offline {
         daemon::check_offline(&load(config)?, &check).map_err(|error| Failure::new(exit::CONFIG, error))?
     } else {
-        match ask(&load_control(config)?, &Request::Check(check))? {
-            Response::Check(checked) => checked,
-            other => return Err(Failure::from_answer(other)),
+        match ask(&load_control(config)?, &Request::Check(check)) {
+            Ok(Response::Check(checked)) => checked,
+            Ok(other) => return Err(Failure::from_answer(other)),
+            Err(error @ control::Error::Connect { .. }) => {
+                return Err(Failure::new(
+                    exit::UNAVAILABLE,
+                    format_args!("{error}; --offline needs no server"),
+                ));
+            }
+            Err(error) => return Err(error.into()),
         }
     };
     if args.json {
@@ -81,6 +88,9 @@ fn explain(checked: &Checked) {
         for line in &step.evidence {
             print(format_args!("      {}", safe(line)));
         }
+    }
+    for note in &checked.notes {
+        print(format_args!("note: {}", safe(note)));
     }
     let reply = checked.reply.as_deref().unwrap_or("no objection");
     print(format_args!("{}: {reply}", checked.verdict));

@@ -1,4 +1,4 @@
-//! `backstop trusted` and `backstop blocked`; and how a client is written.
+//! `backstop trusted` and `backstop blocked`; and how single clients are written, and told of.
 
 use std::{net::IpAddr, path::Path, process::ExitCode};
 
@@ -6,7 +6,7 @@ use crate::{
     config::load_control,
     control::{
         ask,
-        message::{Request, Response},
+        message::{Request, Response, Standing},
     },
 };
 
@@ -46,6 +46,36 @@ pub(super) fn run(config: Option<&Path>, args: &Args, request: &Request) -> Outc
     Ok(ExitCode::SUCCESS)
 }
 
+/// Tells how a client stands now: in the words of `say`, or as JSON.
+pub(super) fn tell(
+    answer: Response,
+    json: bool,
+    say: impl FnOnce(&Standing) -> &'static str,
+) -> Result<Standing, Failure> {
+    let standing = match answer {
+        Response::Standing(standing) => standing,
+        other => return Err(Failure::from_answer(other)),
+    };
+    if json {
+        print_json(&standing);
+        return Ok(standing);
+    }
+    let time = standing.seconds.map(|seconds| format!(" for {}", time::show_duration(seconds)));
+    print(format_args!("{} {}{}", safe(&standing.client), say(&standing), time.unwrap_or_default()));
+    for note in &standing.notes {
+        print(format_args!("note: {}", safe(note)));
+    }
+    Ok(standing)
+}
+
+/// As [`client`], or the /48 of an IPv6 address, which only guesses block.
+pub(super) fn listed(text: &str) -> Result<IpAddr, WrongClient> {
+    match text.split_once('/').map(|(address, length)| (address.parse(), length)) {
+        Some((Ok(address @ IpAddr::V6(_)), "48")) => Ok(address),
+        _ => client(text),
+    }
+}
+
 /// An address, or the network that one stands for as it is listed: an IPv4 /32, an IPv6 /64.
 pub(super) fn client(text: &str) -> Result<IpAddr, WrongClient> {
     let (address, length) = match text.split_once('/') {
@@ -75,6 +105,19 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_is_listed_can_be_released() {
+        for (text, expected) in [
+            ("2001:db8:1::/48", Ok("2001:db8:1::")),
+            ("2001:db8:1:2::/64", Ok("2001:db8:1:2::")),
+            ("192.0.2.1", Ok("192.0.2.1")),
+            ("192.0.0.0/48", Err(WrongClient::Network)),
+            ("2001:db8::/32", Err(WrongClient::Network)),
+        ] {
+            assert_eq!(listed(text).map(|client| client.to_string()), expected.map(str::to_owned), "{text}");
+        }
+    }
+
+    #[test]
     fn a_client_is_an_address_or_what_stands_for_it() {
         for (text, expected) in [
             ("192.0.2.1", Ok("192.0.2.1")),
@@ -83,6 +126,7 @@ mod tests {
             ("2001:db8::/64", Ok("2001:db8::")),
             ("192.0.2.0/24", Err(WrongClient::Network)),
             ("2001:db8::/32", Err(WrongClient::Network)),
+            ("2001:db8::/48", Err(WrongClient::Network)),
             ("2001:db8::1/128", Err(WrongClient::Network)),
             ("192.0.2.1/", Err(WrongClient::Network)),
             ("", Err(WrongClient::Address)),

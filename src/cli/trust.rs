@@ -9,17 +9,10 @@ use std::{
 
 use crate::{
     config::load_trust,
-    control::{
-        self, ask_to_trust,
-        message::{Request, Response},
-    },
+    control::{self, ask_to_trust, message::Request},
 };
 
-use super::{
-    exit::{Failure, Outcome},
-    terminal::{print, print_json, safe},
-    time,
-};
+use super::{clients::tell, exit::Outcome, time};
 
 /// Exit status: 0 it is trusted, 64 it can't be, 69 no server answers
 #[derive(Debug, clap::Args)]
@@ -45,19 +38,7 @@ pub(super) fn run(config: Option<&Path>, args: &Args) -> Outcome {
         None => load_trust(config)?,
     };
     let request = Request::Trust { client: args.client, seconds: args.duration.as_secs() };
-    let standing = match ask_to_trust(&control, &request)? {
-        Response::Standing(standing) => standing,
-        other => return Err(Failure::from_answer(other)),
-    };
-    if args.json {
-        print_json(&standing);
-        return Ok(ExitCode::SUCCESS);
-    }
-    let time = time::show_duration(standing.seconds.unwrap_or_default());
-    print(format_args!("{} is trusted for {time}", safe(&standing.client)));
-    for note in &standing.notes {
-        print(format_args!("note: {}", safe(note)));
-    }
+    tell(ask_to_trust(&control, &request)?, args.json, |_| "is trusted")?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -287,7 +287,7 @@ impl Check<'_> {
             );
             self.say(&["client", "dynamic", "deadline"], message);
         }
-        config.defence.check(&mut |key, message| {
+        config.defence.check(&config.recipients.exempt(), &mut |key, message| {
             let mut path = vec!["defence"];
             path.extend(key);
             self.say(&path, message);

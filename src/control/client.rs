@@ -31,7 +31,7 @@ pub enum Error {
         path: PathBuf,
     },
     /// Nobody listens.
-    #[error("no server answers at {path}: {error}; is backstop running, and is this its control.socket? (`check --offline` needs no server)", path = .path.display())]
+    #[error("no server answers at {path}: {error}; start it (`systemctl start backstop`, or `backstop serve`), or name the configuration that it runs with: --config FILE, where control.socket says where it is asked", path = .path.display())]
     Connect {
         /// The socket.
         path: PathBuf,

@@ -117,7 +117,7 @@ async fn class_step(snapshot: &Snapshot, envelope: Envelope<'_>) -> Option<Trace
 }
 
 fn checked(check: &Check, decision: Decision<'_>, facts: &Facts, steps: Trace) -> Checked {
-    let own = |reply: &Reply| facts.own_text(decision.reason).and_then(|text| reply.saying(text));
+    let own = |reply: &Reply| facts.own_text(reply.reason).and_then(|text| reply.saying(text));
     Checked {
         address: check.address.clone(),
         verdict: decision.verdict().as_str().to_owned(),
@@ -125,5 +125,6 @@ fn checked(check: &Check, decision: Decision<'_>, facts: &Facts, steps: Trace) -
         reply: decision.reply.map(|reply| own(reply).as_ref().unwrap_or(reply).to_string()),
         enforced: decision.enforced,
         steps,
+        notes: Vec::new(),
     }
 }

@@ -230,6 +230,9 @@ pub struct Checked {
     pub enforced: bool,
     /// Every question with its answer.
     pub steps: Trace,
+    /// What the answer does not take into account.
+    #[serde(default)]
+    pub notes: Vec<String>,
 }
 
 /// How the server is.

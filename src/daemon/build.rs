@@ -155,7 +155,7 @@ impl Parts {
         notices.extend(snapshot.suspensions.notices());
         notices.extend(snapshot.clients.notices());
         notices.extend(self.store.notices());
-        notices.extend(snapshot.defences.notices());
+        notices.extend(snapshot.defences.notices(&snapshot.rules));
         if snapshot.directories.names_nothing() && self.live.findings().domains.is_empty() {
             notices.push("no local domain is known: nobody can be refused".to_owned());
         }
@@ -214,7 +214,7 @@ fn rules(config: &Config, clients: &Clients, defences: &Defences, findings: &Fin
         monitor: config.mode == Mode::Monitor,
         monitor_domains: config.monitor.domains.clone(),
         monitor_reasons,
-        exempt: config.recipients.exempt.iter().map(|local| local.to_lowercase()).collect(),
+        exempt: config.recipients.exempt(),
         probes: findings.probes.iter().map(|local| local.to_lowercase()).collect(),
         replies: Replies::build(&config.replies).unwrap_or_default(),
         defences: policy::Defences {

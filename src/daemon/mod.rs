@@ -213,7 +213,10 @@ async fn reload_on(mut hang_up: Signal, reloader: &Reloader) {
 pub fn check_offline(loaded: &Loaded, check: &Check) -> Result<Checked, Error> {
     offline(async {
         let parts = Parts::build(&loaded.config, 0).await?;
-        Ok(control::check(&parts.server.snapshot(), check).await)
+        let mut checked = control::check(&parts.server.snapshot(), check).await;
+        // The store is another process' own.
+        checked.notes.push(NOT_LOOKED_AT.to_owned());
+        Ok(checked)
     })
 }
 
@@ -298,6 +301,9 @@ async fn bind_trust(config: &control::Config) -> Result<Option<Control>, Error> 
     Ok(None)
 }
 
+/// What an answer without the server leaves out.
+const NOT_LOOKED_AT: &str = "without the server it was not looked at who is blocked, trusted for a time or suspended by \
+    command, nor what greylist and bounces remember";
 /// How long the start waits for replicas to be read from disk; Postfix waits 30 s. What takes longer is asked live until then.
 const LOAD: Duration = Duration::from_secs(20);
 /// How long messages under way may take to finish after SIGTERM; systemd waits 90 s.

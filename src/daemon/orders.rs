@@ -12,7 +12,7 @@ use crate::{
     control::message::{
         Client, Clients, Named, Response, Standing, Suspend, SuspendedEntry, Suspension, Suspensions,
     },
-    defence::{self, Listed, standing_name},
+    defence::{self, Listed, Released, standing_name},
     policy::{DomainFact, RecipientFact},
     server::Snapshot,
     store::StoreError,
@@ -69,10 +69,15 @@ impl Orders<'_> {
 
     pub(super) async fn release(&self, client: IpAddr) -> Response {
         match self.snapshot.defences.standings.release(client).await {
-            Ok(before) => {
+            Ok(Released { before, wider }) => {
                 let client = standing_name(client, true);
-                info!(uid = self.uid, client, before, "neither trusted nor blocked any longer, by command");
-                Response::Standing(Standing { client, before, ..Standing::default() })
+                info!(
+                    uid = self.uid,
+                    client, wider, before, "neither trusted nor blocked any longer, by command"
+                );
+                let notes = wider.map(|wider| format!("nor is all of {wider}, which was blocked as well"));
+                let notes = notes.into_iter().collect();
+                Response::Standing(Standing { client, before, seconds: None, notes })
             }
             Err(error) => failed(&error),
         }
@@ -97,6 +102,7 @@ impl Orders<'_> {
         let record = Record { what: String::new(), since, until, reason: reason.clone(), text, by };
         match self.snapshot.suspensions.commanded().suspend(&subject, record).await {
             Ok(before) => {
+                let until = until.map(time);
                 info!(uid = self.uid, what = subject.key(), until, reason, "suspended by command");
                 let notes = self.doubts(&subject).await;
                 Response::Suspension(Suspension { what: subject.key(), before, notes })
@@ -212,6 +218,12 @@ fn suspension_refused(error: &suspension::Refused) -> Response {
         suspension::Refused::Store(error) => failed(error),
         wrong => Response::Refused { message: wrong.to_string() },
     }
+}
+
+/// RFC 3339, as the log's own times.
+fn time(seconds: u64) -> String {
+    let time = i64::try_from(seconds).ok().and_then(|seconds| jiff::Timestamp::from_second(seconds).ok());
+    time.map_or_else(|| "never".to_owned(), |time| time.to_string())
 }
 
 fn failed(error: &StoreError) -> Response {

@@ -1,5 +1,7 @@
 //! `[defence]`, as written.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
 use super::{bounces, greylist, harvest, tarpit, traps};
@@ -21,12 +23,12 @@ pub struct Config {
 }
 
 impl Config {
-    /// Tells `say` what can't be used: where, below `defence`, and why.
-    pub fn check(&self, say: &mut dyn FnMut(&[&str], String)) {
+    /// Tells `say` what can't be used: where, below `defence`, and why. `exempt`: `recipients.exempt`, in comparison form.
+    pub fn check(&self, exempt: &BTreeSet<String>, say: &mut dyn FnMut(&[&str], String)) {
         self.harvest.check(&mut |key, message| say(&["harvest", key], message));
         self.tarpit.check(&mut |key, message| say(&["tarpit", key], message));
         self.greylist.check(&mut |key, message| say(&["greylist", key], message));
-        self.traps.check(&mut |key, message| say(&["traps", key], message));
+        self.traps.check(exempt, &mut |key, message| say(&["traps", key], message));
         self.bounces.check(&mut |key, message| say(&["bounces", key], message));
     }
 }

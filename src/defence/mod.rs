@@ -8,6 +8,7 @@ mod config;
 mod greylist;
 mod harvest;
 mod metrics;
+mod network;
 mod standing;
 mod tarpit;
 mod traps;
@@ -17,15 +18,15 @@ use std::sync::Arc;
 pub use bounces::{Bounces, Senders, Solicited};
 pub use config::Config;
 pub use greylist::{Greylist, Triplet, Wait, Why};
-pub use harvest::{Guess, Harvest};
+pub use harvest::{Guess, Harvest, Purpose};
 pub use metrics::Metrics;
-pub use standing::{Listed, Refused, Standing, Standings, name as standing_name};
+pub use standing::{Block, Listed, Refused, Released, Standing, Standings, name as standing_name};
 pub use tarpit::{Held, Tarpit};
 pub use traps::Traps;
 
 use crate::{
     files::{Keeper, OpenError},
-    policy,
+    policy::{self, Rules},
     store::Store,
 };
 
@@ -93,8 +94,8 @@ impl Defences {
 
     /// What an admin should look at.
     #[must_use]
-    pub fn notices(&self) -> Vec<String> {
-        let notices = self.harvest.notice().into_iter().chain(self.traps.notices());
+    pub fn notices(&self, rules: &Rules) -> Vec<String> {
+        let notices = self.harvest.notice().into_iter().chain(self.traps.notices(rules));
         notices.chain(self.bounces.notice()).collect()
     }
 

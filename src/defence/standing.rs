@@ -9,11 +9,13 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
+use ipnet::IpNet;
 use smallvec::SmallVec;
 
 use super::{
     Harvest, Shared,
     harvest::{self, Ledger, Site},
+    network,
 };
 use crate::{
     policy::Lately,
@@ -29,16 +31,44 @@ pub struct Standings {
 }
 
 /// How a client stands.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Standing {
     /// Trusted for a time.
     pub trusted: bool,
     /// Blocked for a time.
-    pub blocked: bool,
+    pub blocked: Option<Block>,
     /// The store does not answer: it passes for neither.
     pub unanswered: bool,
     /// What it asked for; `None` where that is not counted, or can't be found out.
     pub lately: Option<Lately>,
+}
+
+/// A block.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Block {
+    /// Whom it is of: the client, or the larger network that it is in.
+    pub network: IpNet,
+    /// By an administrator, not for guesses.
+    pub by_hand: bool,
+    /// Why; empty where nobody said so.
+    pub why: String,
+}
+
+impl Block {
+    /// The address or the network that it is of, as text.
+    #[must_use]
+    pub fn name(&self) -> String {
+        network::name(self.network)
+    }
+}
+
+/// What came of [`Standings::release`].
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Released {
+    /// It was blocked or trusted, or the larger network that it is in was blocked.
+    pub before: bool,
+    /// That network, if it was.
+    pub wider: Option<String>,
 }
 
 /// What came of [`Standings::trust`].
@@ -91,25 +121,51 @@ impl Standings {
 
     /// How the client stands now.
     pub async fn find(&self, client: IpAddr) -> Standing {
-        let now = harvest::now();
-        let mut ops: SmallVec<[Op; 6]> = SmallVec::new();
-        ops.extend([Op::Get(trust(client)), Op::Get(block(client))]);
-        ops.extend(self.ledger.questions(client, now).into_iter().flatten());
-        match self.store.run(&ops).await.as_deref() {
-            Ok([trusted, blocked, asked @ ..]) => Standing {
-                trusted: is_there(trusted),
-                blocked: is_there(blocked) || self.site.is_blocked_since_now(client, now),
-                unanswered: false,
-                lately: self.ledger.read(asked, now),
-            },
-            _ => Standing { unanswered: true, ..Standing::default() },
-        }
+        self.find_at(client, harvest::now()).await
     }
 
-    /// Why it is blocked, if somebody said so.
-    pub async fn why_blocked(&self, client: IpAddr) -> Option<String> {
-        let found = self.store.run(&[Op::Get(block(client))]).await.ok()?.pop()?.value()?;
-        Some(shown(&found)).filter(|why| !why.is_empty())
+    pub(super) async fn find_at(&self, client: IpAddr, now: Duration) -> Standing {
+        let own = network::of(client);
+        let is_counted = self.ledger.is_counted(client);
+        let wider = network::wider(client).filter(|_| is_counted);
+        let mut ops: SmallVec<[Op; 6]> = SmallVec::new();
+        ops.extend([Op::Get(trust(client)), Op::Get(block(own))]);
+        if is_counted {
+            ops.extend(self.ledger.questions(own, now));
+        }
+        if let Some(wider) = wider {
+            ops.push(Op::Get(block(wider)));
+            ops.extend(self.ledger.questions(wider, now));
+        }
+        let found = self.store.run(&ops).await;
+        let Ok([trusted, blocked, counts @ ..]) = found.as_deref() else {
+            return Standing { unanswered: true, ..Standing::default() };
+        };
+        let (counts, of_network) = counts.split_at(counts.len().min(4));
+        let asked = self.ledger.read(counts, now);
+        let mut standing = Standing {
+            trusted: is_there(trusted),
+            blocked: self.read_block(own, blocked, now),
+            unanswered: false,
+            lately: asked.map(|own| Lately { own, network: None }),
+        };
+        if let (Some(wider), [blocked, counts @ ..], Some(lately)) = (wider, of_network, &mut standing.lately)
+        {
+            lately.network = self.ledger.read(counts, now);
+            // Who has a good name does not pay for his neighbours.
+            if standing.blocked.is_none() && !self.ledger.spares(lately.own) {
+                standing.blocked = self.read_block(wider, blocked, now);
+            }
+        }
+        standing
+    }
+
+    fn read_block(&self, network: IpNet, found: &Outcome, now: Duration) -> Option<Block> {
+        if let Outcome::Value(Some(value)) = found {
+            return Some(Block { network, by_hand: !value.starts_with(GUESSED), why: shown(value) });
+        }
+        let is_new = self.site.is_blocked_since_now(network, now);
+        is_new.then(|| Block { network, by_hand: false, why: String::new() })
     }
 
     /// Trusts a client for so long from now. Who is trusted for longer already stays so: what an admin has said is not cut
@@ -140,27 +196,32 @@ impl Standings {
         if why.chars().count() > MOST_REASON || why.chars().any(char::is_control) {
             return Err(Refused::Reason);
         }
-        let before = self.store.run(&[Op::Get(block(client))]).await?;
-        self.store.keep(&[Op::Put { key: block(client), value: why.into(), ttl }]).await?;
+        let key = block(network::of(client));
+        let before = self.store.run(&[Op::Get(key.clone())]).await?;
+        self.store.keep(&[Op::Put { key, value: why.into(), ttl }]).await?;
         Ok(before.iter().any(is_there))
     }
 
-    /// Neither trusts nor blocks it any longer, and forgets what it guessed. Gives whether it was either.
+    /// Neither trusts nor blocks it any longer, nor the larger network that it is in, and forgets what they guessed.
     ///
     /// # Errors
     /// If that can't be kept.
-    pub async fn release(&self, client: IpAddr) -> Result<bool, StoreError> {
+    pub async fn release(&self, client: IpAddr) -> Result<Released, StoreError> {
         self.release_at(client, harvest::now()).await
     }
 
-    pub(super) async fn release_at(&self, client: IpAddr, now: Duration) -> Result<bool, StoreError> {
-        let before = self.store.run(&[Op::Get(trust(client)), Op::Get(block(client))]).await?;
-        self.site.release(client);
-        let mut ops = vec![Op::Remove(trust(client)), Op::Remove(block(client))];
+    pub(super) async fn release_at(&self, client: IpAddr, now: Duration) -> Result<Released, StoreError> {
+        let wider = network::wider(client);
+        let networks = || [Some(network::of(client)), wider].into_iter().flatten();
+        let keys: Vec<Key> = std::iter::once(trust(client)).chain(networks().map(block)).collect();
+        let before = self.store.run(&keys.iter().cloned().map(Op::Get).collect::<Vec<_>>()).await?;
+        networks().for_each(|network| self.site.release(network));
         // Or its next guess would have it blocked again.
-        ops.extend(self.ledger.guesses(client, now).map(Op::Remove));
+        let guesses = networks().flat_map(|network| self.ledger.guesses(network, now));
+        let ops: Vec<Op> = keys.into_iter().chain(guesses).map(Op::Remove).collect();
         self.store.keep(&ops).await?;
-        Ok(before.iter().any(is_there))
+        let wider = wider.filter(|_| before.get(2).is_some_and(is_there)).map(network::name);
+        Ok(Released { before: before.iter().any(is_there), wider })
     }
 
     /// All that are trusted for a time.
@@ -183,23 +244,16 @@ impl Standings {
 /// The address that is trusted, or the network that is blocked, as text.
 #[must_use]
 pub fn name(client: IpAddr, is_block: bool) -> String {
-    match (network(client), is_block) {
-        (IpAddr::V6(network), true) => format!("{network}/64"),
-        _ => client.to_canonical().to_string(),
-    }
+    if is_block { network::name(network::of(client)) } else { client.to_canonical().to_string() }
 }
 
-/// A block is of an IPv4 address, or of the /64 of an IPv6 address.
-pub(super) fn block(client: IpAddr) -> Key {
-    Key::new(Table::Blocks, network(client).to_string())
+/// What blocks a client, or a network, for its guesses, where it is not blocked already.
+pub(super) fn block_for_guessing(client: IpNet, why: &str, ttl: Duration) -> Op {
+    Op::PutNew { key: block(client), value: [GUESSED, why.as_bytes()].concat(), ttl }
 }
 
-/// What counts as one client: an IPv4 address, or the /64 of an IPv6 address, which one host has to itself.
-pub(super) fn network(client: IpAddr) -> IpAddr {
-    match client.to_canonical() {
-        IpAddr::V6(address) => IpAddr::V6((address.to_bits() & !u128::from(u64::MAX)).into()),
-        v4 => v4,
-    }
+fn block(client: IpNet) -> Key {
+    Key::new(Table::Blocks, network::name(client))
 }
 
 /// A trust is of the very address: another host of the same network did not log in.
@@ -227,17 +281,19 @@ fn check(client: IpAddr, ttl: Duration, longest: Duration) -> Result<(), Refused
 }
 
 fn listed(entry: Entry, is_block: bool) -> Listed {
-    let id = String::from_utf8_lossy(&entry.id).into_owned();
-    let client = id.parse().map_or(id, |client| name(client, is_block));
+    let client = String::from_utf8_lossy(&entry.id).into_owned();
     let reason = if is_block { shown(&entry.value) } else { String::new() };
     Listed { client, reason, left: entry.left }
 }
 
 /// A reason that another process may have written.
 fn shown(reason: &[u8]) -> String {
+    let reason = reason.strip_prefix(GUESSED).unwrap_or(reason);
     String::from_utf8_lossy(reason).chars().take(MOST_REASON).collect()
 }
 
+/// What the reason of a block for guesses begins with; no admin can write it.
+const GUESSED: &[u8] = b"\x01";
 const DAY: u64 = 24 * 60 * 60;
 /// Who is to be trusted for longer belongs into the configuration.
 const LONGEST_TRUST: Duration = Duration::from_secs(7 * DAY);
@@ -247,111 +303,4 @@ const LONGEST_BLOCK: Duration = Duration::from_secs(30 * DAY);
 const MOST_REASON: usize = 200;
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{defence::Metrics, store, telemetry::Registry};
-
-    fn standings() -> Standings {
-        let registry = Registry::default();
-        let store = Store::in_memory(store::Metrics::register(&registry));
-        let shared = Shared::new(store, Metrics::register(&registry));
-        Standings::new(&shared, &Harvest::new(&harvest::Config::default(), &shared))
-    }
-
-    fn ip(text: &str) -> IpAddr {
-        text.parse().unwrap()
-    }
-
-    const HOUR: Duration = Duration::from_secs(60 * 60);
-
-    /// RFC 4291 §2.5.1: an interface's own part is 64 bits long; RFC 6177: a site has a /64 at least.
-    #[tokio::test]
-    async fn a_block_is_of_what_one_host_has_to_itself() {
-        for (blocked, client, expected) in [
-            ("203.0.113.9", "203.0.113.9", true),
-            ("203.0.113.9", "::ffff:203.0.113.9", true),
-            ("::ffff:203.0.113.9", "203.0.113.9", true),
-            ("203.0.113.9", "203.0.113.8", false),
-            ("2001:db8:1:2::9", "2001:db8:1:2:ffff::1", true),
-            ("2001:db8:1:2::9", "2001:db8:1:3::9", false),
-        ] {
-            let standings = standings();
-            assert!(!standings.block(ip(blocked), "why", HOUR).await.unwrap());
-            let found = standings.find(ip(client)).await;
-            assert_eq!((found.trusted, found.blocked), (false, expected), "{blocked} {client}");
-            assert!(standings.block(ip(blocked), "why", HOUR).await.unwrap(), "it was before");
-            assert_eq!(standings.release(ip(client)).await.unwrap(), expected);
-            assert_eq!(standings.find(ip(blocked)).await.blocked, !expected);
-        }
-    }
-
-    #[tokio::test]
-    async fn a_trust_is_of_the_very_address() {
-        let standings = standings();
-        standings.trust(ip("2001:db8::9"), HOUR).await.unwrap();
-        standings.trust(ip("::ffff:192.168.1.9"), HOUR).await.unwrap();
-        for (client, expected) in
-            [("2001:db8::9", true), ("2001:db8::8", false), ("192.168.1.9", true), ("192.168.1.8", false)]
-        {
-            assert_eq!(standings.find(ip(client)).await.trusted, expected, "{client}");
-        }
-        let trusted: Vec<String> =
-            standings.trusted().await.unwrap().into_iter().map(|listed| listed.client).collect();
-        assert_eq!(trusted, ["192.168.1.9", "2001:db8::9"]);
-    }
-
-    /// A log-in of a client that an admin trusts for a day.
-    #[tokio::test]
-    async fn a_trust_is_never_cut_short() {
-        let standings = standings();
-        let client = ip("203.0.113.9");
-        assert_eq!(standings.trust(client, HOUR).await.unwrap(), Trust { before: false, left: HOUR });
-        let again = standings.trust(client, HOUR / 60).await.unwrap();
-        assert!(again.before && again.left > HOUR / 2, "{again:?}");
-        assert!(standings.trusted().await.unwrap()[0].left > HOUR / 2);
-        assert_eq!(standings.trust(client, HOUR * 2).await.unwrap(), Trust { before: true, left: HOUR * 2 });
-        assert!(standings.trusted().await.unwrap()[0].left > HOUR);
-    }
-
-    #[tokio::test]
-    async fn blocks_are_listed_as_networks_with_reason_and_time() {
-        let standings = standings();
-        standings.block(ip("2001:db8:1:2::9"), "it guesses", HOUR).await.unwrap();
-        let blocked = standings.blocked().await.unwrap();
-        assert_eq!(blocked.len(), 1);
-        assert_eq!(
-            (blocked[0].client.as_str(), blocked[0].reason.as_str()),
-            ("2001:db8:1:2::/64", "it guesses")
-        );
-        assert!(blocked[0].left <= HOUR && blocked[0].left > HOUR / 2, "{blocked:?}");
-    }
-
-    #[tokio::test]
-    async fn what_makes_no_sense_is_refused() {
-        let standings = standings();
-        for client in ["0.0.0.0", "::", "224.0.0.1", "ff02::1", "255.255.255.255"] {
-            assert!(matches!(standings.trust(ip(client), HOUR).await, Err(Refused::NoClient(_))), "{client}");
-            assert!(
-                matches!(standings.block(ip(client), "", HOUR).await, Err(Refused::NoClient(_))),
-                "{client}"
-            );
-        }
-        for client in ["127.0.0.1", "127.9.9.9", "::1", "::ffff:127.0.0.1"] {
-            assert!(matches!(standings.trust(ip(client), HOUR).await, Err(Refused::Loopback(_))), "{client}");
-            assert!(
-                matches!(standings.block(ip(client), "", HOUR).await, Err(Refused::Loopback(_))),
-                "{client}"
-            );
-        }
-        let client = ip("203.0.113.9");
-        for ttl in [Duration::ZERO, LONGEST_BLOCK + Duration::from_secs(1), Duration::MAX] {
-            assert!(matches!(standings.trust(client, ttl).await, Err(Refused::Time(_))), "{ttl:?}");
-            assert!(matches!(standings.block(client, "", ttl).await, Err(Refused::Time(_))), "{ttl:?}");
-        }
-        for why in ["two\nlines", "\u{1b}[2J", &"x".repeat(MOST_REASON + 1)] {
-            assert!(matches!(standings.block(client, why, HOUR).await, Err(Refused::Reason)), "{why:?}");
-        }
-        let found = standings.find(client).await;
-        assert!(!found.trusted && !found.blocked, "{found:?}");
-    }
-}
+mod tests;

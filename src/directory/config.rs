@@ -1,6 +1,10 @@
 //! The configuration of domains, recipients and directories, as written.
 
-use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+    time::Duration,
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -67,6 +71,14 @@ pub struct Recipients {
 impl Default for Domains {
     fn default() -> Self {
         Self { detect: true, names: Vec::new(), files: Vec::new() }
+    }
+}
+
+impl Recipients {
+    /// `exempt` in comparison form.
+    #[must_use]
+    pub fn exempt(&self) -> BTreeSet<String> {
+        self.exempt.iter().map(|local| local.to_lowercase()).collect()
     }
 }
 

@@ -84,7 +84,7 @@ pub enum LoadError {
 #[non_exhaustive]
 pub enum FileError {
     /// The system refused.
-    #[error("{0}")]
+    #[error("{}", told(*.0))]
     Io(io::ErrorKind),
     /// A directory, a pipe or a device.
     #[error("it is not a regular file")]
@@ -95,6 +95,20 @@ pub enum FileError {
     /// It says itself that it isn't the whole list.
     #[error("line {0} refers to another source, so the file does not name all users")]
     NotTheWhole(u64),
+}
+
+/// The two that an admin can do something about, with what.
+fn told(kind: io::ErrorKind) -> String {
+    match kind {
+        io::ErrorKind::NotFound => {
+            "there is no such file; put it there, or take its path out of the configuration".to_owned()
+        }
+        io::ErrorKind::PermissionDenied => {
+            "it may not be read; let the user that backstop runs as read it, and enter its directory"
+                .to_owned()
+        }
+        kind => kind.to_string(),
+    }
 }
 
 impl Text {

@@ -222,6 +222,9 @@ async fn a_start_without_content() {
         missing.error,
         LoadError::File { error: FileError::Io(std::io::ErrorKind::NotFound), .. }
     ));
+    let told =
+        format!("{}: there is no such file; put it there, or take its path out of the", path.display());
+    assert!(missing.to_string().contains(&told), "{missing}");
 
     fs::write(&path, "").unwrap();
     let list = scene.open(&path).unwrap();

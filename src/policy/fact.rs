@@ -77,13 +77,24 @@ pub enum DomainFact {
     },
 }
 
-/// What a client asked for lately, each recipient once. No row looks at it: the harvest defence goes on from it.
+/// What a client asked for lately. No row looks at it: the harvest defence goes on from it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Lately {
+    /// The client itself.
+    pub own: Counts,
+    /// All of the larger network that it is in, where that counts for anything.
+    pub network: Option<Counts>,
+}
+
+/// How many recipients were asked for, each once.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counts {
     /// Recipients that exist, within the defence's window.
     pub known: u64,
     /// Recipients that don't.
     pub unknown: u64,
+    /// Those of the latter that only a server's report or question was for: a bounce, a call-out.
+    pub reports: u64,
     /// Recipients that exist, within the last month.
     pub history: u64,
 }

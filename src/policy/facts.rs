@@ -59,6 +59,8 @@ pub struct Facts {
     pub accepted: Option<u32>,
     /// Row 6.
     pub blocked: Option<bool>,
+    /// Row 6: by an administrator, not for what it asked for.
+    pub by_hand: bool,
     /// Found out together with row 6, for the count.
     pub lately: Option<Lately>,
     /// Row 7.
@@ -86,10 +88,14 @@ impl Facts {
         self.trusted || self.authenticated
     }
 
-    /// The words of a refusal for this reason, where they are not the usual ones.
+    /// The words of the reply of this reason, where they are not the usual ones.
     #[must_use]
     pub fn own_text(&self, reason: Reason) -> Option<&str> {
-        self.text.as_deref().filter(|_| reason == Reason::SuspendedRecipient)
+        match reason {
+            Reason::SuspendedRecipient => self.text.as_deref(),
+            Reason::Harvest if self.by_hand => Some(BLOCKED_BY_HAND),
+            _ => None,
+        }
     }
 }
 
@@ -168,12 +174,15 @@ impl Level {
     }
 }
 
+/// Who is blocked by hand has not asked for unknown recipients, as the usual text would say.
+const BLOCKED_BY_HAND: &str = "Blocked for a time, try again later";
+
 /// What [`next`](super::next) wants to know. An index counts the [`Level`]s of the recipient from outside.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Question {
     /// Is the domain local? Fill in [`Level::domain`], or `fact` of an invalid recipient.
     Domain(usize),
-    /// Is the client trusted for a time, or blocked? Fill in [`Facts::blocked`], [`Facts::lately`], and [`Facts::trusted`] if
+    /// Is the client trusted for a time, or blocked? Fill in [`Facts::blocked`], [`Facts::by_hand`], [`Facts::lately`], and [`Facts::trusted`] if
     /// it is.
     Standing,
     /// What does the client look like? Fill in [`Facts::class`].

@@ -253,6 +253,8 @@ fn recipient(rules: &Rules, facts: &Facts, levels: &[Level], at: usize) -> Outco
     }
     // Row 11.
     if rules.defences.traps && !facts.insider() && level.trap.ok_or(Question::Trap(at))? {
+        // What else nobody's addresses here are told, and how long that takes.
+        level.suspended.ok_or(Question::Suspended(at))?;
         return Ok(Reason::SpamTrap);
     }
     // Row 12, from suspensions.
@@ -312,7 +314,7 @@ fn end_of_message(rules: &Rules, facts: &Facts) -> Outcome {
 fn decide<'r>(rules: &'r Rules, facts: &Facts, reason: Reason) -> Decision<'r> {
     let reply = match reason {
         // Byte for byte as an unknown recipient: the harvester must not learn which is which.
-        Reason::SpamTrap if facts.stage == Stage::Rcpt => rules.replies.of(Reason::UnknownRecipient),
+        Reason::SpamTrap if facts.stage == Stage::Rcpt => rules.replies.of(unknown(facts)),
         Reason::DirectoryUnavailable if !defers(facts) => None,
         Reason::SuspendedRecipient if is_doubtful(facts) => {
             (!facts.trusted).then(|| rules.replies.of_doubtful_suspension())
@@ -324,6 +326,14 @@ fn decide<'r>(rules: &'r Rules, facts: &Facts, reason: Reason) -> Decision<'r> {
         || facts.watched
         || facts.recipient.domain().is_some_and(|domain| rules.is_watched(domain));
     Decision { reason, reply, enforced: !monitored }
+}
+
+/// What an unknown recipient is refused for, where a trap is: row 12, if all of the domain is suspended, or row 14.
+fn unknown(facts: &Facts) -> Reason {
+    let Recipient::Levels(levels) = &facts.recipient else { return Reason::UnknownRecipient };
+    let is_suspended =
+        |level: &Level| level.trap == Some(true) && level.suspended == Some(SuspensionFact::Yes);
+    if levels.iter().any(is_suspended) { Reason::SuspendedRecipient } else { Reason::UnknownRecipient }
 }
 
 /// Row 15: the admin's choice for the directory that can't answer, but a trusted client is never held up.

@@ -51,10 +51,16 @@ impl Rules {
         !self.monitor && self.monitor_reasons.contains(&reason)
     }
 
-    /// Whether the defences leave this recipient alone (RFC 2142 `abuse`): rows 6 to 8, 16, 17.
+    /// Whether the defences leave this recipient alone (RFC 2142 `abuse`): rows 6 to 8, 11, 16, 17.
     #[must_use]
     pub fn is_exempt(&self, local: &str) -> bool {
         self.exempt.contains(local)
+    }
+
+    /// Whether this recipient is no trap, whoever lists it: somebody may have to write to it.
+    #[must_use]
+    pub fn is_no_trap(&self, local: &str) -> bool {
+        self.is_never_refused(local) || self.is_exempt(local)
     }
 
     /// Whether recipients in this domain are only watched.

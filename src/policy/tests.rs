@@ -404,6 +404,15 @@ fn a_trap_looks_like_an_unknown_recipient_and_ends_the_message() {
     let (unknown, _) = run(&rules, &mut to("joe@a.test"), &World::found(RecipientFact::Absent));
     assert_eq!((trapped.reason, unknown.reason), (Reason::SpamTrap, Reason::UnknownRecipient));
     assert_eq!(trapped.reply, unknown.reply);
+    // Where all of the domain is suspended, its unknown recipients are told so, in the words of the suspension.
+    let (trap, unknown) =
+        (World { suspended: SUSPENDED, ..trap.clone() }, World { suspended: SUSPENDED, ..World::default() });
+    let mut facts = Facts { text: Some("Call us".to_owned()), ..to("joe@a.test") };
+    let (trapped, asked) = run(&rules, &mut facts, &trap);
+    let (suspended, _) = run(&rules, &mut to("joe@a.test"), &unknown);
+    assert_eq!((trapped.reason, trapped.reply), (Reason::SpamTrap, suspended.reply));
+    assert_eq!(trapped.reply.and_then(|reply| facts.own_text(reply.reason)), Some("Call us"));
+    assert!(asked.ends_with(&[Question::Trap(0), Question::Suspended(0)]), "{asked:?}");
     let mut end = Facts { stage: Stage::EndOfMessage, trapped: true, ..Facts::default() };
     let (decision, _) = run(&rules, &mut end, &World::default());
     assert_eq!(decision.reply.map(ToString::to_string).as_deref(), Some("550 5.7.1 Message refused"));

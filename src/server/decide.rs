@@ -2,6 +2,7 @@
 //! decide here: there is no second engine that could differ.
 
 use std::{
+    borrow::Cow,
     net::IpAddr,
     time::{Duration, Instant},
 };
@@ -12,9 +13,9 @@ use smallvec::SmallVec;
 use crate::{
     address::{Address, candidates, mailbox},
     client::{Classified, Hint},
-    defence::{Standing, Triplet, Wait, Why},
+    defence::{Standing, Triplet, Wait, Why, standing_name},
     policy::{
-        ClientClass, Decision, DomainFact, Facts, Lately, Level, Question, Recipient, RecipientFact, Step,
+        ClientClass, Counts, Decision, DomainFact, Facts, Level, Question, Recipient, RecipientFact, Step,
         SuspensionFact, next,
     },
     suspension::Suspension,
@@ -167,19 +168,16 @@ async fn answer(
                 None => Standing::default(),
             };
             facts.trusted |= standing.trusted;
-            facts.blocked = Some(standing.blocked);
+            facts.blocked = Some(standing.blocked.is_some());
+            facts.by_hand = standing.blocked.as_ref().is_some_and(|block| block.by_hand);
             facts.lately = standing.lately;
             let words = match standing {
                 Standing { trusted: true, .. } => "trusted for a time, an insider",
-                Standing { blocked: true, .. } => "blocked",
+                Standing { blocked: Some(_), .. } => "blocked",
                 Standing { unanswered: true, .. } => "could not find out: the store does not answer",
                 Standing { .. } => "neither blocked nor trusted for a time",
             };
-            let asked = standing.lately.filter(|_| explain).map(|Lately { known, unknown, history }| {
-                format!("asked lately for {unknown} unknown and {known} known recipients ({history} known in a month)")
-            });
-            let why = if explain { why_blocked(snapshot, envelope, standing).await } else { Vec::new() };
-            (words, why.into_iter().chain(asked).collect())
+            (words, if explain { explain_standing(envelope, &standing) } else { Vec::new() })
         }
         Question::Class => {
             let Some(found) = classify(snapshot, envelope).await else {
@@ -211,9 +209,25 @@ async fn answer(
     }
 }
 
-async fn why_blocked(snapshot: &Snapshot, envelope: Envelope<'_>, standing: Standing) -> Vec<String> {
-    let Some(client) = envelope.client.filter(|_| standing.blocked) else { return Vec::new() };
-    snapshot.defences.standings.why_blocked(client).await.into_iter().collect()
+fn explain_standing(envelope: Envelope<'_>, standing: &Standing) -> Vec<String> {
+    let mut evidence = Vec::new();
+    if let Some(block) = &standing.blocked {
+        let is_own = envelope.client.is_some_and(|client| standing_name(client, true) == block.name());
+        if !is_own {
+            evidence.push(format!("all of {} is blocked, but for those with a good name", block.name()));
+        }
+        evidence.extend(Some(block.why.clone()).filter(|why| !why.is_empty()));
+    }
+    let asked = |who: &str, Counts { known, unknown, history, .. }| {
+        format!(
+            "{who}asked lately for {unknown} unknown and {known} known recipients ({history} known in a month)"
+        )
+    };
+    if let Some(lately) = standing.lately {
+        evidence.push(asked("", lately.own));
+        evidence.extend(lately.network.map(|counts| asked("all of its /48 ", counts)));
+    }
+    evidence
 }
 
 async fn classify(snapshot: &Snapshot, envelope: Envelope<'_>) -> Option<Classified> {
@@ -249,7 +263,8 @@ async fn trap(snapshot: &Snapshot, level: &mut Level, explain: bool) -> (bool, A
     let traps = &snapshot.defences.traps;
     let forms = candidates(&level.address, snapshot.directories.delimiters()).map(|form| form.address);
     let mut own = forms.filter(|form| form.domain() == level.address.domain());
-    let Some(listed) = own.find(|form| traps.lists(form)) else { return (false, ("no trap", Vec::new())) };
+    let is_trap = |form: &Cow<'_, Address>| traps.lists(form) && !snapshot.rules.is_no_trap(form.local());
+    let Some(listed) = own.find(is_trap) else { return (false, ("no trap", Vec::new())) };
     if !matches!(level.domain, Some(DomainFact::Local { in_charge: true, .. })) {
         return (true, ("a trap", Vec::new()));
     }

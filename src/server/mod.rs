@@ -56,9 +56,20 @@ pub struct Server {
     asides: TaskTracker,
     /// No new connections; sessions end when no message is under way.
     drain: CancellationToken,
-    /// Without and with HELO; of each, without and with an answer at connect.
-    wanted: [[Wanted; 2]; 2],
+    wanted: WantedSteps,
     last_mta: ArcSwapOption<String>,
+}
+
+/// What a session may ask its MTA for.
+#[derive(Debug)]
+struct WantedSteps {
+    /// Recipients, and whom they come from.
+    quiet: Wanted,
+    /// An answer when a client connects.
+    connect: Wanted,
+    /// What a client calls itself, which matters only where its class does. That is to be found out while the client talks:
+    /// Postfix keeps what needs no answer until something does, and would not show a client before its first recipient.
+    class: Wanted,
 }
 
 impl Server {
@@ -84,10 +95,11 @@ impl Server {
             tasks: TaskTracker::new(),
             asides: TaskTracker::new(),
             drain: CancellationToken::new(),
-            wanted: [false, true].map(|helo| {
-                let quiet = if helo { Steps(QUIET.0 & !Steps::NO_HELO.0 | Steps::NR_HELO.0) } else { QUIET };
-                [wanted(quiet | Steps::NR_CONNECT), wanted(quiet)]
-            }),
+            wanted: WantedSteps {
+                quiet: wanted(QUIET | Steps::NR_CONNECT),
+                connect: wanted(QUIET),
+                class: wanted(Steps(QUIET.0 & !Steps::NO_HELO.0 | Steps::NR_HELO.0)),
+            },
             last_mta: ArcSwapOption::const_empty(),
         })
     }
@@ -186,9 +198,14 @@ impl Server {
 
     fn wanted(&self, snapshot: &Snapshot) -> Wanted {
         let defences = &snapshot.rules.defences;
-        // What a client calls itself matters only where its class does.
-        let [quiet, with_connect] = &self.wanted[usize::from(defences.dynamic || defences.greylist)];
-        if defences.denied || defences.dynamic_at_connect { with_connect } else { quiet }.clone()
+        if defences.dynamic || defences.greylist {
+            &self.wanted.class
+        } else if defences.denied || defences.dynamic_at_connect {
+            &self.wanted.connect
+        } else {
+            &self.wanted.quiet
+        }
+        .clone()
     }
 }
 

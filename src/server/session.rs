@@ -386,7 +386,7 @@ impl Session {
             self.server.metrics.backscatter_prevented.inc();
         }
         self.record(&decision, &facts, rcpt.address);
-        let text = facts.own_text(decision.reason).map(str::to_owned);
+        let text = decision.reply.and_then(|reply| facts.own_text(reply.reason)).map(str::to_owned);
         self.remember(&decision, facts).await;
         let verdict = match decision.enforced_reply() {
             None => RcptVerdict::Continue,

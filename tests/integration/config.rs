@@ -268,6 +268,47 @@ fn nothing_starts_with_a_mistake() {
     }
 }
 
+/// Each command says what to do where no server answers, and only `check` can do without.
+#[test]
+fn what_to_do_without_a_server_is_told() {
+    let dir = TempDir::new("config");
+    let path = full(&dir);
+    for args in [
+        &["block", "203.0.113.9"][..],
+        &["release", "203.0.113.9"],
+        &["blocked"],
+        &["suspend", "a@example.com"],
+        &["suspended"],
+        &["status"],
+        &["check", "a@example.com"],
+    ] {
+        let output = with_config(&path, args);
+        assert_eq!(output.status, EX_UNAVAILABLE, "{args:?}: {output:?}");
+        for words in ["no server answers at /", "`systemctl start backstop`", "--config FILE"] {
+            assert!(output.stderr.contains(words), "{args:?}: {words}: {output:?}");
+        }
+        assert_eq!(output.stderr.contains("--offline"), args[0] == "check", "{args:?}: {output:?}");
+    }
+}
+
+/// Somebody must always be able to write there.
+#[test]
+fn a_postmaster_is_no_trap() {
+    let dir = TempDir::new("config");
+    for (traps, wrong) in [
+        ("\"Postmaster@example.com\"", true),
+        ("\"Help\"", true),
+        ("\"help@example.com\"", true),
+        ("\"bait@example.com\"", false),
+    ] {
+        let text = format!("[recipients]\nexempt = [\"help\"]\n[defence.traps]\naddresses = [{traps}]\n");
+        let path = dir.write("traps.toml", &text);
+        let output = with_config(&path, &["config", "check"]);
+        assert_eq!(output.stderr.contains("can be no trap"), wrong, "{traps}: {output:?}");
+        assert_eq!(output.status == EX_CONFIG, wrong, "{traps}: {output:?}");
+    }
+}
+
 #[test]
 fn environment_variables_override_every_key() {
     let dir = TempDir::new("config");

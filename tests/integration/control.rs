@@ -53,6 +53,21 @@ fn check_answers_as_the_server_does_with_and_without_it() {
     }
 }
 
+/// A store belongs to its server: what is there can't be looked at beside it, and that is told.
+#[test]
+fn check_without_the_server_says_what_it_did_not_look_at() {
+    let backstop = site::backstop().start();
+    assert_eq!(backstop.command(&["suspend", "anna@example.test"]).status, 0);
+    let check = |more: &[&str]| backstop.command(&[&["check", "anna@example.test"], more].concat());
+    let (online, offline) = (check(&[]), check(&["--offline"]));
+    assert_eq!((online.status, offline.status), (1, 0), "{offline:?}");
+    assert!(!online.stdout.contains("note: "), "{online:?}");
+    let note =
+        "note: without the server it was not looked at who is blocked, trusted for a time or suspended";
+    assert!(offline.stdout.contains(note), "{offline:?}");
+    assert_eq!(parse(&check(&["--offline", "--json"]).stdout)["notes"].as_array().map(Vec::len), Some(1));
+}
+
 #[test]
 fn check_says_when_it_could_not_be_found_out() {
     // an empty list at the first start is no list: nobody is refused for good
@@ -419,9 +434,10 @@ fn parse(text: &str) -> Value {
     serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"))
 }
 
-/// The answer without the times that it took.
+/// The answer without the times that it took, and without what it leaves out.
 fn untimed(text: &str) -> Value {
     let mut answer = parse(text);
+    answer["notes"] = Value::Null;
     for step in answer["steps"].as_array_mut().expect("it has steps") {
         step["micros"] = Value::Null;
     }

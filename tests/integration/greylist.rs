@@ -9,20 +9,26 @@ use backstop_harness::{
 
 use crate::site;
 
-/// A second Postfix has a message for two of our users in its queue, and tries again by itself.
+/// A second Postfix has a message for two of our users in its queue, and tries again by itself, from another address of its
+/// network.
 #[test]
 fn a_real_queue_comes_again_and_passes() {
     let dns = Dns::start();
     let backstop = greylisting(&dns, "3s").start();
     let sink = Sink::start();
     let ours = Postfix::builder().milter(&backstop.for_postfix()).next_hop(sink.port()).start();
-    let theirs = elsewhere(&ours).start();
+    let mut theirs = elsewhere(&ours).start();
     theirs.sendmail(
         "sender@elsewhere.test",
         &["anna@example.test", "bob@example.test"],
         "Subject: patience\n\nHello.\n",
     );
+    theirs.wait_for_log("450 4.7.1 Greylisted");
+    let moved = theirs.command("postconf", &["-e", "smtp_bind_address = 127.0.0.6"]).status();
+    assert!(moved.is_ok_and(|status| status.success()));
+    theirs.reload();
     let message = sink.wait_for("Subject: patience");
+    assert!(message.data.contains("[127.0.0.6]"), "it has moved: {}", message.data);
     assert_eq!(message.rcpts, ["anna@example.test", "bob@example.test"], "both waited, and passed, together");
     theirs.wait_for_empty_queue();
     assert!(theirs.maillog().contains("450 4.7.1 Greylisted, try again later [greylisted]"));
@@ -106,6 +112,26 @@ fn a_pool_with_a_confirmed_domain_passes() {
     is_greylisted(&reply, &smtp);
     let outcomes = backstop.metric_by("backstop_greylist_total", &[], "outcome");
     assert_eq!((outcomes.get("first"), outcomes.get("returned")), (Some(&2.0), Some(&1.0)), "{outcomes:?}");
+}
+
+/// Of whoever came back often nothing has to wait any more: other senders, other recipients.
+#[test]
+fn who_came_back_often_passes_with_everything() {
+    let dns = Dns::start();
+    let backstop = greylisting(&dns, "1s").env("BACKSTOP__DEFENCE__GREYLIST__PASSES", "2").start();
+    let postfix = Postfix::builder().milter(&backstop.for_postfix()).start();
+    let attempt = |sender: &str| rcpt(&postfix, "198.51.100.7", sender, "<anna@example.test>").1.code;
+    let senders = ["<a@one.test>", "<b@two.test>"];
+    assert_eq!(senders.map(attempt), [450, 450]);
+    for (sender, other) in senders.into_iter().zip(["<c@three.test>", "<e@five.test>"]) {
+        assert_eq!(attempt(other), 450, "one is not often");
+        wait_until(Duration::from_secs(30), sender, || attempt(sender) == 250);
+    }
+    let (smtp, reply) = rcpt(&postfix, "198.51.100.99", "<d@four.test>", "<bob@example.test>");
+    assert_eq!(reply.code, 250, "{}", smtp.transcript());
+    assert_eq!(backstop.metric("backstop_greylist_total", &[("outcome", "client")]), 1.0);
+    let (smtp, reply) = rcpt(&postfix, "203.0.113.7", "<d@four.test>", "<bob@example.test>");
+    is_greylisted(&reply, &smtp);
 }
 
 /// Of those who look like no mail server; names as classes.rs has them.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use backstop_harness::{
     Backstop, BackstopBuilder, Postfix, Reply, SASL_PASSWORD, SASL_USER, Sendmail, Smtp, wait_until,
@@ -108,6 +108,53 @@ fn what_the_mta_refuses_counts() {
     assert_eq!(reasons.get("unknown-recipient"), None, "{reasons:?}");
 }
 
+/// The same of Sendmail and its local users. It tells of no others: not of those whom check_rcpt, an access_db or a virtusertable
+/// refuses.
+#[test]
+fn what_sendmail_refuses_counts() {
+    let backstop = site::backstop().env("BACKSTOP__DEFENCE__HARVEST__PRIVATE", "true").start();
+    let sendmail = Sendmail::builder()
+        .milter(&backstop.for_sendmail())
+        .file("local-host-names", "example.test\n")
+        .file("aliases", "anna: root\n")
+        .mc(SENDMAIL_WITH_USERS)
+        .start();
+    let transaction = |last| {
+        let from = IpAddr::from(Ipv4Addr::new(127, 0, 0, last));
+        let mut smtp = Smtp::connect_from(Some(from), sendmail.ipv4());
+        smtp.ehlo("client.elsewhere.test");
+        smtp.mail("<sender@elsewhere.test>");
+        smtp
+    };
+    let mut smtp = transaction(66);
+    for number in 0..LIMIT {
+        let reply = smtp.rcpt(&format!("<guess{number}@example.test>"));
+        assert!(reply.code == 550 && reply.text.contains("User unknown"), "{}", smtp.transcript());
+    }
+    assert_eq!(smtp.rcpt("<anna@example.test>").code, 421, "{}", smtp.transcript());
+    assert_eq!(transaction(67).rcpt("<anna@example.test>").code, 250);
+    let reasons = backstop.metric_by("backstop_decisions_total", &[("stage", "rcpt")], "reason");
+    assert_eq!(reasons.get("unknown-recipient"), None, "{reasons:?}");
+    assert_eq!(reasons.get("mta-refused"), Some(&f64::from(LIMIT)), "{reasons:?}");
+}
+
+/// Who has a /64 has an address for each guess.
+#[test]
+fn an_ipv6_client_can_not_hide_in_its_network() {
+    let backstop = site::backstop().start();
+    let postfix = Postfix::builder().milter(&backstop.for_postfix()).start();
+    let ask = |client: &str, rcpt: &str| transaction(&postfix, client).rcpt(rcpt).code;
+    for number in 0..LIMIT {
+        let client = format!("IPV6:2001:db8:1:2::{number:x}");
+        assert_eq!(ask(&client, &format!("<guess{number}@example.test>")), 550, "{client}");
+    }
+    for (client, code) in
+        [("IPV6:2001:db8:1:2:3:4:5:6", 421), ("IPV6:2001:db8:1:3::1", 250), ("198.51.100.66", 250)]
+    {
+        assert_eq!(ask(client, "<anna@example.test>"), code, "{client}");
+    }
+}
+
 /// Where no directory is in charge nobody counts as known: what the MTA refuses must not be all that is counted.
 #[test]
 fn where_only_the_mta_knows_who_exists_nobody_is_blocked() {
@@ -175,6 +222,59 @@ fn a_harvest_from_500_clients_is_seen() {
     assert_eq!(transaction(&postfix, "198.51.100.67").rcpt("<anna@example.test>").code, 250);
 }
 
+/// A spammer forges senders here, and many honest servers verify them: none of them is to have a lower limit for that.
+#[test]
+fn call_outs_for_forged_senders_are_no_harvest() {
+    let backstop = site::backstop().start();
+    let postfix = Postfix::builder().milter(&backstop.for_postfix()).start();
+    for client in 0..150_u32 {
+        let mut smtp = session(&postfix, &format!("203.0.113.{}", client + 1));
+        // As Exim asks, and as Postfix does.
+        smtp.mail(if client % 2 == 0 { "<>" } else { "<double-bounce@mail.elsewhere.test>" });
+        for number in 0..5 {
+            let reply = smtp.rcpt(&format!("<forged{}@example.test>", client * 5 + number));
+            assert_eq!(reply.code, 550, "{}", smtp.transcript());
+        }
+    }
+    assert_eq!(backstop.metric("backstop_harvest_distributed", &[]), 0.0);
+    assert_eq!(backstop.metric("backstop_harvest_blocks_total", &[]), 0.0);
+    // One alone that asks for as many as a harvester has the limit of one.
+    let mut smtp = session(&postfix, "203.0.113.1");
+    smtp.mail("<>");
+    for number in 5..LIMIT {
+        assert_eq!(smtp.rcpt(&format!("<other{number}@example.test>")).code, 550, "{}", smtp.transcript());
+    }
+    assert_eq!(smtp.rcpt("<anna@example.test>").code, 421, "{}", smtp.transcript());
+}
+
+#[test]
+fn a_harvest_from_one_ipv6_48_is_blocked_as_one() {
+    let backstop = site::backstop().start();
+    let postfix = Postfix::builder().milter(&backstop.for_postfix()).start();
+    let client = |number: u32| format!("IPV6:2001:db8:1:{number:x}::25");
+    for number in 0..8 * LIMIT / 4 {
+        let mut smtp = transaction(&postfix, &client(number));
+        for guess in 0..4 {
+            let reply = smtp.rcpt(&format!("<guess{}@example.test>", number * 4 + guess));
+            assert_eq!(reply.code, 550, "{number}: {}", smtp.transcript());
+        }
+    }
+    let answer = |client: &str| transaction(&postfix, client).rcpt("<anna@example.test>").to_string();
+    let refused = "421 4.7.0 Too many unknown recipients, try again later [harvest]";
+    assert_eq!(answer(&client(0xabcd)), refused);
+    assert!(answer("IPV6:2001:db8:2:abcd::25").starts_with("250 "), "the neighbour");
+    let blocked = backstop.command(&["blocked"]).stdout;
+    assert!(blocked.starts_with("2001:db8:1::/48  for ") && blocked.lines().count() == 1, "{blocked}");
+    let check = backstop.command(&["check", "anna@example.test", "--client", "2001:db8:1:abcd::25"]).stdout;
+    assert!(check.contains("all of 2001:db8:1::/48 is blocked, but for those with a good name\n"), "{check}");
+    let released = backstop.command(&["release", "2001:db8:1:77::1"]);
+    assert_eq!(released.status, 0, "{released:?}");
+    assert!(released.stdout.contains("note: nor is all of 2001:db8:1::/48"), "{released:?}");
+    assert!(answer(&client(0xabcd)).starts_with("250 "));
+    assert_eq!(backstop.command(&["blocked"]).stdout, "");
+    assert_eq!(backstop.command(&["release", "2001:db8:1::/48"]).status, 1, "as it is listed");
+}
+
 mod full {
     use super::*;
 
@@ -186,14 +286,22 @@ mod full {
         let harvester = "198.51.100.66";
         guess_up_to_the_limit(&postfix, harvester);
         let mut replies = BTreeSet::new();
+        let (mut known, mut unknown) = (Vec::new(), Vec::new());
         for number in 0..10_000 {
-            let rcpt = match number % 10 {
-                0 => format!("user{}", number / 10),
-                _ => format!("word{number}"),
+            let (rcpt, times) = match number % 10 {
+                0 => (format!("user{}", number / 10), &mut known),
+                _ => (format!("word{number}"), &mut unknown),
             };
-            replies
-                .insert(transaction(&postfix, harvester).rcpt(&format!("<{rcpt}@example.test>")).to_string());
+            let mut smtp = transaction(&postfix, harvester);
+            let begun = Instant::now();
+            let reply = smtp.rcpt(&format!("<{rcpt}@example.test>"));
+            times.push(begun.elapsed());
+            replies.insert(reply.to_string());
         }
+        // Neither by the time that it takes: the difference is less than what a network adds.
+        let [known, unknown] = [known, unknown].map(median);
+        assert!(known.abs_diff(unknown) < unknown / 5, "known {known:?}, unknown {unknown:?}");
+        println!("half of the answers within: known {known:?}, unknown {unknown:?}");
         let only = "421 4.7.0 Too many unknown recipients, try again later [harvest]";
         assert_eq!(replies, BTreeSet::from([only.to_owned()]));
         assert_eq!(backstop.log().matches("client blocked, it guesses recipients").count(), 1);
@@ -212,6 +320,34 @@ mod full {
             threads.into_iter().flat_map(|thread| thread.join().expect("it does not panic")).collect()
         });
         assert_eq!(all, BTreeSet::from([only.to_owned()]));
+    }
+
+    /// A list posts to everybody again and again, for as long as five windows. 2 % of each post are dead, and others each time.
+    #[test]
+    fn a_mailing_list_that_goes_on_and_on_is_never_blocked() {
+        let backstop = town(294).env("BACKSTOP__DEFENCE__HARVEST__WINDOW", "5s").start();
+        let postfix = Postfix::builder().milter(&backstop.for_postfix()).start();
+        let mut smtp = session(&postfix, "198.51.100.10");
+        let (begun, every) = (Instant::now(), Duration::from_millis(400));
+        for post in 0..60 {
+            wait_until(10 * every, "the next post", || begun.elapsed() >= every * post);
+            smtp.mail("<list-bounces@lists.test>");
+            for number in 0..300 {
+                let (rcpt, code) = match number % 50 {
+                    7 => (format!("dead{post}-{number}"), 550),
+                    _ => (format!("user{}", number - (number + 42) / 50), 250),
+                };
+                let reply = smtp.rcpt(&format!("<{rcpt}@example.test>"));
+                assert_eq!(reply.code, code, "post {post}, {rcpt}: {reply}");
+            }
+            smtp.rset();
+        }
+        assert_eq!(backstop.metric("backstop_harvest_blocks_total", &[]), 0.0);
+    }
+
+    fn median(mut times: Vec<Duration>) -> Duration {
+        times.sort();
+        times[times.len() / 2]
     }
 
     /// A block ends, and the counts with it.
@@ -265,6 +401,12 @@ fn guess_up_to_the_limit(postfix: &Postfix, client: &str) {
         assert_eq!(reply.code, 550, "{}", smtp.transcript());
     }
 }
+
+/// In a directory that others may write to, as /tmp is.
+const SENDMAIL_WITH_USERS: &str = "\
+    define(`confDONT_BLAME_SENDMAIL', `GroupWritableDirPathSafe, ClassFileInUnsafeDirPath, MapInUnsafeDirPath, \
+    WorldWritableAliasFile, GroupWritableAliasFile')dnl\n\
+    FEATURE(`use_cw_file')dnl\ndefine(`ALIAS_FILE', `{dir}/aliases')dnl";
 
 /// The default of `unknown`.
 const LIMIT: u32 = 20;

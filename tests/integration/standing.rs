@@ -21,7 +21,8 @@ fn a_blocked_client_learns_nothing() {
     assert_eq!((output.status, output.stdout.as_str()), (0, "203.0.113.9 is blocked for 2h\n"), "{output:?}");
 
     // Known, unknown and suspended: the same answer, in the session that is open as well.
-    let blocked = "Too many unknown recipients, try again later [harvest]";
+    // He has asked for nobody, so he is told nothing of unknown recipients.
+    let blocked = "Blocked for a time, try again later [harvest]";
     for recipient in ["<bob@example.test>", "<nobody@example.test>", "<unpaid@example.test>"] {
         let mut smtp = from(&postfix, CLIENT);
         smtp.mail("<sender@elsewhere.test>");
@@ -118,7 +119,12 @@ fn standings_are_listed_and_explained() {
     );
     let output = backstop.command(&["check", "anna@example.test", "--client", CLIENT]);
     assert_eq!(output.status, 2, "{output:?}");
-    for words in ["standing: blocked (", "      it guesses\n", "defer: 421 4.7.0 ", "reason: harvest\n"] {
+    for words in [
+        "standing: blocked (",
+        "      it guesses\n",
+        "defer: 421 4.7.0 Blocked for a time, ",
+        "reason: harvest\n",
+    ] {
         assert!(output.stdout.contains(words), "{words}: {output:?}");
     }
     let output = backstop.command(&["check", "anna@example.test", "--client", "198.51.100.7"]);

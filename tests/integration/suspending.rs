@@ -137,7 +137,8 @@ fn suspensions_are_listed_and_explained() {
     ] {
         assert!(check.stdout.contains(words), "{words}: {check:?}");
     }
-    assert!(backstop.log().contains("suspended by command"), "there is a trail: {}", backstop.log());
+    let trail = "suspended by command uid=0 what=\"anna@example.test\" until=\"2100-01-01T00:00:00Z\" reason=\"unpaid\"";
+    assert!(backstop.log().contains(trail), "{}", backstop.log());
     assert!(backstop.command(&["status"]).stdout.contains("suspensions by command: 2\n"));
 }
 

@@ -161,7 +161,7 @@ mod full {
         guesses
     }
 
-    /// A whole session of another client, with one recipient who exists and a typing error.
+    /// A whole session of another client, with one recipient who exists.
     fn legitimate(postfix: &Postfix) -> Duration {
         let begun = Instant::now();
         let mut smtp = session(postfix, "198.51.100.7");

@@ -26,6 +26,19 @@ fn on_sendmail() {
     trapped(&sink, sendmail.ipv4());
 }
 
+/// Guessing is what leads into traps: two of them weigh as much as the twenty guesses that block a client.
+#[test]
+fn a_trap_counts_as_many_guesses() {
+    let backstop = baited().start();
+    let postfix = Postfix::builder().milter(&backstop.for_postfix()).start();
+    let answer = |recipient| crate::standing::answer(&postfix, "198.51.100.66", recipient);
+    assert_eq!(answer("<bait@example.test>"), 550);
+    assert_eq!(answer("<anna@example.test>"), 250, "a mistake");
+    assert_eq!(answer("<lure@example.test>"), 550);
+    assert_eq!(answer("<anna@example.test>"), 421);
+    assert_eq!(answer("<nobody@example.test>"), 421);
+}
+
 fn trapped(sink: &Sink, mta: SocketAddr) {
     for trap in ["bait@example.test", "bait+tag@example.test", "lure@example.test"] {
         let mut smtp = from(mta, 9);
@@ -82,6 +95,37 @@ fn who_exists_is_no_trap_and_the_admin_is_told() {
         check.status == 0 && check.stdout.contains("listed as a trap, but somebody's address"),
         "{check:?}"
     );
+}
+
+/// What all of a domain is told, a trap is told as well; and who must be reachable is never one, whatever a file says.
+#[test]
+fn a_trap_stands_out_nowhere() {
+    let backstop = site::backstop().file("traps", "bait@suspended.test\nabuse@example.test\npostmaster\n");
+    let file = backstop.path("traps").display().to_string();
+    let backstop = backstop.env("BACKSTOP__DEFENCE__TRAPS__FILES", &format!("[{file:?}]")).start();
+    let sink = Sink::start();
+    let postfix = Postfix::builder()
+        .milter(&backstop.for_postfix())
+        .next_hop(sink.port())
+        .main("relay_domains = example.test, suspended.test")
+        .start();
+    let mut smtp = from((Ipv4Addr::LOCALHOST, postfix.port()).into(), 9);
+    let unknown = smtp.rcpt("<nobody@suspended.test>").to_string();
+    assert!(unknown.ends_with("Mailbox suspended [suspended-recipient]"), "{unknown}");
+    assert_eq!(smtp.rcpt("<bait@suspended.test>").to_string(), unknown, "{}", smtp.transcript());
+    assert_eq!(smtp.rcpt("<anna@example.test>").code, 250, "{}", smtp.transcript());
+    assert_eq!(smtp.data("Subject: spam\n\nBuy.\n").to_string(), "550 5.7.1 Message refused");
+
+    smtp.mail("<sender@elsewhere.test>");
+    assert_eq!(smtp.rcpt("<abuse@example.test>").code, 550, "unknown: {}", smtp.transcript());
+    assert_eq!(smtp.rcpt("<postmaster@example.test>").code, 250, "{}", smtp.transcript());
+    assert_eq!(smtp.data("Subject: a complaint\n\nHello.\n").code, 250, "{}", smtp.transcript());
+    sink.wait_for("Subject: a complaint");
+    let status = backstop.command(&["status"]).stdout;
+    for entry in ["abuse@example.test", "postmaster"] {
+        let notice = format!("note: traps: {entry} is listed, but must always be reachable");
+        assert!(status.contains(&notice), "{status}");
+    }
 }
 
 /// Neither the site as a whole nor a part of it is refused anything in monitor mode, not even by the end of the message.

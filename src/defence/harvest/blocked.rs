@@ -1,11 +1,13 @@
 //! Whom this process has blocked: for the gauge, so that a block is told of once, and so that it is in force at once.
 
-use std::{collections::HashMap, net::IpAddr, time::Duration};
+use std::{collections::HashMap, time::Duration};
+
+use ipnet::IpNet;
 
 /// Clients with their blocks.
 #[derive(Debug, Default)]
 pub(super) struct Blocked {
-    blocks: HashMap<IpAddr, Block>,
+    blocks: HashMap<IpNet, Block>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -16,7 +18,7 @@ struct Block {
 
 impl Blocked {
     /// Notes a block; whether it is a new one. Sessions that run at the same time may all find it due.
-    pub(super) fn begin(&mut self, client: IpAddr, now: Duration, block: Duration) -> bool {
+    pub(super) fn begin(&mut self, client: IpNet, now: Duration, block: Duration) -> bool {
         if self.is_fresh(client, now) {
             return false;
         }
@@ -30,13 +32,13 @@ impl Blocked {
     }
 
     /// Whether the client was blocked so short a time ago that a store on another host may not know it yet.
-    pub(super) fn is_fresh(&self, client: IpAddr, now: Duration) -> bool {
+    pub(super) fn is_fresh(&self, client: IpNet, now: Duration) -> bool {
         let block = self.blocks.get(&client);
         // A clock that was set back would make it last: no block is younger than nothing.
         block.is_some_and(|block| now.checked_sub(block.begun).is_some_and(|age| age < AT_ONCE))
     }
 
-    pub(super) fn release(&mut self, client: IpAddr) {
+    pub(super) fn release(&mut self, client: IpNet) {
         self.blocks.remove(&client);
     }
 
@@ -61,10 +63,14 @@ const MOST: usize = 100_000;
 mod tests {
     use super::*;
 
+    fn client(last: u8) -> IpNet {
+        std::net::IpAddr::from([192, 0, 2, last]).into()
+    }
+
     #[test]
     fn a_block_begins_once_and_ends_by_itself() {
         let (mut blocked, hour) = (Blocked::default(), Duration::from_secs(3600));
-        let (one, other) = (IpAddr::from([192, 0, 2, 1]), IpAddr::from([192, 0, 2, 2]));
+        let (one, other) = (client(1), client(2));
         let at = |second: u64| Duration::from_secs(1_000_000 + second);
         assert!(blocked.begin(one, at(0), hour));
         assert!(!blocked.begin(one, at(1), hour), "another session found out the same");
@@ -84,7 +90,7 @@ mod tests {
     #[test]
     fn a_clock_that_is_set_back_keeps_nobody_blocked() {
         let (mut blocked, hour) = (Blocked::default(), Duration::from_secs(3600));
-        let (one, now) = (IpAddr::from([192, 0, 2, 1]), Duration::from_secs(1_000_000));
+        let (one, now) = (client(1), Duration::from_secs(1_000_000));
         assert!(blocked.begin(one, now + hour * 24, hour));
         assert!(!blocked.is_fresh(one, now));
         assert!(blocked.begin(one, now, hour), "a new one is told of");

@@ -30,10 +30,10 @@ use self::{
     watch::{Asked, Limits, Sight, Watch},
     window::{Kind, Tally, Window},
 };
-use super::{Shared, standing};
+use super::{Shared, network, standing};
 use crate::{
     address::Address,
-    policy::Lately,
+    policy::{Counts, Lately},
     store::{Key, Op, Outcome},
 };
 
@@ -50,6 +50,16 @@ pub enum Guess<'a> {
     Trap(&'a Address),
 }
 
+/// What a client comes with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// Somebody's mail.
+    Mail,
+    /// A server's own report or question, such as a bounce or a call-out. Where somebody forges our addresses, many honest
+    /// servers come with these at the same time.
+    Report,
+}
+
 /// The counts.
 #[derive(Debug)]
 pub struct Harvest {
@@ -64,7 +74,9 @@ pub struct Harvest {
 #[derive(Debug, Default)]
 pub struct Site {
     keys: RandomState,
-    seen: Mutex<Seen>,
+    guesses: Mutex<Seen>,
+    known: Mutex<Seen>,
+    history: Mutex<Seen>,
     watch: Mutex<Watch>,
     blocked: Mutex<Blocked>,
 }
@@ -104,8 +116,8 @@ impl Harvest {
     /// Counts one recipient of a client that is no insider, and blocks the client when it is due; whether it counted, which
     /// it does once within the window. `lately`: what [`Standings::find`](super::Standings::find) has just found. Does not
     /// wait for the store.
-    pub fn note(&self, client: IpAddr, lately: Lately, guess: Guess<'_>) -> bool {
-        self.note_at(client, lately, guess, now())
+    pub fn note(&self, client: IpAddr, lately: Lately, guess: Guess<'_>, purpose: Purpose) -> bool {
+        self.note_at(client, lately, guess, purpose, now())
     }
 
     /// What an admin should look at.
@@ -123,65 +135,147 @@ impl Harvest {
         })
     }
 
-    fn note_at(&self, client: IpAddr, mut lately: Lately, guess: Guess<'_>, now: Duration) -> bool {
-        let (Guess::Known(address) | Guess::Unknown(address) | Guess::Trap(address)) = guess;
-        let is_known = matches!(guess, Guess::Known(_));
-        let client = standing::network(client);
-        let Some(is_distributed) = self.see(client, address, is_known, now) else { return false };
-        let [asked, _] = self.ledger.window.keys(Kind::Asked, client, now);
-        let add = |key, by, window: Window| Op::Add { key, by, ttl: window.ttl() };
-        if is_known {
-            let [history, _] = self.ledger.history.keys(Kind::History, client, now);
-            let ops =
-                vec![add(asked, Tally::KNOWN, self.ledger.window), add(history, 1, self.ledger.history)];
-            self.shared.store.later(ops);
-            return true;
+    fn note_at(
+        &self,
+        client: IpAddr,
+        mut lately: Lately,
+        guess: Guess<'_>,
+        purpose: Purpose,
+        now: Duration,
+    ) -> bool {
+        let own = network::of(client);
+        if guess.is_known() {
+            // Those who write every hour are no news; to the site they are, or all that is new would be guesses.
+            self.watch(client, guess, purpose, now);
         }
-        let weight = if matches!(guess, Guess::Trap(_)) { TRAP } else { 1 };
-        let mut ops = vec![add(asked, weight, self.ledger.window)];
-        lately.unknown += u64::from(weight);
-        if self.rule.is_broken_by(lately, is_distributed) {
-            let Lately { known, unknown, .. } = lately;
-            let value = format!("guessed recipients: {unknown} of {} are unknown", unknown + known);
-            // A longer block by the admin stays.
-            ops.push(Op::PutNew { key: standing::block(client), value: value.into(), ttl: self.block });
-            self.tell(client, lately, is_distributed, now);
+        if !self.is_new(own, guess, now) {
+            return false;
+        }
+        let wider = network::wider(client).filter(|wider| self.is_new(*wider, guess, now));
+        let weight = match guess {
+            Guess::Known(_) => {
+                let add = |network| self.friend(network, guess, now);
+                self.shared.store.later(add(own).chain(wider.into_iter().flat_map(add)).collect());
+                return true;
+            }
+            Guess::Unknown(_) => 1,
+            Guess::Trap(_) => TRAP,
+        };
+        let mut ops = vec![self.guess(own, weight, purpose, now)];
+        count(&mut lately.own, weight, purpose);
+        if let (Some(wider), Some(asked)) = (wider, &mut lately.network) {
+            ops.push(self.guess(wider, weight, purpose, now));
+            count(asked, weight, purpose);
+        }
+        let is_distributed = self.rule.is_suspicious(lately.own) && self.watch(client, guess, purpose, now);
+        let is_network_bad = lately.network.is_some_and(|asked| self.rule.wider().is_broken_by(asked, false));
+        let is_lower = is_distributed || (is_network_bad && purpose == Purpose::Mail);
+        if self.rule.is_broken_by(lately.own, is_lower) {
+            ops.push(self.block(own, lately.own, is_lower, now));
+        }
+        // Who is spared goes on while it is blocked already; all others are not asked any more then.
+        let blocks_network = is_network_bad && !self.ledger.spares(lately.own);
+        if let (Some(wider), Some(asked), true) = (wider, lately.network, blocks_network) {
+            ops.push(self.block(wider, asked, false, now));
         }
         self.shared.store.later(ops);
         true
     }
 
-    /// Whether others guess as well; `None` where the client has asked for this address before.
-    fn see(&self, client: IpAddr, address: &Address, is_known: bool, now: Duration) -> Option<bool> {
-        let (site, window) = (&self.shared.site, self.ledger.window);
-        let hash = site.keys.hash_one((client, address, is_known));
-        if !lock(&site.seen).is_new(hash, window.bucket(now)) {
-            return None;
+    /// Whether it has not asked for this address before; for one that is known, within this window.
+    fn is_new(&self, client: IpNet, guess: Guess<'_>, now: Duration) -> bool {
+        let site = &self.shared.site;
+        let (hash, bucket) = (site.hash(client, guess), self.ledger.window.bucket(now));
+        if guess.is_known() {
+            lock(&site.known).is_new_in(bucket, hash)
+        } else {
+            lock(&site.guesses).is_new(hash, bucket)
         }
-        let asked =
-            Asked { client: site.keys.hash_one(client), address: site.keys.hash_one(address), is_known };
+    }
+
+    /// Counts for the site as a whole; whether many clients guess. Reports are left out of both.
+    fn watch(&self, client: IpAddr, guess: Guess<'_>, purpose: Purpose, now: Duration) -> bool {
+        let site = &self.shared.site;
+        if purpose == Purpose::Report {
+            return false;
+        }
+        // Who has a /48 is one client of the site's, however many he makes of himself.
+        let client = network::wider(client).unwrap_or_else(|| network::of(client));
+        let asked = Asked {
+            client: site.keys.hash_one(client),
+            address: site.keys.hash_one(guess.address()),
+            is_known: guess.is_known(),
+        };
+        let window = self.ledger.window;
         let limits = Limits { unknown: self.distributed, ratio: self.rule.ratio, window };
         let sight = lock(&site.watch).note(limits, asked, now);
         report(sight);
-        Some(sight.is_on)
+        sight.is_on
     }
 
-    fn tell(&self, client: IpAddr, lately: Lately, is_distributed: bool, now: Duration) {
-        if !lock(&self.shared.site.blocked).begin(client, now, self.block) {
-            return;
+    /// One more known recipient of a client or network.
+    fn friend(&self, network: IpNet, guess: Guess<'_>, now: Duration) -> impl Iterator<Item = Op> {
+        let Ledger { window, history, .. } = *self.ledger;
+        let add = move |kind, by, window: Window| {
+            let [key, _] = window.keys(kind, network, now);
+            Op::Add { key, by, ttl: window.ttl() }
+        };
+        let site = &self.shared.site;
+        let is_new = lock(&site.history).is_new_in(history.bucket(now), site.hash(network, guess));
+        let good_name = is_new.then(|| add(Kind::History, 1, history));
+        [add(Kind::Asked, Tally::KNOWN, window)].into_iter().chain(good_name)
+    }
+
+    /// One more unknown one.
+    fn guess(&self, network: IpNet, weight: u32, purpose: Purpose, now: Duration) -> Op {
+        let [key, _] = self.ledger.window.keys(Kind::Asked, network, now);
+        let one = match purpose {
+            Purpose::Mail => Tally::UNKNOWN,
+            Purpose::Report => Tally::REPORT,
+        };
+        Op::Add { key, by: weight * one, ttl: self.ledger.window.ttl() }
+    }
+
+    /// Blocks a client, or a whole network. A longer block by the admin stays.
+    fn block(&self, client: IpNet, asked: Counts, is_lower: bool, now: Duration) -> Op {
+        let Counts { known, unknown, history, .. } = asked;
+        let why = format!("guessed recipients: {unknown} of {} are unknown", unknown + known);
+        let op = standing::block_for_guessing(client, &why, self.block);
+        if lock(&self.shared.site.blocked).begin(client, now, self.block) {
+            self.shared.metrics.harvest_blocks.inc();
+            let percent = unknown * 100 / (unknown + known).max(1);
+            let (client, block) = (network::name(client), self.block);
+            info!(
+                client,
+                unknown,
+                known,
+                percent,
+                history,
+                is_lower,
+                ?block,
+                "client blocked, it guesses recipients"
+            );
         }
-        self.shared.metrics.harvest_blocks.inc();
-        let Lately { known, unknown, history } = lately;
-        let percent = unknown * 100 / (unknown + known).max(1);
-        let block = self.block;
-        info!(
-            %client, unknown, known, percent, history, is_distributed, ?block,
-            "client blocked, it guesses recipients"
-        );
+        op
+    }
+}
+
+impl<'a> Guess<'a> {
+    fn address(self) -> &'a Address {
+        let (Self::Known(address) | Self::Unknown(address) | Self::Trap(address)) = self;
+        address
+    }
+
+    fn is_known(self) -> bool {
+        matches!(self, Self::Known(_))
     }
 }
 
 impl Site {
+    fn hash(&self, client: IpNet, guess: Guess<'_>) -> u64 {
+        self.keys.hash_one((client, guess.address(), guess.is_known()))
+    }
+
     /// How many clients are blocked now, as far as this process blocked them.
     pub(super) fn blocked(&self) -> i64 {
         i64::try_from(lock(&self.blocked).count(now())).unwrap_or(i64::MAX)
@@ -193,13 +287,13 @@ impl Site {
     }
 
     /// Whether this process has just blocked the client, and the store may not know it yet.
-    pub(super) fn is_blocked_since_now(&self, client: IpAddr, now: Duration) -> bool {
-        lock(&self.blocked).is_fresh(standing::network(client), now)
+    pub(super) fn is_blocked_since_now(&self, client: IpNet, now: Duration) -> bool {
+        lock(&self.blocked).is_fresh(client, now)
     }
 
     /// The client is not blocked any longer.
-    pub(super) fn release(&self, client: IpAddr) {
-        lock(&self.blocked).release(standing::network(client));
+    pub(super) fn release(&self, client: IpNet) {
+        lock(&self.blocked).release(client);
     }
 
     fn look(&self, now: Duration) -> Sight {
@@ -210,34 +304,38 @@ impl Site {
 }
 
 impl Ledger {
-    /// What to ask the store for; `None`: this client is not counted.
-    pub(super) fn questions(&self, client: IpAddr, now: Duration) -> Option<[Op; 4]> {
-        if !self.is_counted(client) {
-            return None;
-        }
-        let client = standing::network(client);
-        let [current, before] = self.window.keys(Kind::Asked, client, now);
-        let [recent, old] = self.history.keys(Kind::History, client, now);
-        Some([current, before, recent, old].map(Op::Count))
+    /// What to ask the store for about a client, or a network, that is counted.
+    pub(super) fn questions(&self, network: IpNet, now: Duration) -> [Op; 4] {
+        let [current, before] = self.window.keys(Kind::Asked, network, now);
+        let [recent, old] = self.history.keys(Kind::History, network, now);
+        [current, before, recent, old].map(Op::Count)
     }
 
-    /// Where what the client asked for within the window is counted.
-    pub(super) fn guesses(&self, client: IpAddr, now: Duration) -> [Key; 2] {
-        self.window.keys(Kind::Asked, standing::network(client), now)
+    /// Where what it asked for within the window is counted.
+    pub(super) fn guesses(&self, network: IpNet, now: Duration) -> [Key; 2] {
+        self.window.keys(Kind::Asked, network, now)
     }
 
     /// What the answers mean.
-    pub(super) fn read(&self, answers: &[Outcome], now: Duration) -> Option<Lately> {
+    pub(super) fn read(&self, answers: &[Outcome], now: Duration) -> Option<Counts> {
         let [current, before, recent, old] = answers else { return None };
         let (current, before) = (Tally::of(current.count()), Tally::of(before.count()));
-        Some(Lately {
+        let reports = self.window.weigh(now, current.reports, before.reports);
+        Some(Counts {
             known: self.window.weigh(now, current.known, before.known),
-            unknown: self.window.weigh(now, current.unknown, before.unknown),
+            unknown: reports + self.window.weigh(now, current.unknown, before.unknown),
+            reports,
             history: self.history.weigh(now, recent.count(), old.count()),
         })
     }
 
-    fn is_counted(&self, client: IpAddr) -> bool {
+    /// Whether a client's name is so good that it does not pay for others in its network.
+    pub(super) fn spares(&self, asked: Counts) -> bool {
+        self.enabled && rule::has_good_name(asked)
+    }
+
+    /// Whether this client is counted, and blocked for its guesses.
+    pub(super) fn is_counted(&self, client: IpAddr) -> bool {
         let client = client.to_canonical();
         self.enabled
             && (self.private || !is_private(client))
@@ -260,6 +358,13 @@ fn is_private(client: IpAddr) -> bool {
         IpAddr::V6(v6) => {
             v6.is_loopback() || v6.is_unspecified() || v6.is_unique_local() || v6.is_unicast_link_local()
         }
+    }
+}
+
+fn count(asked: &mut Counts, weight: u32, purpose: Purpose) {
+    asked.unknown += u64::from(weight);
+    if purpose == Purpose::Report {
+        asked.reports += u64::from(weight);
     }
 }
 

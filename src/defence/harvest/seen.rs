@@ -1,8 +1,9 @@
 //! Which client asked for which recipient lately, in bounded memory: who repeats one counts once.
 //!
 //! A script that writes to one dead address every minute is no harvest, and one friend who is asked for again and again
-//! makes no good name. Two Bloom filters of half a megabyte; the older one is forgotten with the window, or when the newer
-//! one is full. Failure: about one pair in a hundred that is new is taken for seen, and is not counted.
+//! makes no good name. But friends count in every window anew: else those whom a client writes to all the time would be
+//! forgotten with the first window, and its few dead addresses were all that is left. Two Bloom filters of half a megabyte; the
+//! older one is forgotten with the window, or when the newer one is full. Failure: about one pair in a hundred that is new is taken for seen, and is not counted.
 
 /// The pairs.
 #[derive(Debug)]
@@ -14,6 +15,15 @@ pub(super) struct Seen {
 }
 
 impl Seen {
+    /// As [`Seen::is_new`], but what was seen in another bucket is new in this one.
+    pub(super) fn is_new_in(&mut self, bucket: u64, hash: u64) -> bool {
+        if bucket != self.bucket {
+            self.roll(bucket);
+            self.before.fill(0);
+        }
+        self.is_new(hash, bucket)
+    }
+
     /// Remembers the pair with this (keyed) hash in this bucket of time; whether it is new.
     pub(super) fn is_new(&mut self, hash: u64, bucket: u64) -> bool {
         if bucket != self.bucket || self.pairs >= CAPACITY {
@@ -76,6 +86,16 @@ mod tests {
         assert_eq!(again, 0, "the bucket before is remembered");
         assert!(!seen.is_new(hash(5), 9), "it came again in bucket 8");
         assert!(seen.is_new(hash(5), 11), "two buckets later it is forgotten");
+    }
+
+    #[test]
+    fn each_is_new_once_in_every_bucket() {
+        let (mut seen, keys) = (Seen::default(), RandomState::new());
+        for bucket in 7..12 {
+            let again = |number: usize| keys.hash_one(number);
+            let new = (0..2000).filter(|&number| seen.is_new_in(bucket, again(number % 1000))).count();
+            assert!((990..=1000).contains(&new), "{new} in bucket {bucket}");
+        }
     }
 
     #[test]

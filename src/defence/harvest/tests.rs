@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::{
-    defence::{Metrics, Standings},
+    defence::{Metrics, Standing, Standings},
     store::{self, Store, Table},
     telemetry::Registry,
 };
@@ -27,18 +27,24 @@ impl Scene {
         Self { harvest: Harvest::new(config, &shared), shared, now }
     }
 
-    /// What [`Standings::find`] does, at the scene's time.
-    async fn lately(&self, client: &str) -> Option<Lately> {
-        let ops = self.harvest.ledger.questions(ip(client), self.now)?;
-        let answers = self.shared.store.run(&ops).await.expect("it is in memory");
-        self.harvest.ledger.read(&answers, self.now)
+    async fn find(&self, client: &str) -> Standing {
+        Standings::new(&self.shared, &self.harvest).find_at(ip(client), self.now).await
     }
 
-    async fn asks(&self, client: &str, guess: Guess<'_>) -> bool {
-        match self.lately(client).await {
-            Some(lately) => self.harvest.note_at(ip(client), lately, guess, self.now),
-            None => false,
+    async fn lately(&self, client: &str) -> Option<Counts> {
+        Some(self.find(client).await.lately?.own)
+    }
+
+    async fn asks_for(&self, client: &str, guess: Guess<'_>, purpose: Purpose) {
+        let Standing { blocked, lately, .. } = self.find(client).await;
+        // Who is blocked asks for nobody any more.
+        if let (None, Some(lately)) = (blocked, lately) {
+            self.harvest.note_at(ip(client), lately, guess, purpose, self.now);
         }
+    }
+
+    async fn asks(&self, client: &str, guess: Guess<'_>) {
+        self.asks_for(client, guess, Purpose::Mail).await;
     }
 
     async fn guesses(&self, client: &str, numbers: std::ops::Range<u32>) {
@@ -53,8 +59,20 @@ impl Scene {
         }
     }
 
+    /// A server checks senders that somebody invented, with call-outs.
+    async fn checks(&self, client: &str, numbers: std::ops::Range<u32>) {
+        for number in numbers {
+            let forged = address(&format!("forged{number}"));
+            self.asks_for(client, Guess::Unknown(&forged), Purpose::Report).await;
+        }
+    }
+
     async fn is_blocked(&self, client: &str) -> bool {
-        Standings::new(&self.shared, &self.harvest).find(ip(client)).await.blocked
+        self.find(client).await.blocked.is_some()
+    }
+
+    fn is_distributed(&self) -> bool {
+        self.shared.site.look(self.now).is_on
     }
 }
 
@@ -77,7 +95,7 @@ async fn a_dictionary_is_blocked_at_the_limit() {
     assert!(scene.is_blocked(CLIENT).await, "at once");
     assert!(!scene.is_blocked("198.51.100.8").await, "and nobody else");
     let blocks = scene.shared.store.list(Table::Blocks).await.expect("it is in memory");
-    assert_eq!(blocks[0].value, b"guessed recipients: 20 of 20 are unknown");
+    assert_eq!(blocks[0].value, b"\x01guessed recipients: 20 of 20 are unknown");
     assert!(blocks[0].left <= Duration::from_secs(3600), "it expires");
     assert_eq!(scene.shared.metrics.harvest_blocks.get(), 1);
     assert_eq!(lock(&scene.shared.site.blocked).count(scene.now), 1);
@@ -89,7 +107,7 @@ async fn who_asks_again_for_the_same_counts_once() {
     for _ in 0..1000 {
         scene.asks(CLIENT, Guess::Unknown(&address("left-in-2019"))).await;
     }
-    assert_eq!(scene.lately(CLIENT).await, Some(Lately { unknown: 1, ..Lately::default() }));
+    assert_eq!(scene.lately(CLIENT).await, Some(Counts { unknown: 1, ..Counts::default() }));
     // One friend makes no good name, however often he is asked for.
     for number in 0..20 {
         scene.asks(CLIENT, Guess::Known(&address("friend"))).await;
@@ -124,12 +142,28 @@ async fn a_good_name_lasts_longer_than_the_window() {
     assert!(scene.is_blocked("198.51.100.8").await, "a stranger has no name");
 }
 
+/// Its friends of the first hour and month are those of the last one; each is one friend all the same.
+#[tokio::test]
+async fn who_writes_all_the_time_keeps_its_good_name() {
+    let mut scene = Scene::new(&Config::default());
+    for _hour in 0..70 * 24 {
+        scene.knows(CLIENT, 0..30).await;
+        scene.now += Duration::from_secs(3600);
+    }
+    scene.knows(CLIENT, 0..30).await;
+    let Counts { known, history, .. } = scene.lately(CLIENT).await.expect("it is counted");
+    assert!(
+        (28..=60).contains(&known) && (28..=60).contains(&history),
+        "{known} known, {history} in a month"
+    );
+}
+
 #[tokio::test]
 async fn guesses_fade_with_the_window() {
     let mut scene = Scene::new(&Config::default());
     scene.guesses(CLIENT, 0..19).await;
     scene.now += Duration::from_secs(2 * 3600);
-    assert_eq!(scene.lately(CLIENT).await, Some(Lately::default()));
+    assert_eq!(scene.lately(CLIENT).await, Some(Counts::default()));
     scene.guesses(CLIENT, 100..119).await;
     assert!(!scene.is_blocked(CLIENT).await);
     scene.now += Duration::from_secs(3600);
@@ -211,6 +245,152 @@ async fn many_clients_lower_the_limits() {
     scene.guesses(CLIENT, 6..7).await;
     assert!(scene.is_blocked(CLIENT).await);
     assert!(!scene.is_blocked("203.0.113.7").await, "two guesses are few, even so");
+}
+
+/// A joe-job: many honest servers verify senders that a spammer has invented, or return his mail.
+#[tokio::test]
+async fn forged_senders_start_no_distributed_harvest() {
+    let scene = Scene::new(&Config::default());
+    for client in 0..500_u32 {
+        let server = format!("203.0.{}.{}", 113 + client / 250, client % 250);
+        scene.checks(&server, client * 5..client * 5 + 5).await;
+    }
+    assert!(!scene.is_distributed(), "{:?}", scene.shared.site.look(scene.now));
+    // Nor does a real one lower the limit for them, be some of what they come with mail.
+    bots(&scene, 0..300).await;
+    assert!(scene.is_distributed());
+    let server = "203.0.113.7";
+    scene.guesses(server, 5000..5004).await;
+    scene.checks(server, 5000..5010).await;
+    assert!(!scene.is_blocked(server).await, "15 for reports, 4 for mail");
+    scene.checks(server, 6000..6001).await;
+    assert!(scene.is_blocked(server).await, "the limit for each is what it always is");
+    let other = "203.0.113.8";
+    scene.guesses(other, 5000..5005).await;
+    assert!(scene.is_blocked(other).await, "five by mail are too many now, whatever the rest is");
+}
+
+/// Neither the dead addresses of a mailing list nor those that partners have, however many strangers mistype as well.
+#[tokio::test]
+async fn dead_addresses_start_no_distributed_harvest() {
+    let scene = Scene::new(&Config::default());
+    for stranger in 0..100 {
+        scene.guesses(&format!("203.0.113.{stranger}"), stranger..stranger + 1).await;
+    }
+    let list = "198.51.100.10";
+    scene.knows(list, 0..40).await;
+    for round in 0..40 {
+        scene.knows(list, 40 + round * 30..70 + round * 30).await;
+        scene.guesses(list, 1000 + round * 20..1020 + round * 20).await;
+    }
+    let lately = scene.lately(list).await.expect("it is counted");
+    assert!(lately.unknown > 780 && !scene.is_blocked(list).await, "{lately:?}");
+    // A partner of many years, many of whose friends here have left.
+    let mut scene = scene;
+    for partner in 0..60_u32 {
+        let partner = format!("192.0.2.{partner}");
+        scene.knows(&partner, 0..100).await;
+    }
+    scene.now += Duration::from_secs(3 * 3600);
+    for partner in 0..60_u32 {
+        scene.guesses(&format!("192.0.2.{partner}"), 3000 + partner * 10..3010 + partner * 10).await;
+    }
+    let sight = scene.shared.site.look(scene.now);
+    assert!(!sight.is_on && sight.unknown < 150, "{sight:?}");
+}
+
+/// What a site is asked day in, day out does not keep the limits low for ever.
+#[tokio::test]
+async fn a_distributed_harvest_ends_by_itself() {
+    let mut scene = Scene::new(&Config::default());
+    let mut dead = 100_000;
+    for quarter in 0..20_u32 {
+        // An hour brings mail for four hundred dead addresses, and always for the same thousand users.
+        for client in 0..50 {
+            scene.guesses(&format!("192.0.2.{}", quarter % 4 * 50 + client), dead..dead + 2).await;
+            dead += 2;
+        }
+        scene.knows("198.51.100.1", 0..1000).await;
+        if quarter == 4 {
+            assert!(!scene.is_distributed(), "{:?}", scene.shared.site.look(scene.now));
+            bots(&scene, 0..2500).await;
+        }
+        if quarter == 5 {
+            assert!(scene.is_distributed(), "it does not end at once");
+        }
+        scene.now += Duration::from_secs(900);
+    }
+    let sight = scene.shared.site.look(scene.now);
+    assert!(!sight.is_on && sight.unknown > 300, "the dead addresses go on: {sight:?}");
+}
+
+/// A /48 has 65 536 clients, each with a limit of its own.
+#[tokio::test]
+async fn a_48_has_a_limit_as_a_whole() {
+    let mut scene = Scene::new(&Config::default());
+    let customer = "2001:db8:1:ffff::1";
+    scene.knows(customer, 0..10).await;
+    // Half of what all of it asks for is unknown only later.
+    for client in 0..75 {
+        scene.guesses(&format!("2001:db8:1:{client:x}::1"), client * 2..client * 2 + 2).await;
+    }
+    assert!(!scene.is_blocked("2001:db8:1:8000::1").await, "150");
+    for client in 100..110 {
+        scene.guesses(&format!("2001:db8:1:{client:x}::1"), client * 2..client * 2 + 2).await;
+    }
+    let stranger = scene.find("2001:db8:1:8000::1").await;
+    let block = stranger.blocked.expect("161, one of them for the good name of a customer");
+    assert_eq!((block.name().as_str(), block.by_hand), ("2001:db8:1::/48", false));
+    assert!(!scene.is_blocked("2001:db8:2:8000::1").await, "the neighbour");
+    assert!(!scene.is_distributed(), "it is one attacker: nobody else has a lower limit for it");
+    // The customer with a good name goes on, with the lower limit; it is told once.
+    scene.now += Duration::from_secs(60);
+    scene.guesses(customer, 5000..5004).await;
+    assert!(!scene.is_blocked(customer).await);
+    scene.knows(customer, 20..30).await;
+    assert!(!scene.is_blocked(customer).await);
+    assert_eq!(scene.shared.metrics.harvest_blocks.get(), 1);
+    let standings = Standings::new(&scene.shared, &scene.harvest);
+    let listed = standings.blocked().await.expect("it is in memory");
+    assert_eq!(listed.iter().map(|listed| listed.client.as_str()).collect::<Vec<_>>(), ["2001:db8:1::/48"]);
+    assert!(listed[0].left <= Duration::from_secs(3600), "it expires");
+    // The release of any client ends it, and what was counted is forgotten.
+    let released = standings.release_at(ip("2001:db8:1:8000::1"), scene.now).await.expect("it is in memory");
+    assert_eq!((released.before, released.wider.as_deref()), (true, Some("2001:db8:1::/48")));
+    assert!(!scene.is_blocked("2001:db8:1:8000::1").await);
+    scene.guesses("2001:db8:1:8000::1", 7000..7010).await;
+    assert!(!scene.is_blocked("2001:db8:1:8001::1").await);
+    // And so it goes on by itself, with the window.
+    scene.now += Duration::from_secs(2 * 3600);
+    assert_eq!(
+        scene.find(customer).await.lately.and_then(|lately| lately.network).map(|n| n.unknown),
+        Some(0)
+    );
+}
+
+/// A provider whose customers each have a /64 of one /48.
+#[tokio::test]
+async fn a_48_of_many_customers_is_not_blocked_for_a_few() {
+    let scene = Scene::new(&Config::default());
+    for client in 0..40_u32 {
+        scene.knows(&format!("2001:db8:1:{client:x}::1"), client * 10..client * 10 + 10).await;
+    }
+    // Ten of them were taken over.
+    for client in 100..110_u32 {
+        let client = format!("2001:db8:1:{client:x}::1");
+        let number = 1000 + 20 * u32::from(client.len() as u16);
+        scene.guesses(&client, number..number + 20).await;
+        assert!(scene.is_blocked(&client).await, "{client}");
+    }
+    assert!(!scene.is_blocked("2001:db8:1:5::1").await && !scene.is_blocked("2001:db8:1:999::1").await);
+}
+
+/// Each guesses twice; two thousand five hundred are the most.
+async fn bots(scene: &Scene, numbers: std::ops::Range<u32>) {
+    for bot in numbers {
+        let client = format!("100.{}.{}.7", 1 + bot / 250, bot % 250);
+        scene.guesses(&client, 10_000 + bot * 2..10_002 + bot * 2).await;
+    }
 }
 
 #[tokio::test]

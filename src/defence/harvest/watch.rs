@@ -63,7 +63,8 @@ impl Watch {
         self.look(now)
     }
 
-    /// Judges by what was counted. It begins at the limit and ends at half of it, so that it does not flicker.
+    /// Judges by what was counted. It begins at the limits and ends at half of them, so that it does not flicker; what a large
+    /// site is asked day in, day out, is a small share there, and does not keep it on.
     pub(super) fn look(&mut self, now: Duration) -> Sight {
         let Some(limits) = self.limits else {
             return Sight { unknown: 0, clients: 0, is_on: false, has_changed: false };
@@ -78,7 +79,9 @@ impl Watch {
         let is_on = if limits.unknown == 0 {
             false
         } else if self.is_on {
-            unknown >= limits.unknown.div_ceil(2) && clients >= CLIENTS / 2
+            unknown >= limits.unknown.div_ceil(2)
+                && clients >= CLIENTS / 2
+                && is_share(unknown, known, limits.ratio / 2.0)
         } else {
             unknown >= limits.unknown && clients >= CLIENTS && is_share(unknown, known, limits.ratio)
         };

@@ -5,6 +5,8 @@
 
 use std::{net::IpAddr, time::Duration};
 
+use ipnet::IpNet;
+
 use crate::store::{Key, Table};
 
 /// How far back counts go.
@@ -28,18 +30,19 @@ impl Window {
         u64::try_from(now.as_millis() / self.length.as_millis()).unwrap_or(u64::MAX)
     }
 
-    /// Where the counts of a client are: of this bucket, and of the one before.
-    pub(super) fn keys(self, kind: Kind, client: IpAddr, now: Duration) -> [Key; 2] {
+    /// Where the counts of a client, or of a larger network, are: of this bucket, and of the one before.
+    pub(super) fn keys(self, kind: Kind, client: IpNet, now: Duration) -> [Key; 2] {
         let bucket = self.bucket(now);
         [bucket, bucket.wrapping_sub(1)].map(|bucket| {
-            let client = match client {
+            let address = match client.addr() {
                 IpAddr::V4(v4) => v4.to_ipv6_mapped(),
                 IpAddr::V6(v6) => v6,
             };
-            let mut id = [0; 25];
+            let mut id = [0; 26];
             id[0] = kind as u8;
-            id[1..17].copy_from_slice(&client.octets());
-            id[17..].copy_from_slice(&bucket.to_be_bytes());
+            id[1] = client.prefix_len();
+            id[2..18].copy_from_slice(&address.octets());
+            id[18..].copy_from_slice(&bucket.to_be_bytes());
             Key::new(Table::Harvest, id)
         })
     }
@@ -61,30 +64,39 @@ impl Window {
 /// What is counted under a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// Known and unknown recipients, packed: [`Tally`].
+    /// Recipients, known and unknown: a [`Tally`].
     Asked = b'a' as isize,
     /// Known recipients, over a long time.
     History = b'h' as isize,
 }
 
-/// Two counts in one value of the store, so that one addition and one look are enough: the lower bits are the unknown
-/// recipients. A million of them in one bucket carry over into one known recipient, which changes nothing any more.
+/// Three counts in one value of the store, so that one addition and one look are enough. Each of the lower two has room
+/// for 32 767 unknown recipients in one bucket; more of them carry over, and begin anew: few blocks are missed for that,
+/// and nobody is blocked.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Tally {
     pub(super) known: u64,
+    /// By mail.
     pub(super) unknown: u64,
+    /// By reports.
+    pub(super) reports: u64,
 }
 
 impl Tally {
-    /// Added for a known recipient; 1 is added for an unknown one.
-    pub(super) const KNOWN: u32 = 1 << SHIFT;
+    /// Added for an unknown recipient of mail.
+    pub(super) const UNKNOWN: u32 = 1;
+    /// Added for one of a report.
+    pub(super) const REPORT: u32 = 1 << SHIFT;
+    /// Added for a known recipient.
+    pub(super) const KNOWN: u32 = 1 << (2 * SHIFT);
 
     pub(super) fn of(count: u64) -> Self {
-        Self { known: count >> SHIFT, unknown: count & u64::from(Self::KNOWN - 1) }
+        let part = |number: u32| (count >> (number * SHIFT)) & u64::from(Self::REPORT - 1);
+        Self { known: count >> (2 * SHIFT), unknown: part(0), reports: part(1) }
     }
 }
 
-const SHIFT: u32 = 20;
+const SHIFT: u32 = 15;
 
 #[cfg(test)]
 mod tests {
@@ -110,8 +122,8 @@ mod tests {
 
     #[test]
     fn keys_differ_by_kind_client_and_bucket() {
-        let v4 = IpAddr::from([192, 0, 2, 1]);
-        let v6 = IpAddr::from([0x2001, 0xdb8, 0, 0, 0, 0, 0, 0]);
+        let network = |text: &str| text.parse::<IpNet>().unwrap();
+        let (v4, v6) = (network("192.0.2.1/32"), network("2001:db8::/64"));
         let at = |kind, client, second| HOUR.keys(kind, client, Duration::from_secs(second));
         let [now, before] = at(Kind::Asked, v4, 7200);
         assert_eq!(at(Kind::Asked, v4, 10_799), [now.clone(), before.clone()]);
@@ -119,13 +131,14 @@ mod tests {
         for other in [&before, &at(Kind::History, v4, 7200)[0], &at(Kind::Asked, v6, 7200)[0]] {
             assert_ne!(*other, now);
         }
+        assert_ne!(at(Kind::Asked, network("2001:db8::/48"), 7200), at(Kind::Asked, v6, 7200));
         assert!(!now.id.spilled(), "it is on the hot path");
     }
 
     #[test]
-    fn two_counts_fit_in_one() {
-        let count = 3 * u64::from(Tally::KNOWN) + 21;
-        assert_eq!(Tally::of(count), Tally { known: 3, unknown: 21 });
+    fn three_counts_fit_in_one() {
+        let count = 300_000 * u64::from(Tally::KNOWN) + 70 * u64::from(Tally::REPORT) + 21;
+        assert_eq!(Tally::of(count), Tally { known: 300_000, unknown: 21, reports: 70 });
         assert_eq!(Tally::of(0), Tally::default());
     }
 

@@ -14,7 +14,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use self::refusals::Refusals;
-use super::{Metrics, Shared, standing};
+use super::{Metrics, Shared, network};
 
 /// `[defence.tarpit]`
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -111,7 +111,7 @@ impl Tarpit {
     /// waits little.
     pub fn forgive(&self, client: IpAddr) {
         if self.config.enabled {
-            lock(&self.sleepers.refusals).forgive(standing::network(client));
+            lock(&self.sleepers.refusals).forgive(network::of(client).addr());
         }
     }
 
@@ -119,7 +119,7 @@ impl Tarpit {
         if !self.config.enabled {
             return None;
         }
-        let client = standing::network(client);
+        let client = network::of(client).addr();
         let refusals = lock(&self.sleepers.refusals).count(client, now, self.config.window);
         if is_stressed || !self.sleepers.admit(client, &self.config) {
             return None;

@@ -15,6 +15,7 @@ use tracing::warn;
 use crate::{
     address::{Address, AddressSet},
     files::{Keeper, Loaded, OpenError, Spec, Watched, read_words},
+    policy::Rules,
 };
 
 /// `[defence.traps]`
@@ -37,14 +38,23 @@ pub struct Traps {
 }
 
 impl Config {
-    /// Tells `say` which key can't be used, and why.
-    pub fn check(&self, say: &mut dyn FnMut(&'static str, String)) {
-        let mut listed = AddressSet::default();
+    /// Tells `say` which key can't be used, and why. `exempt`: local parts that the defences leave alone.
+    pub fn check(&self, exempt: &BTreeSet<String>, say: &mut dyn FnMut(&'static str, String)) {
+        let rules = Rules { exempt: exempt.clone(), ..Rules::default() };
         for word in &self.addresses {
+            let mut listed = AddressSet::default();
             if let Err(error) = listed.add(word.as_bytes()) {
                 say(
                     "addresses",
                     format!("{word:?} is neither an address, a local part nor a domain: {error}"),
+                );
+            }
+            if listed.users().any(|(_, local)| rules.is_no_trap(local)) {
+                say(
+                    "addresses",
+                    format!(
+                        "{word:?} can be no trap: it must always be reachable, or is in recipients.exempt"
+                    ),
                 );
             }
         }
@@ -101,14 +111,21 @@ impl Traps {
         }
     }
 
-    /// Files whose present content is not in use, and addresses that are somebody's.
+    /// Files whose present content is not in use, and addresses that are no traps.
     #[must_use]
-    pub fn notices(&self) -> Vec<String> {
+    pub fn notices(&self, rules: &Rules) -> Vec<String> {
+        let in_files = self.files.as_ref().and_then(|files| files.current().clone());
+        // `addresses` were checked.
+        let free = in_files.iter().flat_map(|listed| listed.users());
+        let free = free.filter(|(_, local)| rules.is_no_trap(local)).take(MOST_NOTED).map(|(entry, _)| {
+            format!("traps: {entry} is listed, but must always be reachable, or is in recipients.exempt: it is no trap")
+        });
+        let free: Vec<String> = free.collect();
         let existing = self.existing.lock().unwrap_or_else(PoisonError::into_inner);
         let existing = existing.iter().map(|address| {
             format!("traps: {address} is listed, but a directory knows it; mail for it passes")
         });
-        self.files.iter().filter_map(|files| files.status().notice()).chain(existing).collect()
+        self.files.iter().filter_map(|files| files.status().notice()).chain(free).chain(existing).collect()
     }
 }
 

@@ -10,7 +10,7 @@ use milter_protocol::{session::Ask, verdict::RcptVerdict};
 use super::{End, SHORT, Session, read};
 use crate::{
     address::Address,
-    defence::{Guess, Held},
+    defence::{Guess, Held, Purpose},
     net::Connection,
     policy::{Decision, DomainFact, Facts, Reason},
     server::{
@@ -56,14 +56,21 @@ impl Session {
         // Row 3 comes before anybody asks how the client stands.
         if facts.blocked.is_none() {
             let standing = defences.standings.find(client.ip()).await;
-            facts.lately = standing.lately.filter(|_| !standing.blocked && !standing.trusted);
+            facts.lately = standing.lately.filter(|_| standing.blocked.is_none() && !standing.trusted);
             self.client.trusted |= standing.trusted;
         }
         let Some(lately) = facts.lately else { return };
         let is_known = matches!(guess, Guess::Known(_));
-        if defences.harvest.note(client.ip(), lately, guess) && is_known {
+        if defences.harvest.note(client.ip(), lately, guess, self.purpose()) && is_known {
             defences.tarpit.forgive(client.ip());
         }
+    }
+
+    /// Call-outs come without a sender, or from the one that MTAs have for their probes.
+    fn purpose(&self) -> Purpose {
+        let is_probe = |sender: &Address| self.snapshot.rules.is_never_refused(sender.local());
+        let is_report = self.message.null_sender || self.message.reverse_path.as_ref().is_some_and(is_probe);
+        if is_report { Purpose::Report } else { Purpose::Mail }
     }
 
     /// The tarpit: rows 7 and 14 take their time. Not for insiders: a list's own host would wait for each dead address.

@@ -4,6 +4,7 @@ mod classes;
 mod files;
 mod lists;
 mod networks;
+mod overrides;
 
 use std::net::IpAddr;
 
