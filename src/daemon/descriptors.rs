@@ -3,6 +3,8 @@
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tracing::{debug, warn};
 
+use crate::client::DESCRIPTORS;
+
 /// Raises this process' own limit to what `sessions` need, as far as it may. Gives how many sessions there are enough
 /// for: one more is closed at once, and does not wait for a descriptor that may never come.
 pub(super) fn enough_for(sessions: usize) -> usize {
@@ -38,8 +40,8 @@ fn possible(sessions: usize, descriptors: u64) -> usize {
     usize::try_from(most).map_or(sessions, |most| most.min(sessions))
 }
 
-/// For files, pages, commands, and the programs that detection runs.
-const OTHERS: u64 = 512;
+/// For files, pages, commands, servers that are asked, the programs that detection runs, and questions to the DNS.
+const OTHERS: u64 = 256 + DESCRIPTORS;
 
 #[cfg(test)]
 mod tests {
