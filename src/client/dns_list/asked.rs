@@ -197,6 +197,12 @@ impl Asked {
         if let Some(trouble) = self.trouble().now {
             return Some(format!("the DNS list {zone}: {trouble}"));
         }
+        if self.probe.is_in_doubt() {
+            return Some(format!(
+                "the DNS list {zone}: whether it has 127.0.0.1 (RFC 5782 §5) could not be found out, so whom it lists \
+                 counts as unknown"
+            ));
+        }
         self.probe.is_empty().then(|| {
             format!(
                 "the DNS list {zone}: it does not have 127.0.0.2, as lists should; perhaps it is empty, or the resolver \

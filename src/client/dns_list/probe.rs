@@ -114,12 +114,20 @@ impl Probe {
         (before != after).then_some(after)
     }
 
+    /// Nothing that it says is to be believed.
     pub(super) fn has_everybody(&self) -> bool {
         self.state().has_everybody()
     }
 
+    /// It has not even what every list has.
     pub(super) fn is_empty(&self) -> bool {
         self.state().is_empty
+    }
+
+    /// It was asked several times whether it has everybody, and did not say so clearly.
+    pub(super) fn is_in_doubt(&self) -> bool {
+        let state = self.state();
+        state.failures >= DOUBT && [state.v4, state.v6].contains(&Proof::Untested)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -171,6 +179,8 @@ const ALWAYS: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
 const EVERY: Duration = Duration::from_secs(600);
 /// After a probe that was not answered; it doubles with each further one.
 const AGAIN: Duration = Duration::from_secs(1);
+/// After so many of them an admin is told.
+const DOUBT: u32 = 3;
 
 #[cfg(test)]
 mod tests;

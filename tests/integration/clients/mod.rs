@@ -4,6 +4,7 @@ mod classes;
 mod files;
 mod lists;
 mod networks;
+mod sendmail;
 
 use std::net::IpAddr;
 

@@ -54,7 +54,7 @@ async fn who_has_everybody_is_not_believed() {
         ("v4.example", Listing::Everybody, Listing::Everybody, Some("lists everybody")),
         ("v6.example", Listing::Everybody, Listing::Everybody, Some("lists everybody")),
         ("wild.example", Listing::Everybody, Listing::Everybody, Some("lists everybody")),
-        ("parked.example", listed, listed, None),
+        ("parked.example", Listing::Untested, Listing::Untested, None),
         ("refuses.example", Listing::Untested, listed, Some("does not have 127.0.0.2")),
         ("broken.example", Listing::Untested, listed, Some("does not have 127.0.0.2")),
         ("silent.example", Listing::Untested, listed, None),
@@ -79,6 +79,7 @@ async fn who_has_everybody_is_not_believed() {
 async fn one_probe_serves_all() {
     let dns = Dns::start();
     dns.list("bl.example", CLIENT, LISTED);
+    dns.text("1.0.0.127.bl.example", "no address, and no wildcard");
     dns.fault("1.0.0.127.bl.example", Some(Fault::Delay(Duration::from_millis(100))));
     let asked = Arc::new(Asked::new("bl.example".parse().expect("a list")));
     let metrics = Metrics::register(&Registry::default());
@@ -94,7 +95,7 @@ async fn one_probe_serves_all() {
     assert_eq!(asked.still(Listing::Listed(LISTED)), Listing::Listed(LISTED));
     dns.address_of("*.bl.example", LISTED.into());
     let answers = Answers::of(asked.list(), &dns_client).await;
-    assert_eq!(answers.v4, Listing::Clear, "it is remembered on the way");
+    assert_eq!(answers.v4, Listing::Clear, "what was said of 127.0.0.1 is out of date");
     asked.learn(&answers, Instant::now());
     assert_eq!(asked.still(Listing::Listed(LISTED)), Listing::Everybody);
     assert_eq!(asked.still(Listing::Clear), Listing::Clear);
@@ -133,5 +134,18 @@ fn when_it_is_probed_again() {
         drop(running);
         let state = probe.state();
         assert_eq!((state.v4, state.v6), (v4, v6), "{second}");
+        drop(state);
+        assert!(!probe.is_in_doubt(), "{second}: it was tried a few times only");
     }
+
+    // One that never answers is told of.
+    let probe = Probe::default();
+    let answers = Answers { v4: failed, v6: good, made_up: good, is_empty: None };
+    let doubts: Vec<bool> = (0..4)
+        .map(|number| {
+            probe.learn(&answers, at(number));
+            probe.is_in_doubt()
+        })
+        .collect();
+    assert_eq!(doubts, [false, false, true, true]);
 }
