@@ -326,9 +326,9 @@ const UNKNOWN_FOR: Duration = Duration::from_secs(30);
 const MOST_NAMES: usize = 8;
 /// Questions about names that are not answered yet, and as many to lists.
 const AT_ONCE: usize = 64;
-/// Descriptors that questions about clients may hold: two each, since a system with several name servers has two of them
-/// asked at once.
-pub const DESCRIPTORS: u64 = 2 * 2 * AT_ONCE as u64;
+/// Descriptors that questions about clients may hold. The resolver puts one that is not answered three times, each from a
+/// port of its own, and to two servers at once where the system names several.
+pub const DESCRIPTORS: u64 = 2 * AT_ONCE as u64 * 3 * 2;
 /// The inner deadlines come first.
 const GRACE: Duration = Duration::from_millis(20);
 

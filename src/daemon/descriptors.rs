@@ -51,13 +51,13 @@ mod tests {
     fn sessions_fit_the_descriptors() {
         for (sessions, descriptors, expected) in [
             (10_000, 524_288, 10_000),
-            (10_000, 10_512, 10_000),
-            (10_000, 10_511, 9_999),
+            (10_000, 11_024, 10_000),
+            (10_000, 11_023, 9_999),
             (10_000, 1024, 512),
             (10_000, 64, 32),
             (10, 64, 10),
             (1, 0, 0),
-            (usize::MAX, u64::MAX, usize::MAX - 512),
+            (usize::MAX, u64::MAX, usize::MAX - 1024),
         ] {
             assert_eq!(possible(sessions, descriptors), expected, "{sessions} {descriptors}");
         }

@@ -117,8 +117,8 @@ impl Resolver {
         Self { source: Arc::new(Source::new(server, Some(timeout))), turns: None }
     }
 
-    /// The same, but no more questions at a time than `turns` has; each holds a descriptor for each server that it is put
-    /// to, two at most. One more waits for a moment, and is [`DnsError::Busy`] then.
+    /// The same, but no more questions at a time than `turns` has; each holds a few
+    /// descriptors. One more waits for a moment, and is [`DnsError::Busy`] then.
     #[must_use]
     pub fn taking(&self, turns: Arc<Semaphore>) -> Self {
         Self { source: Arc::clone(&self.source), turns: Some(turns) }

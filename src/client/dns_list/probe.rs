@@ -69,7 +69,7 @@ impl Probe {
         }
         let (sender, receiver) = watch::channel(());
         state.running = Some(receiver);
-        state.due = Some(now + AGAIN);
+        state.due = Some(now + SOON);
         Some(sender)
     }
 
@@ -103,10 +103,13 @@ impl Probe {
             }
         }
         state.is_empty = answers.is_empty.unwrap_or(state.is_empty);
-        let is_answered = has_everybody || !never.iter().any(|listing| listing.is_unknown());
+        let unanswered = never.iter().filter(|listing| listing.is_unknown()).count();
+        let is_answered = has_everybody || unanswered == 0;
         state.failures = if is_answered { 0 } else { state.failures.saturating_add(1) };
         let pause = match state.failures {
             0 => EVERY,
+            // It is down: whoever tries it next probes it, too.
+            _ if unanswered == never.len() => SOON,
             failures => AGAIN * 2_u32.saturating_pow((failures - 1).min(16)),
         };
         state.due = Some(now + pause.min(EVERY));
@@ -177,8 +180,10 @@ const NEVER: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 1);
 const ALWAYS: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
 /// A list is given up in a day, not in a minute; but each minute refuses people.
 const EVERY: Duration = Duration::from_secs(600);
-/// After a probe that was not answered; it doubles with each further one.
+/// After a probe that was answered in part; it doubles with each further one.
 const AGAIN: Duration = Duration::from_secs(1);
+/// Less than a list that does not answer is left alone.
+const SOON: Duration = Duration::from_millis(100);
 /// After so many of them an admin is told.
 const DOUBT: u32 = 3;
 

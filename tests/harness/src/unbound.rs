@@ -69,6 +69,7 @@ const CONFIG: &str = r#"server:
   module-config: "iterator"
   do-not-query-localhost: no
   unblock-lan-zones: yes
+  local-zone: test. nodefault
   domain-insecure: .
 remote-control:
   control-enable: no

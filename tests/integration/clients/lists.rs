@@ -169,7 +169,7 @@ fn behind_a_real_resolver() {
 const LISTS: [(&str, &str, &str); 3] = [
     ("bl.test", "ip4set", ":127.0.0.10:dynamic\n127.0.0.2\n203.0.113.0/28\n198.51.100.7 :127.0.0.4:spam\n"),
     ("wl.test", "ip4set", ":127.0.3.2:good\n127.0.0.2\n203.0.113.5\n"),
-    ("bl6.test", "ip6trie", ":127.0.0.10:dynamic\n::ffff:127.0.0.2\n2001:db8:1::/48\n"),
+    ("bl6.test", "ip6trie", ":127.0.0.10:dynamic\n::ffff:7f00:2\n2001:db8:1::/48\n"),
 ];
 
 /// Whom the lists have refused, where Backstop asks the server that `resolver` gives.
