@@ -92,7 +92,7 @@ impl Source {
                     info!(%file, "the system's resolver configuration changed");
                 }
                 made.of = Some(files);
-                return Ok(Arc::clone(made.resolver.insert(Arc::new(resolver))));
+                Ok(Arc::clone(made.resolver.insert(Arc::new(resolver))))
             }
             // It may be between two networks.
             (Err(error), Some(before)) => {
