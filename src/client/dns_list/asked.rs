@@ -131,7 +131,7 @@ impl Asked {
             _ => self.circuit.worked(0),
         }
         self.tell(found, Instant::now());
-        let found = self.tested(found, client, deadline).await;
+        let found = self.tested(found, dns, client, deadline).await;
         metrics.asked(&self.list.zone, found.as_str());
         found
     }
@@ -159,11 +159,23 @@ impl Asked {
     }
 
     /// What the list said, as far as it is to be believed.
-    async fn tested(&self, found: Listing, client: IpAddr, deadline: Instant) -> Listing {
+    async fn tested(
+        self: &Arc<Self>,
+        found: Listing,
+        dns: &Resolver,
+        client: IpAddr,
+        deadline: Instant,
+    ) -> Listing {
         if !matches!(found, Listing::Listed(_)) {
             return found;
         }
-        match self.probe.proof(client, deadline).await {
+        let mut proof = self.probe.proof(client, deadline).await;
+        if proof == Proof::Untested {
+            // The probe under way may have begun while the list was down.
+            self.test(dns);
+            proof = self.probe.proof(client, deadline).await;
+        }
+        match proof {
             Proof::Sound => found,
             Proof::Everybody => Listing::Everybody,
             Proof::Untested => Listing::Untested,

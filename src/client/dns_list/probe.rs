@@ -12,7 +12,10 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use tokio::{sync::watch, time::timeout_at};
+use tokio::{
+    sync::watch,
+    time::{timeout, timeout_at},
+};
 
 use super::{DnsList, Listing, query_name_v4, query_name_v6};
 use crate::net::{DnsError, Resolver};
@@ -69,7 +72,6 @@ impl Probe {
         }
         let (sender, receiver) = watch::channel(());
         state.running = Some(receiver);
-        state.due = Some(now + SOON);
         Some(sender)
     }
 
@@ -109,7 +111,7 @@ impl Probe {
         let pause = match state.failures {
             0 => EVERY,
             // It is down: whoever tries it next probes it, too.
-            _ if unanswered == never.len() => SOON,
+            _ if unanswered == never.len() => Duration::ZERO,
             failures => AGAIN * 2_u32.saturating_pow((failures - 1).min(16)),
         };
         state.due = Some(now + pause.min(EVERY));
@@ -152,7 +154,7 @@ impl Answers {
     /// Asks the list.
     pub(super) async fn of(list: &DnsList, dns: &Resolver) -> Self {
         let zone = list.zone();
-        let ask = async |name: String| dns.addresses_v4(&name).await;
+        let ask = async |name: String| timeout(PATIENCE, dns.addresses_v4(&name)).await.ok();
         let (v4, v6, made_up, test_v4, test_v6) = tokio::join!(
             ask(query_name_v4(NEVER, zone)),
             ask(query_name_v6(NEVER.to_ipv6_mapped(), zone)),
@@ -162,11 +164,12 @@ impl Answers {
         );
         // Any answer will do: a list of dynamic addresses may say of a test that it is something else.
         let is_empty = match (test_v4, test_v6) {
-            (Ok(_), _) | (_, Ok(_)) => Some(false),
-            (Err(DnsError::None(_)), Err(DnsError::None(_))) => Some(true),
+            (Some(Ok(_)), _) | (_, Some(Ok(_))) => Some(false),
+            (Some(Err(DnsError::None(_))), Some(Err(DnsError::None(_)))) => Some(true),
             _ => None,
         };
-        let [v4, v6, made_up] = [v4, v6, made_up].map(|found| list.meaning(&found));
+        let meaning = |found: Option<_>| found.map_or(Listing::Failed, |found| list.meaning(&found));
+        let [v4, v6, made_up] = [v4, v6, made_up].map(meaning);
         Self { v4, v6, made_up, is_empty }
     }
 }
@@ -182,8 +185,8 @@ const ALWAYS: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
 const EVERY: Duration = Duration::from_secs(600);
 /// After a probe that was answered in part; it doubles with each further one.
 const AGAIN: Duration = Duration::from_secs(1);
-/// Less than a list that does not answer is left alone.
-const SOON: Duration = Duration::from_millis(100);
+/// For each question of a probe.
+const PATIENCE: Duration = Duration::from_secs(2);
 /// After so many of them an admin is told.
 const DOUBT: u32 = 3;
 
