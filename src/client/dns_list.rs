@@ -2,29 +2,23 @@
 //! answers mean is configured.
 //!
 //! Failure: no answer, SERVFAIL, REFUSED, and the answers by which lists say that they refuse to serve (127.255.255.0/24)
-//! all mean "could not find out": they are told once, counted, and never speak for or against anybody. A list that
-//! does not answer is left alone for a while, so that it slows nobody down.
+//! all mean "could not find out": they are told once, counted, and never speak for or against anybody. So does whatever
+//! is said by a list that has everybody, as those do that were given up (see `probe`).
+
+mod asked;
+mod probe;
 
 use std::{
     fmt,
-    net::{IpAddr, Ipv4Addr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
     str::FromStr,
-    sync::{Mutex, MutexGuard, PoisonError},
-    time::{Duration, Instant},
 };
 
 use ipnet::Ipv4Net;
-use tokio::{
-    sync::Semaphore,
-    time::{timeout, timeout_at},
-};
-use tracing::{info, warn};
 
-use super::Metrics;
-use crate::{
-    address::Domain,
-    net::{DnsError, Failover, Resolver},
-};
+pub(super) use asked::{Asked, Listing};
+
+use crate::{address::Domain, net::DnsError};
 
 /// A list as configured: `ZONE`, or `ZONE=ANSWER,…`, each answer an address or a network within 127.0.0.0/8.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -108,144 +102,17 @@ impl DnsList {
     }
 }
 
-/// What a list says of an address.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Listing {
-    /// Listed, by an answer that counts.
-    Listed(Ipv4Addr),
-    /// Not listed, or by answers that don't count.
-    Clear,
-    /// It refuses to serve, and says so by this answer.
-    Refused(Ipv4Addr),
-    /// No answer, or a failure.
-    Failed,
-    /// It was not asked, since it does not answer these days.
-    Spared,
-}
-
-impl Listing {
-    /// Whether it could not be found out.
-    pub(super) fn is_unknown(self) -> bool {
-        matches!(self, Self::Refused(_) | Self::Failed | Self::Spared)
-    }
-
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::Listed(_) => "listed",
-            Self::Clear => "clear",
-            Self::Refused(_) => "refused",
-            Self::Failed => "failed",
-            Self::Spared => "spared",
-        }
-    }
-}
-
-impl fmt::Display for Listing {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Listed(answer) => write!(f, "listed ({answer})"),
-            Self::Clear => f.write_str("not listed"),
-            Self::Refused(answer) => write!(f, "refuses to serve ({answer}), which says nothing"),
-            Self::Failed => f.write_str("no answer"),
-            Self::Spared => f.write_str("not asked, since it does not keep up"),
-        }
-    }
-}
-
-/// A list that is asked.
-#[derive(Debug)]
-pub(super) struct Asked {
-    list: DnsList,
-    circuit: Failover,
-    at_once: Semaphore,
-    trouble: Mutex<Trouble>,
-}
-
-#[derive(Debug, Default)]
-struct Trouble {
-    now: Option<Listing>,
-    /// When it was told last.
-    told: Option<Instant>,
-}
-
-impl Asked {
-    pub(super) fn new(list: DnsList) -> Self {
-        Self { list, circuit: Failover::new(1), at_once: Semaphore::new(AT_ONCE), trouble: Mutex::default() }
-    }
-
-    pub(super) fn zone(&self) -> &str {
-        &self.list.zone
-    }
-
-    /// Asks for an address until `deadline`.
-    pub(super) async fn ask(
-        &self,
-        dns: &Resolver,
-        client: IpAddr,
-        deadline: Instant,
-        metrics: &Metrics,
-    ) -> Listing {
-        let found = self.question(dns, client, deadline).await;
-        metrics.asked(&self.list.zone, found.as_str());
-        match found {
-            Listing::Spared => {}
-            Listing::Failed => self.circuit.failed(0, Instant::now()),
-            _ => self.circuit.worked(0),
-        }
-        self.tell(found, Instant::now());
-        found
-    }
-
-    async fn question(&self, dns: &Resolver, client: IpAddr, deadline: Instant) -> Listing {
-        // Behind so many others that are not answered yet there is no use in waiting.
-        let Ok(Ok(_turn)) = timeout(TURN, self.at_once.acquire()).await else { return Listing::Spared };
-        if self.circuit.candidates(Instant::now()).is_empty() {
-            return Listing::Spared;
-        }
-        let name = query_name(client, &self.list.zone);
-        match timeout_at(deadline.into(), dns.addresses_v4(&name)).await {
-            Ok(Ok(answers)) => self.list.judge(&answers),
-            Ok(Err(DnsError::None(_))) => Listing::Clear,
-            Ok(Err(_)) | Err(_) => Listing::Failed,
-        }
-    }
-
-    /// What an admin should look at.
-    pub(super) fn notice(&self) -> Option<String> {
-        let trouble = self.trouble().now?;
-        Some(format!("the DNS list {}: {trouble}", self.list.zone))
-    }
-
-    /// One line when trouble begins and one when it ends, and not many of a list that comes and goes.
-    fn tell(&self, found: Listing, now: Instant) {
-        let mut trouble = self.trouble();
-        let list = &*self.list.zone;
-        let before = trouble.now;
-        if found == Listing::Spared || before.is_some() == found.is_unknown() {
-            return;
-        }
-        trouble.now = Some(found).filter(|found| found.is_unknown());
-        if trouble.told.is_some_and(|told| now < told + TELL_AGAIN) && trouble.now.is_some() {
-            return;
-        }
-        trouble.told = Some(now);
-        match found {
-            Listing::Refused(answer) => warn!(
-                list,
-                %answer,
-                "a DNS list refuses to serve, it counts as unknown; many lists refuse public resolvers, and those who ask too much"
-            ),
-            Listing::Failed => warn!(list, "a DNS list does not answer, it counts as unknown"),
-            _ => info!(list, "the DNS list answers again"),
-        }
-    }
-
-    fn trouble(&self) -> MutexGuard<'_, Trouble> {
-        self.trouble.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
 impl DnsList {
+    /// What the DNS says of a name below the zone.
+    fn meaning(&self, found: &Result<Vec<Ipv4Addr>, DnsError>) -> Listing {
+        match found {
+            Ok(answers) => self.judge(answers),
+            Err(DnsError::None(_)) => Listing::Clear,
+            Err(DnsError::Busy(_)) => Listing::Busy,
+            Err(_) => Listing::Failed,
+        }
+    }
+
     /// What these answers mean together.
     fn judge(&self, answers: &[Ipv4Addr]) -> Listing {
         let is_refusal = |answer: &Ipv4Addr| {
@@ -268,18 +135,20 @@ impl DnsList {
 /// list is tried.
 fn query_name(client: IpAddr, zone: &str) -> String {
     match client.to_canonical() {
-        IpAddr::V4(client) => {
-            let [a, b, c, d] = client.octets();
-            format!("{d}.{c}.{b}.{a}.{zone}.")
-        }
-        IpAddr::V6(client) => {
-            let nibbles = client.octets().into_iter().rev().flat_map(|octet| [octet & 0xf, octet >> 4]);
-            let mut name: String = nibbles.map(|nibble| format!("{nibble:x}.")).collect();
-            name.push_str(zone);
-            name.push('.');
-            name
-        }
+        IpAddr::V4(client) => query_name_v4(client, zone),
+        IpAddr::V6(client) => query_name_v6(client, zone),
     }
+}
+
+fn query_name_v4(client: Ipv4Addr, zone: &str) -> String {
+    let [a, b, c, d] = client.octets();
+    format!("{d}.{c}.{b}.{a}.{zone}.")
+}
+
+fn query_name_v6(client: Ipv6Addr, zone: &str) -> String {
+    let nibbles = client.octets().into_iter().rev().flat_map(|octet| [octet & 0xf, octet >> 4]);
+    let name: String = nibbles.map(|nibble| format!("{nibble:x}.")).collect();
+    format!("{name}{zone}.")
 }
 
 /// Listings are in here.
@@ -293,13 +162,6 @@ const REFUSALS: [Ipv4Net; 3] = [
 ];
 /// The 64 characters of an IPv6 address come before it, and a name has 253 at most.
 const LONGEST_ZONE: usize = 188;
-/// Questions to a list that are not answered yet, each of which holds a descriptor.
-const AT_ONCE: usize = 64;
-/// So long a question waits for others to be answered.
-const TURN: Duration = Duration::from_millis(100);
-/// A list that comes and goes fills no log.
-const TELL_AGAIN: Duration = Duration::from_secs(600);
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -381,29 +243,6 @@ mod tests {
             ("a", &[], Listing::Clear),
         ] {
             assert_eq!(list(text).judge(&answers(given)), expected, "{text} {given:?}");
-        }
-    }
-
-    #[test]
-    fn trouble_is_told_once() {
-        let asked = Asked::new(list("bl.example"));
-        let refused = Listing::Refused(Ipv4Addr::new(127, 255, 255, 254));
-        let start = Instant::now();
-        let after = |seconds| start + Duration::from_secs(seconds);
-        for (seconds, found, told) in [
-            (0, Listing::Clear, None),
-            (1, refused, Some(1)),
-            (2, refused, Some(1)),
-            (3, Listing::Spared, Some(1)),
-            (4, Listing::Clear, Some(4)),
-            (5, Listing::Failed, Some(4)),
-            (6, Listing::Clear, Some(6)),
-            (700, Listing::Failed, Some(700)),
-        ] {
-            asked.tell(found, after(seconds));
-            assert_eq!(asked.trouble().told, told.map(after), "{seconds}");
-            let is_in_trouble = found.is_unknown();
-            assert_eq!(asked.notice().is_some(), is_in_trouble, "{seconds}");
         }
     }
 }

@@ -33,23 +33,34 @@ pub(super) struct Questions {
     pub(super) deadline: Duration,
 }
 
-/// Outlives a reload of the configuration: metrics, and the look-ups in use.
+/// Outlives a reload of the configuration: metrics, the look-ups in use, what is known of lists, and how many questions are
+/// not answered yet.
 #[derive(Debug)]
 pub struct Shared {
     metrics: Metrics,
-    open: Mutex<Vec<Weak<Lookups>>>,
+    /// Owners of addresses decide how long the answers about names take, so lists have turns of their own.
+    turns_of_names: Arc<Semaphore>,
+    turns_of_lists: Arc<Semaphore>,
+    open: Mutex<Open>,
+}
+
+#[derive(Debug, Default)]
+struct Open {
+    lookups: Vec<Weak<Lookups>>,
+    lists: Vec<(NameServer, Weak<Asked>)>,
 }
 
 /// Asks the DNS about clients.
 #[derive(Debug)]
 pub(super) struct Lookups {
     questions: Questions,
-    dns: Resolver,
-    bad: Box<[Asked]>,
-    good: Box<[Asked]>,
+    /// To ask for names.
+    names: Resolver,
+    /// To ask lists.
+    lists: Resolver,
+    bad: Box<[Arc<Asked>]>,
+    good: Box<[Arc<Asked>]>,
     seen: Cache<IpAddr, Arc<Seen>>,
-    /// Owners of addresses decide how long the answers about names take.
-    names_at_once: Semaphore,
     tasks: TaskTracker,
     metrics: Metrics,
 }
@@ -98,37 +109,48 @@ impl Shared {
     /// Nothing asked yet.
     #[must_use]
     pub fn new(metrics: Metrics) -> Self {
-        Self { metrics, open: Mutex::default() }
+        let turns = || Arc::new(Semaphore::new(AT_ONCE));
+        Self { metrics, turns_of_names: turns(), turns_of_lists: turns(), open: Mutex::default() }
     }
 
     /// The look-ups for these questions, with what they remember if they are in use already.
     pub(super) fn lookups(&self, questions: Questions) -> Arc<Lookups> {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        open.retain(|lookups| lookups.strong_count() > 0);
-        let same = open.iter().filter_map(Weak::upgrade).find(|lookups| lookups.questions == questions);
-        same.unwrap_or_else(|| {
-            let lookups = Arc::new(Lookups::new(questions, self.metrics.clone()));
-            open.push(Arc::downgrade(&lookups));
+        open.lookups.retain(|lookups| lookups.strong_count() > 0);
+        open.lists.retain(|(_, list)| list.strong_count() > 0);
+        let same = open.lookups.iter().filter_map(Weak::upgrade);
+        same.into_iter().find(|lookups| lookups.questions == questions).unwrap_or_else(|| {
+            let dns = Resolver::asking(questions.resolver, questions.deadline);
+            let lookups = Arc::new(Lookups {
+                names: dns.taking(Arc::clone(&self.turns_of_names)),
+                lists: dns.taking(Arc::clone(&self.turns_of_lists)),
+                bad: questions.bad.iter().map(|list| open.asked(list, questions.resolver)).collect(),
+                good: questions.good.iter().map(|list| open.asked(list, questions.resolver)).collect(),
+                seen: Cache::builder().max_capacity(REMEMBERED).expire_after(Lifetime).build(),
+                tasks: TaskTracker::new(),
+                questions,
+                metrics: self.metrics.clone(),
+            });
+            open.lookups.push(Arc::downgrade(&lookups));
             lookups
         })
     }
 }
 
-impl Lookups {
-    fn new(questions: Questions, metrics: Metrics) -> Self {
-        let asked = |lists: &[DnsList]| lists.iter().cloned().map(Asked::new).collect();
-        Self {
-            dns: Resolver::asking(questions.resolver, questions.deadline),
-            bad: asked(&questions.bad),
-            good: asked(&questions.good),
-            seen: Cache::builder().max_capacity(REMEMBERED).expire_after(Lifetime).build(),
-            names_at_once: Semaphore::new(AT_ONCE),
-            tasks: TaskTracker::new(),
-            questions,
-            metrics,
-        }
+impl Open {
+    /// The list, with what is known of it if it is in use already.
+    fn asked(&mut self, list: &DnsList, of: NameServer) -> Arc<Asked> {
+        let lists = self.lists.iter().filter(|(server, _)| *server == of);
+        let same = lists.filter_map(|(_, asked)| asked.upgrade()).find(|asked| asked.list() == list);
+        same.unwrap_or_else(|| {
+            let asked = Arc::new(Asked::new(list.clone()));
+            self.lists.push((of, Arc::downgrade(&asked)));
+            asked
+        })
     }
+}
 
+impl Lookups {
     /// The longest that an answer takes.
     pub(super) fn deadline(&self) -> Duration {
         self.questions.deadline
@@ -143,7 +165,7 @@ impl Lookups {
             let task = self.tasks.spawn(async move { lookups.ask(client).await });
             Arc::new(task.await.unwrap_or_else(|_| self.unknown()))
         };
-        self.seen.get_with(client, ask).await
+        self.believed(self.seen.get_with(client, ask).await)
     }
 
     /// What it would say if this were the confirmed name of the address.
@@ -159,22 +181,18 @@ impl Lookups {
 
     /// Whether a name leads to the address.
     pub(super) async fn confirm(&self, name: &str, client: IpAddr, deadline: Instant) -> Confirmed {
-        let confirm = async {
-            let _turn = self.names_at_once.acquire().await;
-            self.leads_to(name, client, deadline).await
-        };
-        timeout_at(deadline.into(), confirm).await.unwrap_or(Confirmed::Unknown)
+        self.leads_to(name, client, deadline).await
     }
 
     /// Each list with what it says, for `backstop check`.
     pub(super) fn explain(&self, seen: &Seen) -> Vec<String> {
         let lists = self.bad.iter().zip(&seen.bad).chain(self.good.iter().zip(&seen.good));
-        lists.map(|(list, listing)| format!("{}: {listing}", list.zone())).collect()
+        lists.map(|(list, listing)| format!("{}: {listing}", list.list().zone())).collect()
     }
 
     /// Lists that are in trouble.
     pub(super) fn notices(&self) -> impl Iterator<Item = String> {
-        self.bad.iter().chain(&self.good).filter_map(Asked::notice)
+        self.bad.iter().chain(&self.good).filter_map(|list| list.notice())
     }
 
     async fn ask(&self, client: IpAddr) -> Seen {
@@ -185,7 +203,9 @@ impl Lookups {
     }
 
     async fn listings(&self, client: IpAddr, deadline: Instant) -> (Vec<Listing>, Vec<Listing>) {
-        let ask = |list| Asked::ask(list, &self.dns, client, deadline, &self.metrics);
+        // A silent one must not leave nothing for the question whether the client is what it calls itself.
+        let deadline = deadline - self.deadline() / 4;
+        let ask = |list| Asked::ask(list, &self.lists, client, deadline, &self.metrics);
         tokio::join!(join_all(self.bad.iter().map(ask)), join_all(self.good.iter().map(ask)))
     }
 
@@ -193,39 +213,51 @@ impl Lookups {
         if !self.questions.names {
             return Reverse::Unasked;
         }
-        let names = async {
-            let _turn = self.names_at_once.acquire().await;
-            match timeout_at(deadline.into(), self.dns.names(client)).await {
-                Ok(Ok(names)) if names.len() > MOST_NAMES => Reverse::Many,
-                Ok(Ok(names)) => {
-                    let mut names: Vec<String> = names.iter().filter_map(|name| host_name(name)).collect();
-                    names.sort_unstable();
-                    names.dedup();
-                    let confirmed = names.into_iter().map(async |text| {
-                        let is_confirmed = self.leads_to(&text, client, deadline).await;
-                        Name { text, is_confirmed }
-                    });
-                    Reverse::Names(join_all(confirmed).await)
-                }
-                Ok(Err(DnsError::None(_))) => Reverse::Unnamed,
-                Ok(Err(_)) | Err(_) => Reverse::Unknown,
-            }
+        let found = timeout_at((deadline + GRACE).into(), self.names_of(client, deadline)).await;
+        let found = found.unwrap_or(Ok(Reverse::Unknown));
+        self.metrics.named(found.as_ref().map_or("busy", Reverse::as_str));
+        found.unwrap_or(Reverse::Unknown)
+    }
+
+    async fn names_of(&self, client: IpAddr, deadline: Instant) -> Result<Reverse, Busy> {
+        let mut names: Vec<String> = match timeout_at(deadline.into(), self.names.names(client)).await {
+            Ok(Ok(names)) if names.len() > MOST_NAMES => return Ok(Reverse::Many),
+            Ok(Ok(names)) => names.iter().filter_map(|name| host_name(name)).collect(),
+            Ok(Err(DnsError::None(_))) => return Ok(Reverse::Unnamed),
+            Ok(Err(DnsError::Busy(_))) => return Err(Busy),
+            Ok(Err(_)) | Err(_) => return Ok(Reverse::Unknown),
         };
-        let found = timeout_at((deadline + GRACE).into(), names).await.unwrap_or(Reverse::Unknown);
-        self.metrics.named(found.as_str());
-        found
+        names.sort_unstable();
+        names.dedup();
+        let confirmed = names.into_iter().map(async |text| {
+            let is_confirmed = self.leads_to(&text, client, deadline).await;
+            Name { text, is_confirmed }
+        });
+        Ok(Reverse::Names(join_all(confirmed).await))
     }
 
     async fn leads_to(&self, name: &str, client: IpAddr, deadline: Instant) -> Confirmed {
-        match timeout_at(deadline.into(), self.dns.addresses_like(name, client)).await {
+        match timeout_at(deadline.into(), self.names.addresses_like(name, client)).await {
             Ok(Ok(addresses)) if addresses.contains(&client) => Confirmed::Yes,
             Ok(Ok(_) | Err(DnsError::None(_))) => Confirmed::No,
             Ok(Err(_)) | Err(_) => Confirmed::Unknown,
         }
     }
 
+    /// Without what was said by a list that is known by now to have everybody.
+    fn believed(&self, seen: Arc<Seen>) -> Arc<Seen> {
+        let still = |lists: &[Arc<Asked>], found: &[Listing]| -> Vec<Listing> {
+            lists.iter().zip(found).map(|(list, found)| list.still(*found)).collect()
+        };
+        let (bad, good) = (still(&self.bad, &seen.bad), still(&self.good, &seen.good));
+        if bad == seen.bad && good == seen.good {
+            return seen;
+        }
+        Arc::new(Seen { reverse: seen.reverse.clone(), bad, good })
+    }
+
     fn unknown(&self) -> Seen {
-        let failed = |lists: &[Asked]| vec![Listing::Failed; lists.len()];
+        let failed = |lists: &[Arc<Asked>]| vec![Listing::Failed; lists.len()];
         Seen { reverse: Reverse::Unknown, bad: failed(&self.bad), good: failed(&self.good) }
     }
 }
@@ -262,6 +294,9 @@ impl Reverse {
     }
 }
 
+/// Nobody was asked.
+struct Busy;
+
 /// How long something is remembered.
 struct Lifetime;
 
@@ -291,8 +326,11 @@ const KNOWN_FOR: Duration = Duration::from_secs(300);
 const UNKNOWN_FOR: Duration = Duration::from_secs(30);
 /// An address with more names is not judged by them.
 const MOST_NAMES: usize = 8;
-/// Addresses whose names are asked for at the same time; each holds a descriptor for each of its names.
+/// Questions about names that are not answered yet, and as many to lists.
 const AT_ONCE: usize = 64;
+/// Descriptors that questions about clients may hold. The resolver puts one that is not answered three times, each from a
+/// port of its own, and to two servers at once where the system names several.
+pub const DESCRIPTORS: u64 = 2 * AT_ONCE as u64 * 3 * 2;
 /// The inner deadlines come first.
 const GRACE: Duration = Duration::from_millis(20);
 

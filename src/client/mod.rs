@@ -21,7 +21,7 @@ pub use classify::{Classified, Classifier, Hint};
 pub use config::Config;
 pub use dns_list::{DnsList, DnsListError};
 pub use dynamic::{Dynamic, Enforce};
-pub use lookups::Shared;
+pub use lookups::{DESCRIPTORS, Shared};
 pub use metrics::Metrics;
 pub use name::{Judged, Names, Pattern, PatternError, Rule};
 pub use networks::{Network, NetworkError, Networks};

@@ -17,6 +17,7 @@ use crate::{
     client::Enforce,
     control,
     policy::{Replies, ReplyError},
+    server::LONGEST_REPLY,
 };
 
 use super::{
@@ -360,5 +361,5 @@ const PREFIX: &str = "BACKSTOP__";
 /// What the parser of durations says of any text that is none.
 const NO_DURATION: &str = "the \"friendly\" duration format";
 
-/// Sendmail waits 10 s for an answer by default; the rest is for the way.
-const MOST_LOOKUP: Duration = Duration::from_secs(8);
+/// Nothing may take up all that one answer has.
+const MOST_LOOKUP: Duration = LONGEST_REPLY;

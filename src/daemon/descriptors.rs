@@ -3,6 +3,8 @@
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tracing::{debug, warn};
 
+use crate::client::DESCRIPTORS;
+
 /// Raises this process' own limit to what `sessions` need, as far as it may. Gives how many sessions there are enough
 /// for: one more is closed at once, and does not wait for a descriptor that may never come.
 pub(super) fn enough_for(sessions: usize) -> usize {
@@ -38,8 +40,8 @@ fn possible(sessions: usize, descriptors: u64) -> usize {
     usize::try_from(most).map_or(sessions, |most| most.min(sessions))
 }
 
-/// For files, pages, commands, and the programs that detection runs.
-const OTHERS: u64 = 512;
+/// For files, pages, commands, servers that are asked, the programs that detection runs, and questions to the DNS.
+const OTHERS: u64 = 256 + DESCRIPTORS;
 
 #[cfg(test)]
 mod tests {
@@ -49,13 +51,13 @@ mod tests {
     fn sessions_fit_the_descriptors() {
         for (sessions, descriptors, expected) in [
             (10_000, 524_288, 10_000),
-            (10_000, 10_512, 10_000),
-            (10_000, 10_511, 9_999),
+            (10_000, 11_024, 10_000),
+            (10_000, 11_023, 9_999),
             (10_000, 1024, 512),
             (10_000, 64, 32),
             (10, 64, 10),
             (1, 0, 0),
-            (usize::MAX, u64::MAX, usize::MAX - 512),
+            (usize::MAX, u64::MAX, usize::MAX - 1024),
         ] {
             assert_eq!(possible(sessions, descriptors), expected, "{sessions} {descriptors}");
         }

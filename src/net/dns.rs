@@ -1,34 +1,40 @@
 //! Names in the DNS, by the system's resolver configuration and its hosts file, or by one name server. Answers are
-//! remembered for as long as they say.
+//! remembered for as long as they say. Changes of the system's configuration are followed.
 //!
 //! Never waits for longer than the resolver's own time-outs, which are seconds: callers have deadlines. Failure answer:
 //! [`DnsError`], which tells "there is none" from "could not find out".
+
+mod source;
 
 use std::{
     fmt,
     net::{IpAddr, Ipv4Addr, SocketAddr},
     str::FromStr,
-    sync::{Arc, OnceLock},
+    sync::Arc,
     time::Duration,
 };
 
 use hickory_resolver::{
     TokioResolver,
-    config::{ConnectionConfig, NameServerConfig, ResolverConfig},
-    net::{DnsError as Answer, NetError, runtime::TokioRuntimeProvider},
+    net::{DnsError as Answer, NetError},
     proto::{
         op::ResponseCode,
         rr::{RData, RecordType},
     },
 };
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::timeout,
+};
+
+use source::Source;
 
 /// Asks the DNS. Cheap to clone; clones share what is remembered.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct Resolver {
-    /// Made when it is first needed, since it reads the system's configuration; which may not be there yet.
-    inner: Arc<OnceLock<TokioResolver>>,
-    server: NameServer,
-    timeout: Option<Duration>,
+    source: Arc<Source>,
+    /// Who asks behind so many others gets no answer; `None`: nobody counts.
+    turns: Option<Arc<Semaphore>>,
 }
 
 /// Whom to ask: the servers that the system names, or one of one's own.
@@ -91,6 +97,9 @@ pub enum DnsError {
     /// It has one MX record, which says that it takes no mail (RFC 7505).
     #[error("{0} takes no mail: its MX record says so")]
     NoMail(String),
+    /// It was not asked: so many questions are not answered yet that one more is no use.
+    #[error("the DNS was not asked where {0} is: too many questions at once")]
+    Busy(String),
     /// It could not be found out.
     #[error("the DNS can't tell where {name} is: {error}")]
     Failed {
@@ -105,7 +114,14 @@ impl Resolver {
     /// Asks this server, which has `timeout` for one question.
     #[must_use]
     pub fn asking(server: NameServer, timeout: Duration) -> Self {
-        Self { server, timeout: Some(timeout), ..Self::default() }
+        Self { source: Arc::new(Source::new(server, Some(timeout))), turns: None }
+    }
+
+    /// The same, but no more questions at a time than `turns` has; each holds a few
+    /// descriptors. One more waits for a moment, and is [`DnsError::Busy`] then.
+    #[must_use]
+    pub fn taking(&self, turns: Arc<Semaphore>) -> Self {
+        Self { source: Arc::clone(&self.source), turns: Some(turns) }
     }
 
     /// The IPv4 addresses of a name that is written in full, with a dot at its end; at least one.
@@ -151,7 +167,8 @@ impl Resolver {
         kind: RecordType,
         read: impl Fn(&RData) -> Option<T>,
     ) -> Result<Vec<T>, DnsError> {
-        let lookup = self.inner(name)?.lookup(name, kind).await;
+        let _turn = self.turn(name).await?;
+        let lookup = self.inner(name).await?.lookup(name, kind).await;
         let lookup = lookup.map_err(|error| DnsError::of(name, error))?;
         let found: Vec<T> = lookup.answers().iter().filter_map(|record| read(&record.data)).collect();
         if found.is_empty() { Err(DnsError::None(name.to_owned())) } else { Ok(found) }
@@ -162,7 +179,9 @@ impl Resolver {
     /// # Errors
     /// [`DnsError`].
     pub async fn addresses(&self, host: &str) -> Result<Vec<IpAddr>, DnsError> {
-        let found = self.inner(host)?.lookup_ip(host).await.map_err(|error| DnsError::of(host, error))?;
+        let _turn = self.turn(host).await?;
+        let found = self.inner(host).await?.lookup_ip(host).await;
+        let found = found.map_err(|error| DnsError::of(host, error))?;
         let addresses: Vec<IpAddr> = found.iter().collect();
         if addresses.is_empty() { Err(DnsError::None(host.to_owned())) } else { Ok(addresses) }
     }
@@ -175,12 +194,13 @@ impl Resolver {
     pub async fn mail_exchangers(&self, domain: &str) -> Result<Vec<String>, DnsError> {
         // Fully qualified: a search list must not send mail elsewhere.
         let name = format!("{}.", domain.trim_end_matches('.'));
-        let lookup =
-            match self.inner(domain)?.mx_lookup(name).await.map_err(|error| DnsError::of(domain, error)) {
-                Ok(lookup) => lookup,
-                Err(DnsError::None(_)) => return Ok(vec![domain.to_owned()]),
-                Err(error) => return Err(error),
-            };
+        let _turn = self.turn(domain).await?;
+        let lookup = self.inner(domain).await?.mx_lookup(name).await;
+        let lookup = match lookup.map_err(|error| DnsError::of(domain, error)) {
+            Ok(lookup) => lookup,
+            Err(DnsError::None(_)) => return Ok(vec![domain.to_owned()]),
+            Err(error) => return Err(error),
+        };
         let mut exchangers: Vec<(u16, String)> = lookup
             .answers()
             .iter()
@@ -197,28 +217,24 @@ impl Resolver {
         }
     }
 
-    fn inner(&self, name: &str) -> Result<&TokioResolver, DnsError> {
-        if let Some(made) = self.inner.get() {
-            return Ok(made);
+    async fn turn(&self, name: &str) -> Result<Option<OwnedSemaphorePermit>, DnsError> {
+        let Some(turns) = &self.turns else { return Ok(None) };
+        match timeout(TURN, Arc::clone(turns).acquire_owned()).await {
+            Ok(Ok(turn)) => Ok(Some(turn)),
+            _ => Err(DnsError::Busy(name.to_owned())),
         }
-        let made = self.make().map_err(|error| DnsError::Failed { name: name.to_owned(), error })?;
-        Ok(self.inner.get_or_init(|| made))
     }
 
-    fn make(&self) -> Result<TokioResolver, NetError> {
-        let NameServer::At(address) = self.server else { return TokioResolver::builder_tokio()?.build() };
-        let connections = [ConnectionConfig::udp(), ConnectionConfig::tcp()].map(|mut connection| {
-            connection.port = address.port();
-            connection
-        });
-        let server = NameServerConfig::new(address.ip(), true, connections.into());
-        let config = ResolverConfig::from_name_servers(vec![server]);
-        let mut builder = TokioResolver::builder_with_config(config, TokioRuntimeProvider::default());
-        if let Some(timeout) = self.timeout {
-            builder.options_mut().timeout = timeout;
-        }
-        builder.options_mut().attempts = 0;
-        builder.build()
+    async fn inner(&self, name: &str) -> Result<Arc<TokioResolver>, DnsError> {
+        let made = Arc::clone(&self.source).current().await;
+        made.map_err(|error| DnsError::Failed { name: name.to_owned(), error })
+    }
+}
+
+impl Default for Resolver {
+    /// Asks the system's servers, with the system's time-outs.
+    fn default() -> Self {
+        Self { source: Arc::new(Source::new(NameServer::System, None)), turns: None }
     }
 }
 
@@ -254,6 +270,9 @@ fn reverse_name(address: IpAddr) -> String {
         }
     }
 }
+
+/// So long a question waits for others to be answered. Behind so many there is no use in waiting.
+const TURN: Duration = Duration::from_millis(100);
 
 #[cfg(test)]
 mod tests {

@@ -9,6 +9,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
+use tokio::time::timeout_at;
 
 use crate::{
     address::{Address, candidates, mailbox},
@@ -40,20 +41,26 @@ pub struct Envelope<'a> {
     pub is_rehearsal: bool,
 }
 
-/// Decides; writes what was found into `facts`, and into `trace` if one is wanted.
+/// Decides; writes what was found into `facts`, and into `trace` if one is wanted. Takes no longer than [`LONGEST_REPLY`]:
+/// what is not known by then could not be found out.
 pub async fn decide<'s>(
     snapshot: &'s Snapshot,
     envelope: Envelope<'_>,
     facts: &mut Facts,
     mut trace: Option<&mut Trace>,
 ) -> Decision<'s> {
+    let until = tokio::time::Instant::now() + LONGEST_REPLY;
     loop {
         let question = match next(&snapshot.rules, facts) {
             Step::Decide(decision) => return decision,
             Step::Ask(question) => question,
         };
         let begun = trace.is_some().then(Instant::now);
-        let answer = answer(snapshot, envelope, facts, question, trace.is_some()).await;
+        let answer = answer(snapshot, envelope, facts, question, trace.is_some());
+        let answer = match timeout_at(until, answer).await {
+            Ok(answer) => answer,
+            Err(_) => give_up(snapshot, facts, question).await,
+        };
         if let (Some(trace), Some(begun)) = (trace.as_deref_mut(), begun) {
             trace.push(question, facts, answer, begun.elapsed());
         }
@@ -102,7 +109,7 @@ impl Trace {
 }
 
 /// In words, and where it comes from.
-type Answer = (&'static str, Vec<String>);
+pub(super) type Answer = (&'static str, Vec<String>);
 
 async fn answer(
     snapshot: &Snapshot,
@@ -207,6 +214,44 @@ async fn answer(
             (found.as_str(), Vec::new())
         }
     }
+}
+
+/// The answer where there is no time left to find one: nothing speaks against anybody. Waits for nothing.
+pub(super) async fn give_up(snapshot: &Snapshot, facts: &mut Facts, question: Question) -> Answer {
+    match question {
+        // Not asked of anybody who could keep us waiting.
+        Question::Domain(at) => match &mut facts.recipient {
+            Recipient::Invalid { fact, .. } => *fact = Some(DomainFact::Foreign),
+            Recipient::Levels(levels) => {
+                if let Some(level) = levels.get_mut(at) {
+                    level.domain = Some(DomainFact::Foreign);
+                }
+            }
+            Recipient::None | Recipient::Bare(_) => {}
+        },
+        Question::Standing => facts.blocked = Some(false),
+        Question::Class => facts.class = Some(ClientClass::Unknown),
+        Question::Trap(at) => {
+            if let Some(level) = level_mut(facts, at) {
+                level.trap = Some(false);
+            }
+        }
+        Question::Suspended(at) => {
+            if let Some(level) = level_mut(facts, at) {
+                level.suspended = Some(SuspensionFact::No);
+            }
+        }
+        Question::Recipient(at) => {
+            if let Some(level) = level_mut(facts, at) {
+                // What is in memory, or what the admin chose for a directory that can't answer.
+                let found = snapshot.directories.find_within(Duration::ZERO, &level.address, false).await;
+                level.found = Some(found.fact);
+            }
+        }
+        Question::Greylist => facts.greylisted = Some(Duration::ZERO),
+        Question::Solicited => facts.solicited = Some(true),
+    }
+    ("could not find out in time", Vec::new())
 }
 
 fn explain_standing(envelope: Envelope<'_>, standing: &Standing) -> Vec<String> {
@@ -339,5 +384,9 @@ fn level_mut(facts: &mut Facts, at: usize) -> Option<&mut Level> {
         _ => None,
     }
 }
+
+/// One answer to the MTA takes no longer, whatever is asked for it: Sendmail waits 10 s by default, and the rest is for the
+/// way.
+pub const LONGEST_REPLY: Duration = Duration::from_secs(8);
 
 const NOTHING: Answer = ("nothing to find out", Vec::new());

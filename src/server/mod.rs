@@ -38,7 +38,7 @@ use tracing::{error, warn};
 use crate::net::Listener;
 
 pub use config::Limits;
-pub use decide::{Envelope, Trace, TraceStep, decide};
+pub use decide::{Envelope, LONGEST_REPLY, Trace, TraceStep, decide};
 pub use metrics::{Callback, Metrics};
 pub use recipient::recipient;
 pub use snapshot::Snapshot;

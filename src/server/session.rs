@@ -38,7 +38,7 @@ use crate::{
 
 use super::{
     Server, Snapshot, buffers,
-    decide::{Envelope, decide},
+    decide::{Envelope, LONGEST_REPLY, decide},
     metrics::Callback,
     recipient::{
         added_domain, client_address, completed_sender, is_authenticated, is_submission, recipient,
@@ -363,6 +363,7 @@ impl Session {
     async fn rcpt(&mut self, rcpt: &Rcpt<'_>, ask: Ask<RcptVerdict>, output: &mut BytesMut) {
         #[cfg(test)]
         super::tests::fault(rcpt.address);
+        let begun = Instant::now();
         let macros = self.protocol.macros();
         let (recipient, bare) = recipient(rcpt.address, || added_domain(macros));
         let mut facts = Facts {
@@ -394,7 +395,7 @@ impl Session {
         };
         match decision.enforced_reply().and_then(|_| self.hold(decision.reason)) {
             None => self.protocol.answer(ask, verdict, output),
-            Some(held) => self.delayed = Some(Delayed { held, ask, verdict }),
+            Some(held) => self.delayed = Some(Delayed { held, ask, verdict, until: begun + LONGEST_REPLY }),
         }
     }
 

@@ -1,4 +1,4 @@
-//! What no peer can bring about: a session that panics.
+//! What no peer can bring about: a session that panics, and an answer that is late.
 
 use std::{
     io::{Read, Write},
@@ -8,6 +8,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
+use backstop_harness::{Dns, Fault};
 use bytes::BytesMut;
 use milter_protocol::{
     client::Client,
@@ -22,8 +23,8 @@ use crate::{
     defence::{self, Defences},
     directory::{self, Directories, Domains, Recipients},
     files::{self, Keeper},
-    net::{Endpoint, Inherited},
-    policy::Rules,
+    net::{Endpoint, Inherited, NameServer},
+    policy::{self, ClientClass, Facts, Rules},
     store,
     suspension::{self, Suspensions},
     telemetry::Registry,
@@ -60,10 +61,15 @@ pub(super) fn fault(recipient: &[u8]) {
 const FAULT: &[u8] = b"<fault@panic.invalid>";
 
 fn server(registry: &Registry) -> Arc<Server> {
+    let snapshot = snapshot(registry, &client::Config::default(), Rules::default());
+    Server::new(snapshot, &Limits::default(), Metrics::register(registry))
+}
+
+fn snapshot(registry: &Registry, client: &client::Config, rules: Rules) -> Snapshot {
     let keeper = Keeper::new(files::Metrics::register(registry));
     let metrics = directory::Metrics::register(registry);
     let directories = Directories::build(
-        &Domains { detect: false, ..Domains::default() },
+        &Domains { detect: false, names: vec!["example.test".to_owned()], ..Domains::default() },
         &Recipients::default(),
         &directory::Configs::default(),
         &keeper,
@@ -76,20 +82,76 @@ fn server(registry: &Registry) -> Arc<Server> {
     let suspensions =
         Suspensions::build(&suspension::Config::default(), &keeper, commanded).expect("no files");
     let asked = client::Shared::new(client::Metrics::register(registry));
-    let clients = Clients::build(&client::Config::default(), [], &asked, &keeper).expect("no files");
+    let clients = Clients::build(client, [], &asked, &keeper).expect("no files");
     let shared = defence::Shared::new(store, defence::Metrics::register(registry));
     let defences = Defences::build(&defence::Config::default(), &shared, &keeper).expect("no files");
-    let directories = Arc::new(directories.expect("no files"));
-    let limits = Limits::default();
-    let snapshot = Snapshot::new(
-        Rules::default(),
-        directories,
+    Snapshot::new(
+        rules,
+        Arc::new(directories.expect("no files")),
         Arc::new(suspensions),
         Arc::new(clients),
         Arc::new(defences),
-        limits.lookup,
-    );
-    Server::new(snapshot, &limits, Metrics::register(registry))
+        Limits::default().lookup,
+    )
+}
+
+/// Sendmail waits 10 s for an answer by default (README, `T=R:10s`). The DNS is silent for longer than that.
+#[tokio::test(start_paused = true)]
+async fn no_answer_takes_longer_than_an_mta_waits() {
+    let dns = Dns::start();
+    dns.fault("arpa", Some(Fault::Silence));
+    let dynamic = client::Dynamic { deadline: Duration::from_secs(60), ..client::Dynamic::default() };
+    let resolver = NameServer::At(dns.address());
+    let config = client::Config { resolver, dynamic, ..client::Config::default() };
+    let snapshot = snapshot(&Registry::default(), &config, strict());
+    let envelope = Envelope { client: Some([203, 0, 113, 9].into()), ..Envelope::default() };
+    let mut facts = Facts { stage: policy::Stage::Connect, ..Facts::default() };
+    let begun = tokio::time::Instant::now();
+    let decision = decide(&snapshot, envelope, &mut facts, None).await;
+    assert_eq!((decision.reply, facts.class), (None, Some(ClientClass::Unknown)));
+    let took = begun.elapsed();
+    assert!(took >= LONGEST_REPLY && took < LONGEST_REPLY + Duration::from_secs(1), "{took:?}");
+}
+
+/// Whatever there was no time for, nobody is refused for good.
+#[tokio::test]
+async fn what_is_given_up_refuses_nobody() {
+    let snapshot = snapshot(&Registry::default(), &client::Config::default(), strict());
+    let mut asked = 0;
+    for stage in [policy::Stage::Connect, policy::Stage::Rcpt, policy::Stage::EndOfMessage] {
+        for (to, null_sender) in [("anna@example.test", false), ("anna@example.test", true), ("a@b@c", true)]
+        {
+            let (recipient, bare) = recipient(format!("<{to}>").as_bytes(), || None);
+            let mut facts = Facts { stage, recipient, bare, null_sender, ..Facts::default() };
+            let decision = loop {
+                match policy::next(&snapshot.rules, &facts) {
+                    policy::Step::Decide(decision) => break decision,
+                    policy::Step::Ask(question) => {
+                        asked += 1;
+                        assert!(asked < 1000, "{question} is asked again");
+                        decide::give_up(&snapshot, &mut facts, question).await;
+                    }
+                }
+            };
+            let is_permanent = decision.reply.is_some_and(|reply| reply.code.is_permanent());
+            assert!(!is_permanent, "{stage:?} {to}: {}", decision.reason);
+        }
+    }
+    assert!(asked > 10, "{asked}");
+}
+
+/// All defences.
+fn strict() -> Rules {
+    let defences = policy::Defences {
+        denied: true,
+        standing: true,
+        dynamic: true,
+        dynamic_at_connect: true,
+        traps: true,
+        greylist: true,
+        unsolicited: true,
+    };
+    Rules { defences, ..Rules::default() }
 }
 
 fn negotiated(address: &str) -> TcpStream {

@@ -98,6 +98,9 @@ async fn lists_answer_side_by_side_and_a_broken_one_slows_nobody() {
     for last in 1..100 {
         dns.list("full.example", v4(last), Ipv4Addr::new(127, 255, 255, 254));
     }
+    for zone in ["bl", "dead", "slow1", "slow2", "wl"] {
+        dns.list(&format!("{zone}.example"), [127, 0, 0, 2].into(), Ipv4Addr::new(127, 0, 0, 2));
+    }
     dns.fault("dead.example", Some(Fault::Silence));
     dns.fault("slow1.example", Some(Fault::Delay(DEADLINE / 2)));
     dns.fault("slow2.example", Some(Fault::Delay(DEADLINE / 2)));
@@ -165,7 +168,50 @@ async fn the_same_questions_share_what_they_remember() {
     let first = shared.lookups(questions("a.example"));
     assert!(Arc::ptr_eq(&first, &shared.lookups(questions("a.example"))));
     assert!(!Arc::ptr_eq(&first, &shared.lookups(questions("b.example"))));
+    // What is known of a list is kept where other things change.
+    let later = shared.lookups(Questions { deadline: DEADLINE * 2, ..questions("a.example") });
+    assert!(!Arc::ptr_eq(&first, &later) && Arc::ptr_eq(&first.bad[0], &later.bad[0]));
+    let other = shared.lookups(questions("a.example=127.0.0.2"));
+    assert!(!Arc::ptr_eq(&first.bad[0], &other.bad[0]));
     assert_eq!(first.seen(v4(1)).await.reverse, Reverse::Unasked);
+}
+
+/// A flood of clients whose names and lists are silent: the descriptors set aside suffice, and nobody waits for long.
+#[tokio::test]
+async fn questions_are_bounded() {
+    let open_files = || std::fs::read_dir("/proc/self/fd").expect("it is there").count();
+    let dns = Dns::start();
+    let zones = ["a.example", "b.example", "c.example", "d.example"];
+    for silent in zones.iter().chain(&["arpa"]) {
+        dns.fault(silent, Some(Fault::Silence));
+    }
+    let questions = Questions {
+        resolver: NameServer::At(dns.address()),
+        bad: zones.map(|zone| zone.parse().expect("a list")).into(),
+        good: Vec::new(),
+        names: true,
+        deadline: DEADLINE * 3,
+    };
+    let lookups = Shared::new(Metrics::register(&Registry::default())).lookups(questions);
+    let before = open_files();
+    let mut most = 0;
+    let begun = Instant::now();
+    let mut all = std::pin::pin!(join_all((0..=255).map(|last| lookups.seen(v4(last)))));
+    let all = loop {
+        tokio::select! {
+            all = &mut all => break all,
+            () = tokio::time::sleep(Duration::from_millis(1)) => most = most.max(open_files()),
+        }
+    };
+    assert!(begun.elapsed() < DEADLINE * 5, "{:?}", begun.elapsed());
+    assert!(all.iter().all(|seen| seen.reverse == Reverse::Unknown));
+    for list in 0..zones.len() {
+        let busy = all.iter().filter(|seen| seen.bad[list] == Listing::Busy).count();
+        assert!(busy > 100, "{list}: {busy}");
+    }
+    // One server is asked.
+    let bound = before + usize::try_from(DESCRIPTORS / 2).expect("a small number") + 16;
+    assert!(most > before + 3 * AT_ONCE && most <= bound, "{before} before, then {most}, at most {bound}");
 }
 
 #[test]

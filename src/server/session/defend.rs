@@ -2,7 +2,7 @@
 //!
 //! A delayed session holds no buffer, and still sees its MTA go away. Failure: nothing is counted, nothing delayed.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 use bytes::BytesMut;
 use milter_protocol::{session::Ask, verdict::RcptVerdict};
@@ -24,6 +24,8 @@ pub(super) struct Delayed {
     pub(super) held: Held,
     pub(super) ask: Ask<RcptVerdict>,
     pub(super) verdict: RcptVerdict,
+    /// The MTA waits no longer for any answer.
+    pub(super) until: Instant,
 }
 
 impl Session {
@@ -93,7 +95,8 @@ impl Session {
     ) -> Result<(), End> {
         let server = Arc::clone(&self.server);
         let mut draining = std::pin::pin!(server.draining());
-        let mut time = std::pin::pin!(tokio::time::sleep(delayed.held.delay));
+        let end = delayed.until.min(Instant::now() + delayed.held.delay);
+        let mut time = std::pin::pin!(tokio::time::sleep_until(end.into()));
         loop {
             // MTAs wait for the answer. What one sends all the same is kept, up to a buffer.
             let has_room = held.as_ref().is_none_or(|held| held.len() < buffers::SIZE);

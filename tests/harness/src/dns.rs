@@ -61,7 +61,15 @@ impl Dns {
     /// When it can't listen.
     #[must_use]
     pub fn start() -> Self {
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()));
+        Self::start_at(SocketAddr::from((Ipv4Addr::LOCALHOST, free_port())))
+    }
+
+    /// Starts one there.
+    ///
+    /// # Panics
+    /// When it can't listen.
+    #[must_use]
+    pub fn start_at(address: SocketAddr) -> Self {
         let udp = UdpSocket::bind(address).expect("the port is free");
         let tcp = TcpListener::bind(address).expect("the port is free");
         udp.set_read_timeout(Some(TICK)).expect("a socket has a timeout");
@@ -86,7 +94,7 @@ impl Dns {
         self.address
     }
 
-    /// Adds an address to a name.
+    /// Adds an address to a name; `*.NAME` are all below it.
     pub fn address_of(&self, name: &str, address: IpAddr) {
         self.add(
             name,
@@ -265,7 +273,12 @@ impl State {
     fn fill(&self, message: &mut Message, asked: &str, kind: RecordType) {
         let mut at = asked.to_owned();
         for _ in 0..8 {
-            let Some(records) = self.records.get(&at) else {
+            // RFC 4592, as far as tests need it: what exists is not covered.
+            let wildcard = || {
+                let above = at.match_indices('.').map(|(dot, _)| format!("*{}", &at[dot..]));
+                above.into_iter().find_map(|wildcard| self.records.get(&wildcard))
+            };
+            let Some(records) = self.records.get(&at).or_else(wildcard) else {
                 message.metadata.response_code = ResponseCode::NXDomain;
                 return;
             };

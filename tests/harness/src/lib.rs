@@ -27,6 +27,7 @@ mod sink;
 mod slapd;
 mod smtp;
 mod snippet;
+mod unbound;
 mod wait;
 
 pub use authority::{Authority, Certificate};
@@ -48,6 +49,7 @@ pub use sendmail::{Sendmail, SendmailBuilder};
 pub use sink::{Envelope, Sink};
 pub use slapd::{Slapd, SlapdBuilder};
 pub use smtp::{Reply, Smtp};
+pub use unbound::Unbound;
 pub use wait::{tail, wait_for, wait_until};
 
 /// The name of the user who may authenticate to every mail server of the harness.

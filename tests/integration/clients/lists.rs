@@ -1,9 +1,9 @@
 //! Lists in the DNS: real ones, and broken ones.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use backstop_harness::{Dns, Fault, Rbldnsd, wait_until};
+use backstop_harness::{Dns, Fault, Rbldnsd, Unbound, wait_until};
 
 use super::{backstop, ip, is_refused, postfix, rcpt};
 use crate::site;
@@ -68,6 +68,62 @@ fn a_broken_list_is_told_once_and_slows_nobody() {
     assert!(is_refused(&rcpt(&postfix, "198.51.100.50", ANNA)));
 }
 
+/// A list that was given up: whoever has its domain now answers for every name below it.
+#[test]
+fn a_list_that_has_everybody_refuses_nobody() {
+    let dns = Dns::start();
+    dns.address_of("*.gone.example", ip("127.0.0.2"));
+    dns.host(ip("203.0.113.1"), "mail.example.org");
+    dns.host(ip("203.0.113.2"), "203-0-113-2.dynamic.isp.example");
+    dns.list("bl.example", ip("203.0.113.3"), Ipv4Addr::new(127, 0, 0, 2));
+    dns.host(ip("203.0.113.3"), "three.example.org");
+    dns.list("bl.example", ip("127.0.0.2"), Ipv4Addr::new(127, 0, 0, 2));
+    let backstop = backstop(&dns)
+        .env("BACKSTOP__CLIENT__DYNAMIC__DNSBL", r#"["gone.example", "bl.example", "empty.example"]"#)
+        .start();
+    let postfix = postfix(&backstop);
+    for (client, expected) in [
+        ("203.0.113.1", false),
+        // Its name, and a list that is right, count as always.
+        ("203.0.113.2", true),
+        ("203.0.113.3", true),
+        ("2001:db8:1::7", false),
+    ] {
+        let reply = rcpt(&postfix, client, ANNA);
+        assert_eq!(is_refused(&reply), expected, "{client}: {reply}");
+    }
+    let outcomes = |list| backstop.metric_by("backstop_dns_list_total", &[("list", list)], "outcome");
+    let gone = outcomes("gone.example");
+    assert!(gone.len() == 1 && gone.contains_key("everybody"), "{gone:?}");
+    assert!(outcomes("bl.example").contains_key("listed"));
+    let told = backstop.log().lines().filter(|line| line.contains("it has everybody")).count();
+    assert_eq!(told, 1);
+    let status = backstop.command(&["status"]).stdout;
+    assert!(status.contains("the DNS list gone.example: lists everybody"), "{status}");
+    assert!(status.contains("the DNS list empty.example: it does not have 127.0.0.2"), "{status}");
+    assert!(!status.contains("the DNS list bl.example"), "{status}");
+    let check = ["check", "anna@example.test", "--client", "203.0.113.1", "--offline"];
+    let checked = backstop.command(&check);
+    assert!(checked.status == 0 && checked.stdout.contains("gone.example: lists everybody"), "{checked:?}");
+}
+
+/// One that has every client as a good one switches nothing off for good: while it does, nobody is refused, and an admin is
+/// told.
+#[test]
+fn a_list_of_good_clients_that_has_everybody_welcomes_nobody() {
+    let dns = Dns::start();
+    dns.address_of("*.wl.example", ip("127.0.3.2"));
+    dns.host(ip("203.0.113.2"), "203-0-113-2.dynamic.isp.example");
+    let backstop = backstop(&dns)
+        .env("BACKSTOP__CLIENT__DNSWL", r#"["wl.example=127.0.0.0/16"]"#)
+        .env("BACKSTOP__DEFENCE__GREYLIST__MODE", "all")
+        .start();
+    let reply = rcpt(&postfix(&backstop), "203.0.113.2", ANNA);
+    assert!(reply.text.ends_with("[greylisted]"), "{reply}");
+    let status = backstop.command(&["status"]).stdout;
+    assert!(status.contains("the DNS list wl.example: lists everybody"), "{status}");
+}
+
 /// While nobody can tell whether a client is on the list of good ones, it is not refused.
 #[test]
 fn a_broken_list_of_good_clients_spares_everybody() {
@@ -92,13 +148,37 @@ fn a_broken_list_of_good_clients_spares_everybody() {
 /// rbldnsd, which most lists are served with. It answers REFUSED for what is not its own.
 #[test]
 fn real_lists() {
-    let rbldnsd = Rbldnsd::start(&[
-        ("bl.test", "ip4set", ":127.0.0.10:dynamic\n203.0.113.0/28\n198.51.100.7 :127.0.0.4:spam\n"),
-        ("wl.test", "ip4set", ":127.0.3.2:good\n203.0.113.5\n"),
-        ("bl6.test", "ip6trie", ":127.0.0.10:dynamic\n2001:db8:1::/48\n"),
-    ]);
+    served(|rbldnsd| (rbldnsd.address(), ()));
+}
+
+/// The same behind a resolver, as it should be.
+#[test]
+fn behind_a_real_resolver() {
+    let dns = Dns::start();
+    dns.host(ip("203.0.113.200"), "203-0-113-200.dynamic.isp.example");
+    dns.host(ip("203.0.113.201"), "203-0-113-201.dynamic.isp.example");
+    dns.fault_of(ip("203.0.113.201"), Some(Fault::ServFail));
+    dns.host(ip("2001:db8:2::1"), "mail.example.org");
+    served(|rbldnsd| {
+        let unbound = Unbound::start(dns.address(), &LISTS.map(|(zone, ..)| (zone, rbldnsd.address())));
+        (unbound.address(), unbound)
+    });
+    assert!(dns.asked("200.113.0.203.in-addr.arpa") > 0);
+}
+
+const LISTS: [(&str, &str, &str); 3] = [
+    ("bl.test", "ip4set", ":127.0.0.10:dynamic\n127.0.0.2\n203.0.113.0/28\n198.51.100.7 :127.0.0.4:spam\n"),
+    ("wl.test", "ip4set", ":127.0.3.2:good\n127.0.0.2\n203.0.113.5\n"),
+    ("bl6.test", "ip6trie", ":127.0.0.10:dynamic\n::ffff:7f00:2\n2001:db8:1::/48\n"),
+];
+
+/// Whom the lists have refused, where Backstop asks the server that `resolver` gives.
+fn served<R>(resolver: impl FnOnce(&Rbldnsd) -> (SocketAddr, R)) {
+    let rbldnsd = Rbldnsd::start(&LISTS);
+    let (resolver, _running) = resolver(&rbldnsd);
+    let has_names = resolver != rbldnsd.address();
     let backstop = site::backstop()
-        .env("BACKSTOP__CLIENT__RESOLVER", &rbldnsd.address().to_string())
+        .env("BACKSTOP__CLIENT__RESOLVER", &resolver.to_string())
         .env("BACKSTOP__CLIENT__DYNAMIC__ENFORCE", "rcpt")
         .env("BACKSTOP__CLIENT__DYNAMIC__DNSBL", r#"["bl.test=127.0.0.10", "bl6.test=127.0.0.10"]"#)
         .env("BACKSTOP__CLIENT__DNSWL", r#"["wl.test=127.0.0.0/16"]"#)
@@ -109,6 +189,8 @@ fn real_lists() {
         ("203.0.113.5", false),
         ("203.0.113.15", true),
         ("203.0.113.16", false),
+        ("203.0.113.200", has_names),
+        ("203.0.113.201", false),
         ("198.51.100.7", false),
         ("2001:db8:1::1", true),
         ("2001:db8:2::1", false),
@@ -116,10 +198,12 @@ fn real_lists() {
         let reply = rcpt(&postfix, client, ANNA);
         assert_eq!(is_refused(&reply), expected, "{client}: {reply}");
     }
-    for list in ["bl.test", "wl.test", "bl6.test"] {
-        for outcome in ["failed", "refused", "spared"] {
+    for (list, ..) in LISTS {
+        for outcome in ["failed", "refused", "spared", "busy", "untested", "everybody"] {
             let labels = [("list", list), ("outcome", outcome)];
             assert_eq!(backstop.metric("backstop_dns_list_total", &labels), 0.0, "{list} {outcome}");
         }
     }
+    let status = backstop.command(&["status"]).stdout;
+    assert!(!status.contains("the DNS list"), "{status}");
 }

@@ -5,6 +5,7 @@ mod files;
 mod lists;
 mod networks;
 mod overrides;
+mod sendmail;
 
 use std::net::IpAddr;
 
