@@ -92,8 +92,12 @@ mod tests {
     fn who_asks_us() {
         let asks = |milter: &str| {
             let milters = vec![milter.to_owned()];
-            let milter =
-                crate::detect::MilterUse { service: String::new(), milters, when_away: String::new(), is_way_out: true };
+            let milter = crate::detect::MilterUse {
+                service: String::new(),
+                milters,
+                when_away: String::new(),
+                is_way_out: true,
+            };
             Findings { milters: vec![milter], ..Findings::default() }
         };
         for (milter, listening, asked) in [

@@ -78,7 +78,8 @@ fn server(registry: &Registry) -> Arc<Server> {
     let asked = client::Shared::new(client::Metrics::register(registry));
     let clients = Clients::build(&client::Config::default(), [], &asked, &keeper).expect("no files");
     let shared = defence::Shared::new(store, defence::Metrics::register(registry));
-    let defences = Defences::build(&defence::Config::default(), &shared, Vec::new(), &keeper).expect("no files");
+    let defences =
+        Defences::build(&defence::Config::default(), &shared, Vec::new(), &keeper).expect("no files");
     let directories = Arc::new(directories.expect("no files"));
     let limits = Limits::default();
     let snapshot = Snapshot::new(

@@ -47,7 +47,9 @@ impl Lately {
     /// Something of this age was given up now.
     pub(super) fn tell(&self, age: Duration, now: Instant) {
         let mut youngest = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if !youngest.is_some_and(|(at, youngest)| now.saturating_duration_since(at) < LATELY && youngest < age) {
+        if !youngest
+            .is_some_and(|(at, youngest)| now.saturating_duration_since(at) < LATELY && youngest < age)
+        {
             *youngest = Some((now, age));
         }
     }

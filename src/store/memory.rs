@@ -228,7 +228,8 @@ mod tests {
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
         let fill = |from: usize, now| {
-            (from..from + 2 * CAPACITY).for_each(|n| drop(memory.run_at(&[put(Table::Greylist, n, 1000)], now)));
+            (from..from + 2 * CAPACITY)
+                .for_each(|n| drop(memory.run_at(&[put(Table::Greylist, n, 1000)], now)));
         };
         let young = |age, now| memory.has_evicted(Table::Greylist, Duration::from_secs(age), at(now));
         memory.run_at(&[put(Table::Greylist, 0, 1000)], start);

@@ -63,7 +63,10 @@ impl Found {
         [
             // A restart finds what the process before it said. One that spoke before, and finds another's word, has a double:
             // when that one is away, nobody notices.
-            (self.own.zip(self.alive).is_some_and(|(own, alive)| own.process != alive.process), Anew::Namesake),
+            (
+                self.own.zip(self.alive).is_some_and(|(own, alive)| own.process != alive.process),
+                Anew::Namesake,
+            ),
             (is_new, Anew::Begins),
             (self.is_evicted, Anew::Evicted),
             (self.is_lost, Anew::Lost),

@@ -82,7 +82,10 @@ impl Config {
     /// Tells `say` which key can't be used, and why.
     pub fn check(&self, say: &mut dyn FnMut(&'static str, String)) {
         if self.remember < Duration::from_secs(1) || self.remember > LONGEST {
-            say("remember", "must be at least 1s, or every bounce would be unsolicited, and at most 365d".to_owned());
+            say(
+                "remember",
+                "must be at least 1s, or every bounce would be unsolicited, and at most 365d".to_owned(),
+            );
         }
     }
 }

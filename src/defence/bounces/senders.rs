@@ -204,7 +204,8 @@ impl Senders {
             Err(StoreError::Refused(_)) => None,
             Err(error) => return Err(error),
         };
-        let is_evicted = |evictions: &Evictions| !counted.as_ref().is_some_and(|counted| evictions.is_none_since(counted));
+        let is_evicted =
+            |evictions: &Evictions| !counted.as_ref().is_some_and(|counted| evictions.is_none_since(counted));
         let since = since.and_then(|value| decode(&value));
         let site = self.site.load_full();
         let lost = std::mem::take(&mut self.pending().lost);
@@ -237,15 +238,19 @@ impl Senders {
             return Err(error);
         }
         let key = hmac::Key::new(hmac::HMAC_SHA256, &secret.unwrap_or(fresh));
-        let before = site.and_then(|site| site.anew).filter(|(_, at)| now.saturating_sub(*at) < NOTED.as_secs());
+        let before =
+            site.and_then(|site| site.anew).filter(|(_, at)| now.saturating_sub(*at) < NOTED.as_secs());
         if let Some(anew) = anew.filter(|anew| before.is_none_or(|(before, _)| before != *anew)) {
             match anew.trouble() {
                 None => info!("senders are remembered from now on; so far no bounce is called unsolicited"),
-                Some(why) => warn!(why, "senders are remembered from now on; so far no bounce is called unsolicited"),
+                Some(why) => {
+                    warn!(why, "senders are remembered from now on; so far no bounce is called unsolicited")
+                }
             }
         }
         let anew = anew.map(|anew| (anew, now)).or(before);
-        self.site.store(Some(Site { key, since: begun, beaten: (Instant::now(), now), evictions, anew }.into()));
+        self.site
+            .store(Some(Site { key, since: begun, beaten: (Instant::now(), now), evictions, anew }.into()));
         Ok(())
     }
 

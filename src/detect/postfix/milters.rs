@@ -17,9 +17,8 @@ fn uses(conf: &Conf, services: &[Service]) -> Vec<MilterUse> {
     let has_no_milters = |service: &Service| {
         split(service.over("receive_override_options").unwrap_or_default()).contains(&"no_milters")
     };
-    let of_main = |parameter: &str, is_way_out| {
-        used(parameter.to_owned(), conf.value(parameter), action, is_way_out)
-    };
+    let of_main =
+        |parameter: &str, is_way_out| used(parameter.to_owned(), conf.value(parameter), action, is_way_out);
     let of_service = |service: &Service, milters: &str, is_way_out| {
         let action = service.over("milter_default_action").unwrap_or(action);
         used(format!("master.cf {}", service.name), milters, action, is_way_out)
@@ -45,7 +44,11 @@ fn uses(conf: &Conf, services: &[Service]) -> Vec<MilterUse> {
             uses.push(of_service(service, milters, !is_loopback(service)));
         }
     }
-    uses.extend(named("pickup").filter(|service| has_no_milters(service)).map(|service| of_service(service, "", true)));
+    uses.extend(
+        named("pickup")
+            .filter(|service| has_no_milters(service))
+            .map(|service| of_service(service, "", true)),
+    );
     for service in named("cleanup") {
         uses.extend(own_cleanup(service).map(|milters| of_service(service, &milters, true)));
     }

@@ -18,7 +18,8 @@ impl Postfix<'_> {
             }
             for service in &self.services {
                 if let Some(value) = service.over(parameter).filter(|value| !value.is_empty()) {
-                    rewrites.push(format!("master.cf {}: {parameter} = {value} rewrites senders", service.name));
+                    rewrites
+                        .push(format!("master.cf {}: {parameter} = {value} rewrites senders", service.name));
                 }
             }
         }

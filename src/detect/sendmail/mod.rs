@@ -311,7 +311,9 @@ impl Sendmail<'_> {
     fn milters(&mut self) {
         let daemons = self.cf.option("DaemonPortOptions");
         let names_own = |daemon: &String| {
-            daemon.split(',').any(|field| ["InputMailFilters=", "I="].iter().any(|key| field.trim().starts_with(key)))
+            daemon
+                .split(',')
+                .any(|field| ["InputMailFilters=", "I="].iter().any(|key| field.trim().starts_with(key)))
         };
         let is_used = daemons.is_empty() || !daemons.iter().all(names_own);
         let common = self.cf.option("InputMailFilters").join(", ");

@@ -38,7 +38,9 @@ pub(super) fn evictions() -> Pipeline {
 pub(super) fn read_evictions(answers: Vec<Value>) -> Option<Evictions> {
     let text: String = redis::from_redis_value(answers.into_iter().next()?).ok()?;
     let field = |name: &str| {
-        text.lines().find_map(|line| line.split_once(':').filter(|(key, _)| *key == name)).map(|(_, value)| value.trim())
+        text.lines()
+            .find_map(|line| line.split_once(':').filter(|(key, _)| *key == name))
+            .map(|(_, value)| value.trim())
     };
     let keeps = field("maxmemory") == Some("0") || field("maxmemory_policy") == Some("noeviction");
     Some(Evictions {

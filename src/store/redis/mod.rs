@@ -145,9 +145,8 @@ impl Redis {
     /// How much it gave up for want of memory.
     pub(super) async fn evictions(&self) -> Result<Evictions, StoreError> {
         let answers = self.ask(&command::evictions()).await?;
-        let evictions = command::read_evictions(answers).ok_or_else(|| {
-            StoreError::Refused("INFO does not tell how many keys were evicted".to_owned())
-        })?;
+        let evictions = command::read_evictions(answers)
+            .ok_or_else(|| StoreError::Refused("INFO does not tell how many keys were evicted".to_owned()))?;
         self.metrics.evicted("all", evictions.count);
         let before = self.health().evictions.replace(evictions.clone());
         if before.is_some_and(|before| before.run == evictions.run && before.count != evictions.count) {
@@ -356,7 +355,9 @@ impl Redis {
 /// command that is not allowed. What else a server says instead of an answer (that it is read-only, loading, full) goes for everything.
 fn is_refusal(error: &RedisError) -> bool {
     let errors = error.clone().into_server_errors();
-    errors.is_some_and(|errors| errors.iter().all(|(_, error)| matches!(error.code(), "ERR" | "WRONGTYPE" | "NOPERM")))
+    errors.is_some_and(|errors| {
+        errors.iter().all(|(_, error)| matches!(error.code(), "ERR" | "WRONGTYPE" | "NOPERM"))
+    })
 }
 
 /// From the operating system, by way of the keys of hash tables.

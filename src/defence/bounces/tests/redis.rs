@@ -52,8 +52,8 @@ async fn open(url: &str) -> Store {
 async fn what_it_gives_up_is_a_gap() {
     for policy in ["volatile-ttl", "allkeys-lru", "allkeys-random"] {
         let full = Full::start(policy).await;
-        let host = Host::start(&full.store, NOW - 15 * DAY).await;
-        host.beat(NOW - 60).await;
+        Host::start(&full.store, NOW - 15 * DAY).await;
+        let host = Host::start(&full.store, NOW - 60).await;
         assert_eq!(host.bounce(&["bob@example.com"], NOW).await, Solicited::No, "{policy}");
         full.flood(&host).await;
         // At once: the secrets may be gone as well.
@@ -108,7 +108,9 @@ async fn where_it_does_not_tell_nobody_is_unsolicited() {
     let redis = Redis::start();
     redis.command(&["acl", "setuser", "default", "-info"]);
     let store = open(&redis.url()).await;
-    let host = Host::start(&store, NOW - 15 * DAY).await;
+    Host::start(&store, NOW - 15 * DAY).await;
+    let host = Host::start(&store, NOW - 60).await;
+    assert_eq!(host.since(), Some(NOW - 15 * DAY));
     host.note("anna@example.com").await;
     assert_eq!(host.bounce(&["bob@example.com"], NOW).await, Solicited::Evicted);
     assert_eq!(host.bounce(&["anna@example.com"], NOW).await, Solicited::Wrote);
