@@ -240,11 +240,14 @@ impl Senders {
         let key = hmac::Key::new(hmac::HMAC_SHA256, &secret.unwrap_or(fresh));
         let before =
             site.and_then(|site| site.anew).filter(|(_, at)| now.saturating_sub(*at) < NOTED.as_secs());
-        if let Some(anew) = anew.filter(|anew| before.is_none_or(|(before, _)| before != *anew)) {
+        // What lasts is told once.
+        let is_told =
+            |anew: &Anew| before.is_some_and(|(before, _)| before == *anew) && anew.trouble().is_some();
+        if let Some(anew) = anew.filter(|anew| !is_told(anew)) {
             match anew.trouble() {
                 None => info!("senders are remembered from now on; so far no bounce is called unsolicited"),
                 Some(why) => {
-                    warn!(why, "senders are remembered from now on; so far no bounce is called unsolicited")
+                    warn!(why, "senders are remembered from now on; so far no bounce is called unsolicited");
                 }
             }
         }

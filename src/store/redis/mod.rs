@@ -65,6 +65,8 @@ struct Health {
     forgot: Option<SystemTime>,
     /// What was found when it was looked at last.
     evictions: Option<Evictions>,
+    /// It does not tell.
+    is_silent: bool,
 }
 
 #[derive(Debug)]
@@ -139,7 +141,13 @@ impl Redis {
                 self.name
             )
         });
-        trouble.into_iter().chain(forgot).chain(evicted).collect()
+        let silent = health.is_silent.then(|| {
+            format!(
+                "store {}: it does not tell what it gives up for want of memory: allow INFO to its user",
+                self.name
+            )
+        });
+        trouble.into_iter().chain(forgot).chain(evicted).chain(silent).collect()
     }
 
     /// How much it gave up for want of memory.
@@ -216,7 +224,8 @@ impl Redis {
             Ok(Ok(marker)) => {
                 self.works(marker);
                 // Who wants to know it asks, and hears of a failure.
-                let _ = self.evictions().await;
+                let told = self.evictions().await;
+                self.health().is_silent = matches!(told, Err(StoreError::Refused(_)));
             }
             Ok(Err(error)) => self.give_up(&live, &error),
             Err(_) => self.give_up(&live, &ConnectError::Silent),

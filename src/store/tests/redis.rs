@@ -145,6 +145,7 @@ async fn what_it_gives_up_is_told() {
     let error = store.store.evictions(Table::Senders).await.unwrap_err();
     assert!(matches!(&error, StoreError::Refused(_)), "{error}");
     assert!(answers(&store.store).await, "that is all that it refuses");
+    until("it says so", async || store.store.notices().iter().any(|notice| notice.contains("INFO"))).await;
     store.end().await;
 }
 
