@@ -65,46 +65,6 @@ fn what_is_rewritten_or_unseen_gets_its_bounces() {
 }
 
 #[test]
-fn settings_of_postfix() {
-    let postfix =
-        Postfix::builder().milter("inet:localhost:1").main("non_smtpd_milters = $smtpd_milters").start();
-    let options = Options { postfix: Place::At(postfix.config_directory()), ..Options::nothing() };
-    let set = |settings: &[&str]| {
-        let postconf = postfix.command("postconf", settings).status();
-        assert!(postconf.expect("run postconf").success());
-    };
-    assert_eq!(unseen(&options), [""; 0]);
-    for (settings, value, hides) in [
-        ("canonical_maps", "inline:{a=b}", true),
-        ("sender_canonical_maps", "tcp:localhost:10001", true),
-        ("recipient_canonical_maps", "inline:{a=b}", false),
-        ("masquerade_domains", "example.test", true),
-        ("smtp_generic_maps", "inline:{a=b}", true),
-        ("virtual_alias_maps", "inline:{a=b}", false),
-        ("non_smtpd_milters", "inet:localhost:2", true),
-    ] {
-        set(&["-e", &format!("{settings}={value}")]);
-        let unseen = unseen(&options);
-        let found = matches!(&unseen[..], [one] if one.contains(settings));
-        assert!(if hides { found } else { unseen.is_empty() }, "{settings}: {unseen:?}");
-        set(&["-X", settings]);
-        set(&["-e", "non_smtpd_milters=inet:localhost:1"]);
-    }
-    // Only headers are rewritten.
-    set(&["-e", "masquerade_domains=example.test", "masquerade_classes=header_sender"]);
-    assert_eq!(unseen(&options), [""; 0]);
-    set(&["-e", "sender_canonical_maps=inline:{a=b}", "sender_canonical_classes=header_sender"]);
-    assert_eq!(unseen(&options), [""; 0]);
-    set(&["-P", "cleanup/unix/sender_canonical_classes=envelope_sender"]);
-    assert_eq!(unseen(&options).len(), 1);
-    set(&["-P", "smtp/unix/smtp_generic_maps=inline:{a=b}"]);
-    assert_eq!(unseen(&options).len(), 2);
-    // What can't be found out.
-    let nowhere = Options { postfix: Place::At("/nowhere".into()), ..Options::nothing() };
-    assert_eq!(unseen(&nowhere).len(), 1);
-}
-
-#[test]
 fn settings_of_sendmail() {
     for (lines, hides) in [
         ("", None),
@@ -137,6 +97,50 @@ fn settings_of_sendmail() {
     };
     let unseen = unseen(&options);
     assert!(matches!(&unseen[..], [one] if one.contains("daemon MSA does not name Backstop")), "{unseen:?}");
+}
+
+mod full {
+    use super::*;
+
+    #[test]
+    fn settings_of_postfix() {
+        let postfix =
+            Postfix::builder().milter("inet:localhost:1").main("non_smtpd_milters = $smtpd_milters").start();
+        let options = Options { postfix: Place::At(postfix.config_directory()), ..Options::nothing() };
+        let set = |settings: &[&str]| {
+            let postconf = postfix.command("postconf", settings).status();
+            assert!(postconf.expect("run postconf").success());
+        };
+        assert_eq!(unseen(&options), [""; 0]);
+        for (settings, value, hides) in [
+            ("canonical_maps", "inline:{a=b}", true),
+            ("sender_canonical_maps", "tcp:localhost:10001", true),
+            ("recipient_canonical_maps", "inline:{a=b}", false),
+            ("masquerade_domains", "example.test", true),
+            ("smtp_generic_maps", "inline:{a=b}", true),
+            ("virtual_alias_maps", "inline:{a=b}", false),
+            ("non_smtpd_milters", "inet:localhost:2", true),
+        ] {
+            set(&["-e", &format!("{settings}={value}")]);
+            let unseen = unseen(&options);
+            let found = matches!(&unseen[..], [one] if one.contains(settings));
+            assert!(if hides { found } else { unseen.is_empty() }, "{settings}: {unseen:?}");
+            set(&["-X", settings]);
+            set(&["-e", "non_smtpd_milters=inet:localhost:1"]);
+        }
+        // Only headers are rewritten.
+        set(&["-e", "masquerade_domains=example.test", "masquerade_classes=header_sender"]);
+        assert_eq!(unseen(&options), [""; 0]);
+        set(&["-e", "sender_canonical_maps=inline:{a=b}", "sender_canonical_classes=header_sender"]);
+        assert_eq!(unseen(&options), [""; 0]);
+        set(&["-P", "cleanup/unix/sender_canonical_classes=envelope_sender"]);
+        assert_eq!(unseen(&options).len(), 1);
+        set(&["-P", "smtp/unix/smtp_generic_maps=inline:{a=b}"]);
+        assert_eq!(unseen(&options).len(), 2);
+        // What can't be found out.
+        let nowhere = Options { postfix: Place::At("/nowhere".into()), ..Options::nothing() };
+        assert_eq!(unseen(&nowhere).len(), 1);
+    }
 }
 
 /// For a Backstop that listens on port 1.
