@@ -19,7 +19,7 @@ use crate::{
     telemetry::{Family, Registry},
 };
 
-use super::Error;
+use super::{Error, welcome::may_be};
 
 /// What lives as long as the process.
 pub(super) struct Parts {
@@ -192,7 +192,8 @@ fn snapshot(
     let findings = live.findings();
     let of_the_mta = findings.networks.iter().map(|found| found.value);
     let clients = Clients::build(&config.client, of_the_mta, kept.clients, keeper)?;
-    let defences = Defences::build(&config.defence, kept.defences, keeper)?;
+    let is_us = |milter: &str| config.listen.iter().any(|listen| may_be(milter, listen));
+    let defences = Defences::build(&config.defence, kept.defences, findings.unseen(is_us), keeper)?;
     let rules = rules(config, &clients, &defences, &findings);
     Ok(Snapshot::new(
         rules,

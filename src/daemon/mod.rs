@@ -59,7 +59,7 @@ async fn serve(path: Option<PathBuf>, loaded: Loaded) -> Result<(), Error> {
     let mut stop = signal(SignalKind::terminate()).map_err(Error::Runtime)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(Error::Runtime)?;
     let hang_up = signal(SignalKind::hangup()).map_err(Error::Runtime)?;
-    let stopping = CancellationToken::new();
+    let (stopping, closing) = (CancellationToken::new(), CancellationToken::new());
     let mut core: JoinSet<(&'static str, Result<(), std::io::Error>)> = JoinSet::new();
 
     let config = &loaded.config;
@@ -95,9 +95,9 @@ async fn serve(path: Option<PathBuf>, loaded: Loaded) -> Result<(), Error> {
         }
     });
     core.spawn({
-        let (store, stopping) = (parts.store.clone(), stopping.clone());
+        let (store, closing) = (parts.store.clone(), closing.clone());
         async move {
-            store.follow(stopping).await;
+            store.follow(closing).await;
             ("store", Ok(()))
         }
     });
@@ -114,6 +114,8 @@ async fn serve(path: Option<PathBuf>, loaded: Loaded) -> Result<(), Error> {
         async move {
             let remember = || parts.server.snapshot().defences.bounces.remembers();
             parts.defences.senders.run(remember, stopping).await;
+            // What they told last is to be kept.
+            closing.cancel();
             ("senders", Ok(()))
         }
     });

@@ -3,6 +3,7 @@
 use crate::{
     config::Loaded,
     detect::{Findings, main_cf_lines, sendmail_mc_lines},
+    net::Endpoint,
 };
 
 /// The text for standard output: for a person who tries it, not for the log. `None` where a file says what to do.
@@ -27,22 +28,32 @@ pub(super) fn mta_lines(listening: &[String]) -> String {
     )
 }
 
-/// Whether an MTA asks a server at one of these addresses: the port, or the socket's path, tells.
+/// Whether an MTA asks a server at one of these addresses.
 pub(super) fn is_asked(findings: &Findings, listening: &[String]) -> bool {
-    let milters: Vec<&String> = findings.milters.iter().flat_map(|service| &service.milters).collect();
-    listening.iter().any(|address| match address.split_once(':') {
+    let mut milters = findings.milters.iter().flat_map(|service| &service.milters);
+    milters.any(|milter| listening.iter().any(|address| names(milter, address)))
+}
+
+/// Whether a milter in the MTA's configuration may be a server that is to listen there. It may, where the address is not
+/// known before it listens.
+pub(super) fn may_be(milter: &str, listen: &Endpoint) -> bool {
+    match listen {
+        Endpoint::Fd(_) => true,
+        Endpoint::Inet { port: 0, .. } | Endpoint::Inet6 { port: 0, .. } => milter.starts_with("inet"),
+        known => names(milter, &known.to_string()),
+    }
+}
+
+/// Whether a milter in the MTA's configuration is a server at this address: the port, or the socket's path, tells.
+fn names(milter: &str, address: &str) -> bool {
+    match address.split_once(':') {
         Some(("inet" | "inet6", rest)) => {
             let port = rest.rsplit(':').next().unwrap_or_default();
-            milters
-                .iter()
-                .any(|milter| milter.ends_with(&format!(":{port}")) || milter.contains(&format!(":{port}@")))
+            milter.ends_with(&format!(":{port}")) || milter.contains(&format!(":{port}@"))
         }
-        Some(("unix", path)) => {
-            let same = |milter: &str| milter.split_once(':').is_some_and(|(_, named)| path.ends_with(named));
-            milters.iter().any(|milter| same(milter))
-        }
+        Some(("unix", path)) => milter.split_once(':').is_some_and(|(_, named)| path.ends_with(named)),
         _ => false,
-    })
+    }
 }
 
 /// An address as Postfix and as Sendmail write it; `None` for a socket that only systemd knows.
@@ -81,8 +92,12 @@ mod tests {
     fn who_asks_us() {
         let asks = |milter: &str| {
             let milters = vec![milter.to_owned()];
-            let milter =
-                crate::detect::MilterUse { service: String::new(), milters, when_away: String::new() };
+            let milter = crate::detect::MilterUse {
+                service: String::new(),
+                milters,
+                when_away: String::new(),
+                is_way_out: true,
+            };
             Findings { milters: vec![milter], ..Findings::default() }
         };
         for (milter, listening, asked) in [
@@ -94,6 +109,15 @@ mod tests {
             ("unix:/other.sock", "unix:/run/backstop.sock", false),
         ] {
             assert_eq!(is_asked(&asks(milter), &[listening.to_owned()]), asked, "{milter}");
+        }
+        for (milter, listen, may) in [
+            ("inet:localhost:8890", "inet:127.0.0.1:8890", true),
+            ("inet:localhost:9999", "inet:127.0.0.1:8890", false),
+            ("inet:localhost:9999", "inet:127.0.0.1:0", true),
+            ("unix:/run/other.sock", "inet:127.0.0.1:0", false),
+            ("unix:/run/other.sock", "fd:milter", true),
+        ] {
+            assert_eq!(may_be(milter, &listen.parse().unwrap()), may, "{milter} {listen}");
         }
         assert!(!is_asked(&Findings::default(), &["inet:127.0.0.1:8890".to_owned()]));
     }

@@ -13,7 +13,7 @@ mod standing;
 mod tarpit;
 mod traps;
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::AtomicBool};
 
 pub use bounces::{Bounces, Senders, Solicited};
 pub use config::Config;
@@ -60,6 +60,8 @@ pub struct Shared {
     pub sleepers: Arc<tarpit::Sleepers>,
     /// Who wrote lately.
     pub senders: Arc<Senders>,
+    /// First attempts are given up before those who made them can have come again.
+    pub is_overrun: Arc<AtomicBool>,
 }
 
 impl Shared {
@@ -71,16 +73,21 @@ impl Shared {
         metrics.harvesters_blocked.follow(move || blocked.blocked());
         metrics.harvest_distributed.follow(move || distributed.is_distributed().into());
         let senders = Arc::new(Senders::new(store.clone()));
-        Self { store, metrics, site, sleepers: Arc::default(), senders }
+        Self { store, metrics, site, sleepers: Arc::default(), senders, is_overrun: Arc::default() }
     }
 }
 
 impl Defences {
-    /// Reads the traps' files.
+    /// Reads the traps' files. `unseen`: why somebody may write whom no session shows, or shows under another name.
     ///
     /// # Errors
     /// When one can't be read.
-    pub fn build(config: &Config, shared: &Shared, keeper: &Keeper) -> Result<Self, OpenError> {
+    pub fn build(
+        config: &Config,
+        shared: &Shared,
+        unseen: Vec<String>,
+        keeper: &Keeper,
+    ) -> Result<Self, OpenError> {
         let harvest = Harvest::new(&config.harvest, shared);
         Ok(Self {
             standings: Standings::new(shared, &harvest),
@@ -88,7 +95,7 @@ impl Defences {
             tarpit: Tarpit::new(&config.tarpit, shared),
             greylist: Greylist::new(&config.greylist, shared),
             traps: Traps::build(&config.traps, keeper)?,
-            bounces: Bounces::new(&config.bounces, shared),
+            bounces: Bounces::new(&config.bounces, shared, unseen),
         })
     }
 
@@ -96,7 +103,7 @@ impl Defences {
     #[must_use]
     pub fn notices(&self, rules: &Rules) -> Vec<String> {
         let notices = self.harvest.notice().into_iter().chain(self.traps.notices(rules));
-        notices.chain(self.bounces.notice()).collect()
+        notices.chain(self.greylist.notice()).chain(self.bounces.notices()).collect()
     }
 
     /// Which questions are worth asking.

@@ -21,6 +21,9 @@ pub struct Findings {
     pub probes: Vec<String>,
     /// Who asks which milters, and what it does when they are away.
     pub milters: Vec<MilterUse>,
+    /// Why senders may leave this host under another name than they wrote with: settings that rewrite them, and what could
+    /// not be found out.
+    pub rewrites: Vec<String>,
     /// Configuration that the admin may want to fill in.
     pub hints: Vec<Hint>,
     /// What else an admin should know: programs that failed, several MTAs, a stale index.
@@ -274,6 +277,8 @@ pub struct MilterUse {
     pub milters: Vec<String>,
     /// What the MTA does when a milter is away: `tempfail`, `accept`, `F=T`.
     pub when_away: String,
+    /// Whether users and programs may write by it, as far as is known.
+    pub is_way_out: bool,
 }
 
 /// Configuration that the admin may want to fill in.
@@ -308,6 +313,17 @@ impl Findings {
             self.sources.push(source);
             self.sources.len() - 1
         }))
+    }
+
+    /// Why a user may write and the milter that `is_us` knows by its address not see it, or see another name than bounces come
+    /// to; one line for each reason.
+    pub fn unseen(&self, is_us: impl Fn(&str) -> bool) -> Vec<String> {
+        let asks = |service: &MilterUse| service.milters.iter().any(|milter| is_us(milter));
+        let unasked = self.milters.iter().filter(|service| service.is_way_out && !asks(service));
+        let unasked = unasked.map(|service| {
+            format!("{} does not name Backstop: who writes by it is not seen", service.service)
+        });
+        self.rewrites.iter().cloned().chain(unasked).collect()
     }
 
     /// Puts lists in order and drops what is there twice.

@@ -24,6 +24,9 @@ impl Display for Findings {
             let away = if milter.when_away.is_empty() { "lets mail pass" } else { &milter.when_away };
             writeln!(f, "{}: {milters}; when it is away: {away}", milter.service)?;
         }
+        for why in &self.rewrites {
+            writeln!(f, "senders are not what they seem: {why}")?;
+        }
         for note in &self.notes {
             writeln!(f, "note: {note}")?;
         }

@@ -84,10 +84,12 @@ fn snapshot(registry: &Registry, client: &client::Config, rules: Rules) -> Snaps
     let asked = client::Shared::new(client::Metrics::register(registry));
     let clients = Clients::build(client, [], &asked, &keeper).expect("no files");
     let shared = defence::Shared::new(store, defence::Metrics::register(registry));
-    let defences = Defences::build(&defence::Config::default(), &shared, &keeper).expect("no files");
+    let defences =
+        Defences::build(&defence::Config::default(), &shared, Vec::new(), &keeper).expect("no files");
+    let directories = Arc::new(directories.expect("no files"));
     Snapshot::new(
         rules,
-        Arc::new(directories.expect("no files")),
+        directories,
         Arc::new(suspensions),
         Arc::new(clients),
         Arc::new(defences),

@@ -37,14 +37,19 @@ impl Embedded {
     /// # Errors
     /// When another process has it.
     pub(super) fn open(directory: &Path) -> io::Result<Self> {
+        Self::open_with(directory, Memory::new(true))
+    }
+
+    /// The same with other bounds.
+    pub(super) fn open_with(directory: &Path, memory: Memory) -> io::Result<Self> {
         let lock = lock_directory(directory)?;
         let path = directory.join(NAME);
         let health = Health::new("the store's file");
-        let memory = Memory::new(true);
         let file = guard(|| File::open(Disk::open(Some(path.clone()), Arc::clone(&health)), &memory));
         let embedded = Self { memory, path, health, file: Mutex::default(), _lock: lock };
         let file = file.map_or_else(|error| embedded.make_anew(&error), Some);
         *embedded.file() = file;
+        embedded.memory.loaded(Instant::now());
         Ok(embedded)
     }
 

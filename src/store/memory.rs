@@ -1,13 +1,16 @@
 //! State in the memory of this process: tables in parts, each with a lock of its own that is held for an instant.
+//!
+//! What a table gives up before its time is counted, in another table: so the count is written down with what is gone.
 
 use std::{
     hash::{BuildHasher, RandomState},
     sync::{Mutex, MutexGuard, PoisonError},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use super::{
-    Entry, Op, Outcome, Table,
+    Entry, Evictions, Key, LONGEST, Op, Outcome, Table,
+    evicted::Lately,
     shard::{Changes, Id, Row, Shard},
 };
 
@@ -17,6 +20,8 @@ pub(super) struct Memory {
     /// Which part a key is in: nobody outside can tell.
     hasher: RandomState,
     shards: Box<[Mutex<Shard>]>,
+    /// For each table.
+    evicted: [Lately; Table::ALL.len()],
 }
 
 impl Memory {
@@ -32,7 +37,7 @@ impl Memory {
             let capacity = capacity(Table::ALL[at / SHARDS]).div_ceil(SHARDS);
             Mutex::new(Shard::new(capacity, is_journaled, hasher.hash_one(at)))
         });
-        Self { shards: shards.collect(), hasher }
+        Self { shards: shards.collect(), evicted: Default::default(), hasher }
     }
 
     pub(super) fn run(&self, ops: &[Op]) -> Vec<Outcome> {
@@ -41,7 +46,14 @@ impl Memory {
 
     /// The same at a time.
     pub(super) fn run_at(&self, ops: &[Op], now: Instant) -> Vec<Outcome> {
-        ops.iter().map(|op| self.shard(op.key().table, &op.key().id).run(op, now)).collect()
+        let run = |op: &Op| {
+            let table = op.key().table;
+            let mut shard = self.shard(table, &op.key().id);
+            let outcome = shard.run(op, now);
+            self.count(table, &mut shard, now);
+            outcome
+        };
+        ops.iter().map(run).collect()
     }
 
     /// All of a table, in the order of the keys.
@@ -62,6 +74,38 @@ impl Memory {
         }
         entries.sort_by(|a, b| a.id.cmp(&b.id));
         entries
+    }
+
+    /// How much of a table was given up before its time, ever; what else is there is not counted.
+    pub(super) fn evictions(&self, table: Table) -> Evictions {
+        let key = evicted_key(table);
+        let counted = self.shard(key.table, &key.id).run(&Op::Count(key.clone()), Instant::now());
+        Evictions { run: String::new(), count: counted.count(), may_evict: true }
+    }
+
+    /// Whether lately something of a table was given up that was younger than this; if all of it is kept equally long.
+    pub(super) fn has_evicted(&self, table: Table, age: Duration, now: Instant) -> bool {
+        self.evicted[table as usize].is_any_below(age, now)
+    }
+
+    /// Counts what is given up already, as it did not fit when it was loaded.
+    pub(super) fn loaded(&self, now: Instant) {
+        for table in Table::ALL {
+            for shard in self.shards(table) {
+                self.count(table, &mut lock(shard), now);
+            }
+        }
+    }
+
+    /// While the part is locked, so that nobody sees it without what it lost, and before it is written down. What is in
+    /// the table of the counts itself is few, and what it gives up can't be counted there.
+    fn count(&self, table: Table, shard: &mut Shard, now: Instant) {
+        let Some(age) = shard.given_up() else { return };
+        self.evicted[table as usize].tell(age, now);
+        if table != COUNTS {
+            let key = evicted_key(table);
+            self.shard(key.table, &key.id).run(&Op::Add { key: key.clone(), by: 1, ttl: LONGEST }, now);
+        }
     }
 
     /// Takes what was written down.
@@ -109,6 +153,13 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+fn evicted_key(table: Table) -> Key {
+    Key::new(COUNTS, format!("evicted/{}", table.as_str()))
+}
+
+/// Written down last of all.
+const COUNTS: Table = Table::Secrets;
+
 /// Parts of a table.
 const SHARDS: usize = 64;
 /// What is over goes within so many rounds.
@@ -116,10 +167,7 @@ pub(super) const ROUNDS: usize = 60;
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
-    use crate::store::Key;
 
     fn put(table: Table, n: usize, ttl: u64) -> Op {
         let key = Key::new(table, n.to_string());
@@ -170,6 +218,47 @@ mod tests {
         // What is not written down for a long time is bounded, too.
         let noted: usize = Table::ALL.iter().map(|&table| memory.changes(table, now).count()).sum();
         assert_eq!(noted, SHARDS * Table::ALL.len());
+    }
+
+    /// And what is over makes room without a word.
+    #[test]
+    fn what_is_given_up_before_its_time_is_told() {
+        const CAPACITY: usize = 6400;
+        let memory = Memory::with_capacity(false, |_| CAPACITY);
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let fill = |from: usize, now| {
+            (from..from + 2 * CAPACITY)
+                .for_each(|n| drop(memory.run_at(&[put(Table::Greylist, n, 1000)], now)));
+        };
+        let young = |age, now| memory.has_evicted(Table::Greylist, Duration::from_secs(age), at(now));
+        memory.run_at(&[put(Table::Greylist, 0, 1000)], start);
+        let before = memory.evictions(Table::Greylist);
+        assert!(before.is_none_since(&before.to_bytes()) && !young(1000, 0));
+        fill(0, start);
+        let after = memory.evictions(Table::Greylist);
+        assert!(!after.is_none_since(&before.to_bytes()), "{after:?}");
+        assert!(after.count >= CAPACITY as u64 && young(1, 0), "{after:?}");
+        assert!(!young(1000, 4000), "long ago");
+        for table in [Table::Senders, Table::Secrets] {
+            assert_eq!(memory.evictions(table).count, 0, "{table:?}");
+            assert!(!memory.has_evicted(table, Duration::MAX, start), "{table:?}");
+        }
+        // All is over, one by one.
+        let memory = Memory::with_capacity(false, |_| CAPACITY);
+        for n in 0..3 * CAPACITY {
+            memory.run_at(&[put(Table::Greylist, n, 1)], at(2 * n as u64));
+        }
+        assert_eq!(memory.evictions(Table::Greylist).count, 0);
+        // Old ones are given up, and no young ones: there are many of the former.
+        for n in 0..CAPACITY {
+            memory.run_at(&[put(Table::Greylist, n, 100_000)], start);
+        }
+        for n in CAPACITY..CAPACITY + CAPACITY / 10 {
+            memory.run_at(&[put(Table::Greylist, n, 100_000)], at(7200));
+        }
+        assert!(memory.has_evicted(Table::Greylist, Duration::from_secs(7201), at(7200)));
+        assert!(!memory.has_evicted(Table::Greylist, Duration::from_secs(3600), at(7200)));
     }
 
     #[test]

@@ -12,6 +12,7 @@ pub struct Metrics {
     pub(super) unsaved: IntGauge,
     errors: IntCounterVec,
     entries: IntGaugeVec,
+    evicted: IntGaugeVec,
     pub(super) request: Histogram,
 }
 
@@ -46,6 +47,11 @@ impl Metrics {
                 "Entries in the memory of this process, by table; none with Redis.",
                 &["table"],
             ),
+            evicted: registry.gauges(
+                "store_evicted",
+                "Entries given up before their time for want of room, ever, by table; with Redis, since it was started.",
+                &["table"],
+            ),
             request: registry.histogram(
                 "store_request_seconds",
                 "Round trips to Redis, also those that failed.",
@@ -60,6 +66,11 @@ impl Metrics {
 
     pub(super) fn failed(&self, what: What) {
         self.errors.with_label_values(&[what.as_str()]).inc();
+    }
+
+    /// Of a table, or of `all` of them.
+    pub(super) fn evicted(&self, table: &str, count: u64) {
+        self.evicted.with_label_values(&[table]).set(count.try_into().unwrap_or(i64::MAX));
     }
 
     pub(super) fn entries(&self, table: Table, count: usize) {

@@ -7,6 +7,7 @@
 mod config;
 pub(crate) mod disk;
 mod embedded;
+mod evicted;
 mod file;
 mod memory;
 mod metrics;
@@ -25,6 +26,7 @@ use crate::net::{PasswordError, TlsError};
 
 pub use config::Config;
 use embedded::Embedded;
+pub use evicted::Evictions;
 use memory::Memory;
 pub use metrics::Metrics;
 use metrics::What;
@@ -108,6 +110,13 @@ impl Store {
         }
     }
 
+    /// The same with room for so many entries in each table.
+    #[cfg(test)]
+    pub(crate) fn bounded(metrics: Metrics, capacity: usize) -> Self {
+        let backend = Backend::Memory(Memory::with_capacity(false, |_| capacity));
+        Self { inner: Arc::new(Inner { backend, metrics, notice: None }) }
+    }
+
     /// Carries out all of these, in order and in one round trip; an outcome for each, in the same order. In the memory of
     /// this process it answers without waiting; in Redis others see all of them done, or none.
     ///
@@ -169,6 +178,31 @@ impl Store {
     #[must_use]
     pub fn is_shared(&self) -> bool {
         matches!(self.inner.backend, Backend::Redis(_))
+    }
+
+    /// How much of a table was given up before its time; with Redis, of all that is in it. An eviction that came before an
+    /// answer of [`Store::run`] is counted when this is asked after it.
+    ///
+    /// # Errors
+    /// [`StoreError`]; [`StoreError::Refused`] where Redis does not tell.
+    pub async fn evictions(&self, table: Table) -> Result<Evictions, StoreError> {
+        match &self.inner.backend {
+            Backend::Memory(memory) => Ok(memory.evictions(table)),
+            Backend::Embedded(embedded) => Ok(embedded.memory.evictions(table)),
+            Backend::Redis(redis) => redis.evictions().await,
+        }
+    }
+
+    /// Whether within the last hour something of a table was given up that was younger than this, if all of the table is
+    /// kept equally long. Redis does not tell what it gave up: it may have been anything.
+    #[must_use]
+    pub fn has_evicted(&self, table: Table, age: Duration) -> bool {
+        let now = std::time::Instant::now();
+        match &self.inner.backend {
+            Backend::Memory(memory) => memory.has_evicted(table, age, now),
+            Backend::Embedded(embedded) => embedded.memory.has_evicted(table, age, now),
+            Backend::Redis(redis) => redis.has_evicted(now),
+        }
     }
 
     /// What an admin should look at.
@@ -234,6 +268,7 @@ impl Inner {
         memory.sweep(std::time::Instant::now());
         for table in Table::ALL {
             self.metrics.entries(table, memory.len(table));
+            self.metrics.evicted(table.as_str(), memory.evictions(table).count);
         }
         if let Backend::Embedded(embedded) = &self.backend {
             embedded.write();

@@ -3,7 +3,10 @@
 //! Reads no clock and waits for nothing. What is full makes room by giving up the least useful of a few entries taken at
 //! random: a flood gives up its own entries.
 
-use std::{mem, time::Instant};
+use std::{
+    mem,
+    time::{Duration, Instant},
+};
 
 use indexmap::IndexMap;
 use smallvec::SmallVec;
@@ -26,6 +29,8 @@ pub(super) struct Shard {
     /// The state of what chooses at random.
     chance: u64,
     journal: Option<Journal>,
+    /// Something was given up before its time: by how much it was older than what took its place.
+    given_up: Option<Duration>,
 }
 
 /// What has changed since it was taken last.
@@ -70,7 +75,7 @@ impl Shard {
     /// Nothing yet; with a journal if `is_journaled`. `seed` is for chance.
     pub(super) fn new(capacity: usize, is_journaled: bool, seed: u64) -> Self {
         let journal = is_journaled.then(Journal::default);
-        Self { entries: IndexMap::new(), capacity, next: 0, chance: seed | 1, journal }
+        Self { entries: IndexMap::new(), capacity, next: 0, chance: seed | 1, journal, given_up: None }
     }
 
     /// Does one thing.
@@ -120,7 +125,7 @@ impl Shard {
     /// Takes what was written down. It is not noted as a change.
     pub(super) fn load(&mut self, id: Id, row: Row, now: Instant) {
         if self.entries.len() >= self.capacity {
-            self.make_room(now);
+            self.make_room(row.until, now);
         }
         self.entries.insert(id, Kept { row, is_noted: false });
     }
@@ -184,7 +189,7 @@ impl Shard {
             }
             None => {
                 if self.entries.len() >= self.capacity {
-                    self.make_room(now);
+                    self.make_room(row.until, now);
                 }
                 self.entries.insert(id.clone(), Kept { row, is_noted: true });
             }
@@ -192,8 +197,13 @@ impl Shard {
         self.note(id.clone());
     }
 
-    /// Gives up the least useful of a few: what is over, then low counts, then what ends next.
-    fn make_room(&mut self, now: Instant) {
+    /// What was given up before its time since this was asked last: how old it was, if all here are kept equally long.
+    pub(super) fn given_up(&mut self) -> Option<Duration> {
+        self.given_up.take()
+    }
+
+    /// Gives up the least useful of a few, for what ends then: what is over, then low counts, then what ends next.
+    fn make_room(&mut self, until: Instant, now: Instant) {
         let length = self.entries.len();
         let chosen: SmallVec<[usize; SAMPLES]> = (0..SAMPLES).map(|_| self.any(length)).collect();
         let worth = |at: &usize| {
@@ -202,6 +212,10 @@ impl Shard {
             Some((kept.row.until > now, count, kept.row.until))
         };
         if let Some(at) = chosen.into_iter().min_by_key(worth) {
+            let given_up = self.entries.get_index(at).filter(|(_, kept)| kept.row.until > now);
+            if let Some((_, kept)) = given_up {
+                self.given_up = Some(until.saturating_duration_since(kept.row.until));
+            }
             self.take(at);
         }
     }

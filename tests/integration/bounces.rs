@@ -5,8 +5,8 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, Instant};
 
 use backstop_harness::{
-    Backstop, BackstopBuilder, Postfix, PostfixBuilder, SASL_PASSWORD, SASL_USER, Sendmail, Sink, Smtp,
-    wait_until,
+    Backstop, BackstopBuilder, Postfix, PostfixBuilder, Redis, SASL_PASSWORD, SASL_USER, Sendmail, Signal,
+    Sink, Smtp, wait_until,
 };
 
 use crate::site;
@@ -162,6 +162,29 @@ fn it_learns_first_and_may_only_watch() {
     let watched = [("reason", "unsolicited-bounce"), ("enforced", "no")];
     assert_eq!(backstop.metric("backstop_decisions_total", &watched), 1.0);
     assert!(backstop.log().contains("bob@example.test"), "the log says for whom it was: {}", backstop.log());
+}
+
+/// It says last of all that it was there: from then on five minutes are no gap.
+#[test]
+fn a_restart_is_no_gap() {
+    let redis = Redis::start();
+    let start = || unsolicited("enforce", "336h").env("BACKSTOP__STORE__URL", &redis.url()).start();
+    let mut backstop = start();
+    backstop.wait_for_log("senders are remembered from now on");
+    let alive = redis.command(&["keys", "backstop:secrets:bounces/alive/*"]);
+    assert_eq!(redis.command(&["del", &alive]), "1", "{alive}");
+    backstop.signal(Signal::TERM);
+    assert!(backstop.wait_exit().success(), "{}", backstop.log());
+    let left: u64 = redis.command(&["pttl", &alive]).parse().expect("it said so last");
+    assert!(left > 4 * 60 * 1000, "{left}");
+    let since = redis.command(&["pttl", "backstop:secrets:bounces/since"]);
+    let backstop = start();
+    wait_until(Duration::from_secs(20), "status to tell of it", || {
+        backstop.command(&["status"]).stdout.contains("senders are remembered since")
+    });
+    assert!(!backstop.log().contains("senders are remembered from now on"), "{}", backstop.log());
+    let left: u64 = redis.command(&["pttl", "backstop:secrets:bounces/since"]).parse().expect("it is there");
+    assert!(left <= since.parse().expect("it was there"), "it was not set anew");
 }
 
 #[test]

@@ -40,6 +40,7 @@ mod traps;
 mod trust_socket;
 mod unavailable;
 mod unix_socket;
+mod unseen;
 mod verification;
 mod works_out_of_the_box;
 

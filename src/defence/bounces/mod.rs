@@ -4,6 +4,7 @@
 //! whether one of its recipients did lately. Failure: every bounce is solicited; so it is until the site has remembered for
 //! as long as it looks back.
 
+mod alive;
 mod senders;
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -45,6 +46,8 @@ pub enum Unsolicited {
 pub struct Bounces {
     config: Config,
     shared: Shared,
+    /// Why somebody may have written whom nobody here saw, or saw under another name.
+    unseen: Vec<String>,
 }
 
 /// Whether somebody whom a bounce is for wrote lately.
@@ -58,6 +61,10 @@ pub enum Solicited {
     Nobody,
     /// The site has not remembered for long enough.
     Learning,
+    /// Some may have written whom nobody here saw.
+    Unseen,
+    /// The store may have given up who wrote.
+    Evicted,
     /// The store does not answer.
     StoreDown,
     /// None of them did.
@@ -74,15 +81,18 @@ impl Default for Config {
 impl Config {
     /// Tells `say` which key can't be used, and why.
     pub fn check(&self, say: &mut dyn FnMut(&'static str, String)) {
-        if self.remember < Duration::from_secs(1) {
-            say("remember", "must be at least 1s: every bounce would be unsolicited".to_owned());
+        if self.remember < Duration::from_secs(1) || self.remember > LONGEST {
+            say(
+                "remember",
+                "must be at least 1s, or every bounce would be unsolicited, and at most 365d".to_owned(),
+            );
         }
     }
 }
 
 impl Bounces {
-    pub(super) fn new(config: &Config, shared: &Shared) -> Self {
-        Self { config: config.clone(), shared: shared.clone() }
+    pub(super) fn new(config: &Config, shared: &Shared, unseen: Vec<String>) -> Self {
+        Self { config: config.clone(), shared: shared.clone(), unseen }
     }
 
     /// Whether anything is remembered and asked.
@@ -120,21 +130,37 @@ impl Bounces {
         match self.shared.senders.wrote(&mailboxes).await {
             Wrote::Somebody => Solicited::Wrote,
             Wrote::CouldNotFindOut => Solicited::StoreDown,
+            Wrote::Nobody { .. } if !self.unseen.is_empty() => Solicited::Unseen,
+            Wrote::Evicted => Solicited::Evicted,
             Wrote::Nobody { since } if now < self.begins(since) => Solicited::Learning,
             Wrote::Nobody { .. } => Solicited::No,
         }
     }
 
-    /// From when on somebody can be called unsolicited, while that is not so yet.
+    /// Why nobody can be called unsolicited, while that is so.
     #[must_use]
-    pub fn notice(&self) -> Option<String> {
+    pub fn notices(&self) -> Vec<String> {
+        if !self.is_on() {
+            return Vec::new();
+        }
+        let unseen = self.unseen.iter().map(|why| format!("bounces: none is called unsolicited: {why}"));
+        unseen.chain(self.learning()).collect()
+    }
+
+    fn learning(&self) -> Option<String> {
+        let senders = &self.shared.senders;
         let now = SystemTime::now().duration_since(UNIX_EPOCH).ok()?.as_secs();
-        let since = self.shared.senders.since().filter(|_| self.is_on())?;
+        let since = senders.since()?;
         let until = self.begins(since);
-        let time = |seconds: u64| jiff::Timestamp::from_second(i64::try_from(seconds).ok()?).ok();
+        if senders.is_untold() {
+            let why = "the store does not tell what it gave up for want of memory: allow INFO to its user";
+            return Some(format!("bounces: none is called unsolicited: {why}"));
+        }
         (now < until).then_some(())?;
+        let time = |seconds: u64| jiff::Timestamp::from_second(i64::try_from(seconds).ok()?).ok();
+        let because = senders.trouble().map(|why| format!(": {why}")).unwrap_or_default();
         Some(format!(
-            "bounces: senders are remembered since {}; no bounce is called unsolicited before {}",
+            "bounces: senders are remembered since {}; no bounce is called unsolicited before {}{because}",
             time(since)?,
             time(until)?
         ))
@@ -161,6 +187,8 @@ impl Solicited {
             Self::Machine => "it is for an address that programs write with",
             Self::Nobody => "it is for nobody who is defended",
             Self::Learning => "senders have not been remembered for long enough",
+            Self::Unseen => "could not find out: senders may write unseen, or under another name",
+            Self::Evicted => "could not find out: the store may have given up who wrote",
             Self::StoreDown => "could not find out: the store does not answer",
             Self::No => "nobody it is for wrote lately",
         }
@@ -175,6 +203,9 @@ fn is_of_a_machine(local: &str) -> bool {
         |word| matches!(word, "owner" | "bounce" | "bounces" | "return" | "request" | "errors");
     untag(local).is_some() || local.contains('=') || words.any(is_of_a_list)
 }
+
+/// Nobody reports so late.
+const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 #[cfg(test)]
 mod tests;

@@ -8,6 +8,7 @@ use std::{
     borrow::Cow,
     collections::HashSet,
     fmt,
+    hash::{BuildHasher, RandomState},
     sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
@@ -22,9 +23,10 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use super::alive::{Alive, Anew, Found};
 use crate::{
     address::Address,
-    store::{Key, Op, Outcome, Store, StoreError, Table},
+    store::{Evictions, Key, Op, Outcome, Store, StoreError, Table},
 };
 
 /// Who wrote lately. Lives as long as the process.
@@ -37,6 +39,8 @@ pub struct Senders {
     pending: Mutex<Pending>,
     wake: Notify,
     host: String,
+    /// Which process of the host this is.
+    process: u64,
 }
 
 /// What all that share the store have in common.
@@ -45,6 +49,10 @@ struct Site {
     since: u64,
     /// When this host said last that it remembers, by the clock that nobody sets and by the other one.
     beaten: (Instant, u64),
+    /// What the store had given up then; `None`: it does not tell.
+    evictions: Option<Vec<u8>>,
+    /// Why, and when, this host found that it has to begin anew, within the last hour.
+    anew: Option<(Anew, u64)>,
 }
 
 /// What the store was not told yet.
@@ -65,6 +73,8 @@ pub(super) enum Wrote {
         /// When the site began to remember.
         since: u64,
     },
+    /// The store may have given them up.
+    Evicted,
     /// The store does not answer.
     CouldNotFindOut,
 }
@@ -81,6 +91,7 @@ impl Senders {
             pending: Mutex::default(),
             wake: Notify::new(),
             host: host.unwrap_or_default(),
+            process: RandomState::new().hash_one(SystemTime::now()),
         }
     }
 
@@ -103,8 +114,10 @@ impl Senders {
                 () = tokio::time::sleep(TICK) => false,
             };
             if stopped {
-                if let Some(remember) = remember() {
+                if let (Some(remember), true) = (remember(), self.site.load().is_some()) {
                     self.flush(remember).await;
+                    // From here on it is away.
+                    let _ = self.beat(unix_seconds()).await;
                 }
                 return;
             }
@@ -141,12 +154,29 @@ impl Senders {
             return Wrote::Somebody;
         }
         // Asked each time: another process may have found a gap.
-        since.map_or(Wrote::CouldNotFindOut, |since| Wrote::Nobody { since })
+        let Some(since) = since else { return Wrote::CouldNotFindOut };
+        // After the answer, so that what was given up before it is counted.
+        let evictions = self.store.evictions(Table::Senders).await;
+        match (evictions, &site.evictions) {
+            (Ok(evictions), Some(before)) if evictions.is_none_since(before) => Wrote::Nobody { since },
+            (Ok(_) | Err(StoreError::Refused(_)), _) => Wrote::Evicted,
+            (Err(_), _) => Wrote::CouldNotFindOut,
+        }
     }
 
     /// Since when senders are remembered, in seconds since 1970.
     pub(super) fn since(&self) -> Option<u64> {
         self.site.load().as_ref().map(|site| site.since)
+    }
+
+    /// What is wrong, or was within the last hour; nothing, if it is only new.
+    pub(super) fn trouble(&self) -> Option<&'static str> {
+        self.site.load().as_ref().and_then(|site| site.anew).and_then(|(anew, _)| anew.trouble())
+    }
+
+    /// The store does not tell what it gave up: nobody can be called unsolicited.
+    pub(super) fn is_untold(&self) -> bool {
+        self.site.load().as_ref().is_some_and(|site| site.evictions.is_none())
     }
 
     /// Finds out the site's secret, and says that this host goes on remembering. Where it did not for a while, others may have
@@ -161,41 +191,69 @@ impl Senders {
             .run(&[
                 Op::PutNew { key: secret_key(), value: fresh.clone(), ttl: FOR_GOOD },
                 Op::Get(since_key()),
+                Op::Get(evictions_key()),
                 Op::Get(self.alive_key()),
             ])
             .await?;
         let mut values = outcomes.into_iter().map(Outcome::value);
-        let secret = values.next().flatten();
-        let since = values.next().flatten().and_then(|value| decode(&value));
-        let alive = values.next().flatten();
-        let site = self.site.load_full();
-        let was_alive = alive.is_some() || site.is_some();
-        // What it said last is not there: the store went back to what it had been, and lost who wrote since.
-        let alive = alive.and_then(|value| decode(&value)).unwrap_or(now);
-        let went_back = site.as_ref().map_or(0, |site| site.beaten.1.saturating_sub(alive));
-        let has_jumped = site.is_some_and(|site| site.has_jumped(now)) || went_back > NOTED.as_secs() / 2;
-        let lost = std::mem::take(&mut self.pending().lost);
-        let begun = match since {
-            Some(since) if secret.is_some() && was_alive && !lost && !has_jumped => since,
-            _ => {
-                info!("senders are remembered from now on; so far no bounce is called unsolicited");
-                now
-            }
+        let mut value = || values.next().flatten();
+        let (secret, since, counted, alive) = (value(), value(), value(), value());
+        // What is given up from here on is found by the next one.
+        let evictions = match self.store.evictions(Table::Senders).await {
+            Ok(evictions) => Some(evictions.to_bytes()).zip(Some(evictions)),
+            Err(StoreError::Refused(_)) => None,
+            Err(error) => return Err(error),
         };
-        if since != Some(begun) || went_back > BEAT.as_secs() {
+        let is_evicted =
+            |evictions: &Evictions| !counted.as_ref().is_some_and(|counted| evictions.is_none_since(counted));
+        let since = since.and_then(|value| decode(&value));
+        let site = self.site.load_full();
+        let lost = std::mem::take(&mut self.pending().lost);
+        let found = Found {
+            since: since.filter(|_| secret.is_some()),
+            alive: alive.and_then(|value| Alive::decode(&value)),
+            is_evicted: evictions.as_ref().is_some_and(|(_, evictions)| is_evicted(evictions)),
+            own: site.as_ref().map(|site| Alive { at: site.beaten.1, process: self.process }),
+            is_lost: lost,
+            has_jumped: site.as_ref().is_some_and(|site| site.has_jumped(now)),
+        };
+        let anew = found.judge();
+        let begun = since.filter(|_| anew.is_none()).unwrap_or(now);
+        let evictions = evictions.map(|(bytes, _)| bytes);
+        let is_counted = evictions.is_none() || evictions == counted;
+        if anew.is_some() || !is_counted || found.went_back() > BEAT {
             let noted = self.noted.iter().map(|(sender, ())| Address::clone(&sender));
             self.pending().senders.extend(noted);
         }
-        let mut ops = vec![Op::Put { key: self.alive_key(), value: now.to_be_bytes().to_vec(), ttl: GAP }];
-        if since != Some(begun) {
-            ops.push(Op::Put { key: since_key(), value: begun.to_be_bytes().to_vec(), ttl: FOR_GOOD });
+        let put = |key, value, ttl| Op::Put { key, value, ttl };
+        let mut ops = vec![put(self.alive_key(), Alive { at: now, process: self.process }.encode(), GAP)];
+        if anew.is_some() {
+            ops.push(put(since_key(), begun.to_be_bytes().to_vec(), FOR_GOOD));
+        }
+        if let Some(evictions) = evictions.clone().filter(|_| !is_counted) {
+            ops.push(put(evictions_key(), evictions, FOR_GOOD));
         }
         if let Err(error) = self.store.run(&ops).await {
             self.pending().lost |= lost;
             return Err(error);
         }
         let key = hmac::Key::new(hmac::HMAC_SHA256, &secret.unwrap_or(fresh));
-        self.site.store(Some(Site { key, since: begun, beaten: (Instant::now(), now) }.into()));
+        let before =
+            site.and_then(|site| site.anew).filter(|(_, at)| now.saturating_sub(*at) < NOTED.as_secs());
+        // What lasts is told once.
+        let is_told =
+            |anew: &Anew| before.is_some_and(|(before, _)| before == *anew) && anew.trouble().is_some();
+        if let Some(anew) = anew.filter(|anew| !is_told(anew)) {
+            match anew.trouble() {
+                None => info!("senders are remembered from now on; so far no bounce is called unsolicited"),
+                Some(why) => {
+                    warn!(why, "senders are remembered from now on; so far no bounce is called unsolicited");
+                }
+            }
+        }
+        let anew = anew.map(|anew| (anew, now)).or(before);
+        self.site
+            .store(Some(Site { key, since: begun, beaten: (Instant::now(), now), evictions, anew }.into()));
         Ok(())
     }
 
@@ -272,6 +330,10 @@ fn since_key() -> Key {
     Key::new(Table::Secrets, "bounces/since")
 }
 
+fn evictions_key() -> Key {
+    Key::new(Table::Secrets, "bounces/evictions")
+}
+
 fn decode(value: &[u8]) -> Option<u64> {
     value.try_into().ok().map(u64::from_be_bytes)
 }
@@ -291,8 +353,9 @@ const BATCH: usize = 500;
 const TICK: Duration = Duration::from_secs(1);
 const BEAT: Duration = Duration::from_secs(60);
 
-/// A host that was away for no longer than this had nobody write meanwhile, or hardly anybody: a restart, a reboot.
-const GAP: Duration = Duration::from_secs(60 * 60);
+/// A host that was away for no longer than this had nobody write meanwhile: a restart, a reboot.
+/// Longer than a drain, a boot, and the loading of all directories.
+const GAP: Duration = Duration::from_secs(5 * 60);
 
 /// Ten years.
 const FOR_GOOD: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);

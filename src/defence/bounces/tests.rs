@@ -1,6 +1,8 @@
 //! Who is called unsolicited, with a clock of the test's own.
 
-use super::*;
+mod redis;
+
+use super::{alive::Alive, *};
 use crate::{
     defence::Metrics,
     store::{self, Key, Op, Store, Table},
@@ -16,7 +18,7 @@ struct Host(Bounces);
 impl Host {
     async fn start(store: &Store, now: u64) -> Self {
         let shared = Shared::new(store.clone(), Metrics::register(&Registry::default()));
-        let host = Self(Bounces::new(&enforce(), &shared));
+        let host = Self(Bounces::new(&enforce(), &shared, Vec::new()));
         host.beat(now).await;
         host
     }
@@ -33,6 +35,14 @@ impl Host {
     async fn bounce(&self, recipients: &[&str], now: u64) -> Solicited {
         let recipients: Vec<_> = recipients.iter().map(|text| address(text)).collect();
         self.0.solicited(&recipients, &Delimiters::default(), now).await
+    }
+
+    /// What it says of itself, as if it had said it then.
+    async fn alive(&self, at: u64) -> Vec<u8> {
+        let ops = [Op::Get(self.0.shared.senders.alive_key())];
+        let said = self.0.shared.store.run(&ops).await.expect("in memory").remove(0).value();
+        let said = said.and_then(|said| Alive::decode(&said)).expect("it did");
+        Alive { at, ..said }.encode()
     }
 
     fn since(&self) -> Option<u64> {
@@ -103,21 +113,22 @@ async fn status_says_how_long_yet() {
     let store = store();
     let today = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs();
     let host = Host::start(&store, 1_700_000_000).await;
-    assert_eq!(host.0.notice(), None);
+    assert_eq!(host.0.notices(), [""; 0]);
     store.later(vec![Op::Remove(Key::new(Table::Secrets, "bounces/since"))]);
     host.beat(today).await;
-    let notice = host.0.notice().expect("it began today");
+    let notices = host.0.notices();
+    let [notice] = &notices[..] else { panic!("it began today: {notices:?}") };
     assert!(notice.starts_with("bounces: senders are remembered since 20"), "{notice}");
 }
 
 /// Who wrote meanwhile is not known.
 #[tokio::test]
 async fn after_a_gap_it_begins_anew() {
-    // The host was away for longer than an hour, or has joined the others: nothing says that it was alive.
+    // The host was away for longer than five minutes, or has joined the others: nothing says that it was alive.
     let (store, host) = experienced().await;
     let alive = store.list(Table::Secrets).await.expect("in memory").into_iter();
     for entry in alive.filter(|entry| entry.id.starts_with(b"bounces/alive/")) {
-        assert!(entry.left <= Duration::from_secs(60 * 60));
+        assert!(entry.left <= Duration::from_secs(5 * 60));
         store.later(vec![Op::Remove(Key::new(Table::Secrets, entry.id))]);
     }
     host.beat(NOW).await;
@@ -141,7 +152,7 @@ async fn after_a_gap_it_begins_anew() {
 #[tokio::test]
 async fn before_the_store_answered_nobody_is_unsolicited() {
     let shared = Shared::new(store(), Metrics::register(&Registry::default()));
-    let host = Host(Bounces::new(&enforce(), &shared));
+    let host = Host(Bounces::new(&enforce(), &shared, Vec::new()));
     assert_eq!(host.bounce(&["bob@example.com"], NOW).await, Solicited::StoreDown);
     // Who writes meanwhile is not forgotten, and known at once.
     host.note("bob@example.com").await;
@@ -189,7 +200,7 @@ async fn a_store_that_went_back_is_told_again() {
     for (minutes, since) in [(20, NOW - 15 * DAY), (50, NOW)] {
         let (store, host) = experienced().await;
         host.note("bob@example.com").await;
-        let old = (NOW - minutes * 60).to_be_bytes().to_vec();
+        let old = host.alive(NOW - minutes * 60).await;
         for entry in store.list(Table::Senders).await.expect("in memory") {
             store.later(vec![Op::Remove(Key::new(Table::Senders, entry.id))]);
         }
@@ -213,6 +224,82 @@ async fn what_is_lost_is_a_gap() {
     host.beat(NOW).await;
     assert_eq!(host.since(), Some(NOW));
     assert_eq!(host.bounce(&["carl@example.com"], NOW).await, Solicited::Learning);
+}
+
+/// A stolen account writes in so many names that others are given up, who get bounces all the same.
+#[tokio::test]
+async fn what_the_store_gives_up_is_a_gap() {
+    let store = Store::bounded(store::Metrics::register(&Registry::default()), 640);
+    Host::start(&store, NOW - 15 * DAY).await;
+    let host = Host::start(&store, NOW - 60).await;
+    assert_eq!(host.bounce(&["bob@example.com"], NOW).await, Solicited::No);
+    for n in 0..1000 {
+        host.0.note(&address(&format!("user{n}@example.com")), &Delimiters::default());
+    }
+    host.0.shared.senders.flush(REMEMBER).await;
+    assert_eq!(host.bounce(&["bob@example.com"], NOW).await, Solicited::Evicted, "at once");
+    host.beat(NOW).await;
+    assert_eq!(host.since(), Some(NOW));
+    assert_eq!(host.bounce(&["bob@example.com"], NOW).await, Solicited::Learning);
+    assert_eq!(host.bounce(&["user1@example.com"], NOW).await, Solicited::Wrote);
+    assert!(host.0.shared.senders.trouble().expect("it says so").contains("no room for all"));
+    host.0.shared.senders.flush(REMEMBER).await;
+    // What is told again does not fit either. Then nobody writes any more.
+    host.beat(NOW + 60).await;
+    host.beat(NOW + 120).await;
+    assert!(host.since() <= Some(NOW + 60), "{:?}", host.since());
+}
+
+/// If one of them was away, the other's word would stand for it.
+#[tokio::test]
+async fn two_hosts_of_one_name_are_noticed() {
+    let (store, one) = experienced().await;
+    let two = Host::start(&store, NOW + 30).await;
+    assert_eq!((one.since(), two.since()), (Some(NOW - 15 * DAY), Some(NOW - 15 * DAY)), "as by a restart");
+    for at in [NOW + 60, NOW + 120] {
+        one.beat(at).await;
+        two.beat(at + 30).await;
+        for host in [&one, &two] {
+            assert!(host.since() >= Some(at), "{:?}", host.since());
+            assert_eq!(host.bounce(&["bob@example.com"], at + 30).await, Solicited::Learning);
+            assert!(host.0.shared.senders.trouble().expect("it says so").contains("same host name"));
+        }
+    }
+    // One is left.
+    two.beat(NOW + 180).await;
+    assert_eq!(two.since(), Some(NOW + 150));
+    two.beat(NOW + 5000).await;
+    assert_eq!(two.since(), Some(NOW + 5000), "the clock was set");
+}
+
+/// Bounces come to other names than users write with, or users write by a way that nobody sees.
+#[tokio::test]
+async fn where_senders_are_not_seen_as_they_are_nobody_is_unsolicited() {
+    let (store, _) = experienced().await;
+    let shared = Shared::new(store, Metrics::register(&Registry::default()));
+    let host = Host(Bounces::new(&enforce(), &shared, vec!["smtp_generic_maps rewrites senders".to_owned()]));
+    host.beat(NOW).await;
+    assert_eq!(host.bounce(&["bob@example.com"], NOW).await, Solicited::Unseen);
+    assert_eq!(host.bounce(&["anna@example.com"], NOW).await, Solicited::Wrote);
+    assert!(Solicited::Unseen.is_solicited() && Solicited::Unseen.as_str().starts_with("could not find out"));
+    let notices = host.0.notices();
+    assert_eq!(notices[0], "bounces: none is called unsolicited: smtp_generic_maps rewrites senders");
+}
+
+/// What was told last counts from the end of the process on.
+#[tokio::test]
+async fn a_restart_may_take_five_minutes() {
+    let host = Host::start(&store(), 1).await;
+    let stop = tokio_util::sync::CancellationToken::new();
+    stop.cancel();
+    let alive = host.alive(0).await;
+    host.0.shared.senders.run(|| Some(REMEMBER), stop).await;
+    let today = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs();
+    assert_eq!(Alive::decode(&alive).map(|alive| alive.at), Some(0));
+    let said = host.0.shared.store.list(Table::Secrets).await.expect("in memory").into_iter();
+    let said: Vec<_> = said.filter(|entry| entry.id.starts_with(b"bounces/alive/")).collect();
+    let at = Alive::decode(&said[0].value).expect("it did").at;
+    assert!(today - at < 60 && said[0].left > Duration::from_secs(4 * 60), "{at} {:?}", said[0].left);
 }
 
 /// While it is on it goes on by itself; switched off it forgets when it began.

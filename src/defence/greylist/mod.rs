@@ -1,7 +1,8 @@
 //! The greylist: who comes for the first time has to come again.
 //!
 //! Servers that queue their mail do; senders of spam often don't. It tells how long a client has to wait; it never refuses
-//! by itself. Failure: while the store does not answer everybody passes.
+//! by itself. Failure: while the store does not answer everybody passes, and so they do for an hour when it has to give up
+//! first attempts too early: a flood of strangers' attempts would make everybody else wait again and again.
 //!
 //! Messages without a sender pass, and so do those from addresses that servers ask or report with (`double-bounce`,
 //! `postmaster`, `mailer-daemon`): another site that verifies our senders would put our own mail off if it had to wait.
@@ -9,10 +10,11 @@
 mod key;
 mod rule;
 
-use std::{fmt, net::IpAddr, time::Duration};
+use std::{fmt, net::IpAddr, sync::atomic::Ordering, time::Duration};
 
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
+use tracing::{info, warn};
 
 use super::Shared;
 use crate::{
@@ -108,6 +110,8 @@ pub enum Why {
     Class(ClientClass),
     /// The MTA does not tell the client's address.
     NoAddress,
+    /// The store has no room for first attempts.
+    Overrun,
     /// The store does not answer.
     StoreDown,
 }
@@ -138,8 +142,12 @@ impl Config {
             );
             say("window", message);
         }
-        if self.pass < second {
-            say("pass", "must be at least 1s: who came back would have to come again for ever".to_owned());
+        if self.window > LONGEST {
+            say("window", "must be at most 365d".to_owned());
+        }
+        if self.pass < self.window || self.pass > LONGEST {
+            let message = format!("must be at least the window ({:?}), and at most 365d", self.window);
+            say("pass", message);
         }
     }
 }
@@ -185,13 +193,14 @@ impl Greylist {
             .into_iter()
             .map(|client| (client, triplet(client, sender, coming.recipient)))
             .collect();
+        let is_overrun = self.is_overrun();
         let mut ops: SmallVec<[Op; 6]> = SmallVec::new();
         for (client, triplet) in &ids {
             let first = Key::new(Table::Greylist, triplet);
             ops.push(Op::Get(client_key(client)));
             ops.push(Op::Get(triplet_key(triplet)));
             // Awaited with the others: were it lost, the client would come for the first time again and again.
-            ops.push(if is_rehearsal {
+            ops.push(if is_rehearsal || is_overrun {
                 Op::Get(first)
             } else {
                 Op::PutNew { key: first, value: Attempt(now).encode(), ttl: self.config.window }
@@ -208,11 +217,32 @@ impl Greylist {
                 first: value().and_then(|value| Attempt::decode(&value)),
             })
             .collect();
-        let why = judge(&self.config, &found, now);
+        let why = match judge(&self.config, &found, now) {
+            Why::First(_) | Why::Early(_) if is_overrun => Why::Overrun,
+            why => why,
+        };
         if !is_rehearsal {
             self.remember(why, &ids, &found, coming.is_first, now);
         }
         Wait { left: why.left(), why }
+    }
+
+    /// What an admin should know.
+    #[must_use]
+    pub fn notice(&self) -> Option<String> {
+        (self.is_on() && self.is_overrun()).then(|| format!("greylist: nobody has to come again: {OVERRUN}"))
+    }
+
+    /// Whether first attempts were given up, within the last hour, before those who made them can have come again.
+    fn is_overrun(&self) -> bool {
+        let age = self.config.delay.saturating_add(COMES_AGAIN);
+        let is_overrun = self.shared.store.has_evicted(Table::Greylist, age);
+        match (self.shared.is_overrun.swap(is_overrun, Ordering::Relaxed), is_overrun) {
+            (false, true) => warn!(why = OVERRUN, "nobody has to come again, for an hour at least"),
+            (true, false) => info!("those who come for the first time have to come again, as before"),
+            _ => {}
+        }
+        is_overrun
     }
 
     /// What need not be awaited: were it lost, somebody would wait once more.
@@ -278,6 +308,7 @@ impl Why {
             Self::Known => "known",
             Self::Client => "client",
             Self::NoSender | Self::Welcome | Self::Class(_) | Self::NoAddress => "exempt",
+            Self::Overrun => "overrun",
             Self::StoreDown => "store-down",
         }
     }
@@ -302,6 +333,7 @@ impl fmt::Display for Why {
             Self::Welcome => f.write_str("it is on a list of good clients"),
             Self::Class(class) => write!(f, "its class, {}, is not greylisted", class.as_str()),
             Self::NoAddress => f.write_str("the MTA does not tell the client's address"),
+            Self::Overrun => f.write_str("the store has no room to remember who has to come again"),
             Self::StoreDown => f.write_str("the store does not answer"),
         }
     }
@@ -332,7 +364,16 @@ fn triplet_key(id: &Id) -> Key {
     Key::new(Table::Passed, [b"t", &id[..]].concat())
 }
 
+const OVERRUN: &str = "within the last hour there were more first attempts than the store has room for; with Redis, give it \
+                       more memory (maxmemory)";
+
+/// Servers come again this long after they may, or earlier.
+const COMES_AGAIN: Duration = Duration::from_secs(60 * 60);
+
 const DAY: u64 = 24 * 60 * 60;
+
+/// Nothing is kept for longer.
+const LONGEST: Duration = Duration::from_secs(365 * DAY);
 
 /// What is kept for `pass` is written again after this part of it.
 const RENEWALS: u64 = 32;

@@ -18,8 +18,11 @@ struct Site {
 
 impl Site {
     fn new() -> Self {
+        Self::with(Store::in_memory(store::Metrics::register(&Registry::default())))
+    }
+
+    fn with(store: Store) -> Self {
         let registry = Registry::default();
-        let store = Store::in_memory(store::Metrics::register(&registry));
         let shared = Shared::new(store, Metrics::register(&registry));
         let config = Config { mode: Mode::All, ..Config::default() };
         let address = |text| Address::parse(text).expect("valid");
@@ -189,6 +192,33 @@ async fn what_waits_is_kept_apart_from_what_passed() {
     assert_eq!(site.entries(Table::Greylist).await, []);
 }
 
+/// Strangers' attempts drive out those of everybody else: who comes again would always come for the first time.
+#[tokio::test]
+async fn a_flood_makes_nobody_wait_again_and_again() {
+    let site = Site::with(Store::bounded(store::Metrics::register(&Registry::default()), 640));
+    let ask = async |from: &str, now| site.ask(SOMEWHERE, from, &site.anna, now).await;
+    assert_eq!(ask("<known@example.org>", NOW - DAY).await, FIRST);
+    assert_eq!(ask("<known@example.org>", NOW - DAY + 5 * MINUTE).await, Why::Returned);
+    assert_eq!((ask("<sender@example.org>", NOW).await, site.greylist.notice()), (FIRST, None));
+    let mut waited = 0;
+    for n in 0..10_000_u32 {
+        let stranger = std::net::Ipv4Addr::from_bits(0x0a00_0000 + (n << 8)).to_string();
+        let why = site.ask((&stranger, None), "<spam@example.net>", &site.bob, NOW + MINUTE).await;
+        assert!(why == Why::Overrun || why == FIRST && waited == n, "{n}: {why:?}");
+        waited += u32::from(why == FIRST);
+    }
+    assert!((100..700).contains(&waited), "{waited}");
+    assert_eq!(site.count("overrun"), u64::from(10_000 - waited));
+    let left = ask("<sender@example.org>", NOW + 2 * MINUTE).await;
+    assert_eq!((left, left.left()), (Why::Overrun, Duration::ZERO));
+    assert_eq!(ask("<known@example.org>", NOW + 2 * MINUTE).await, Why::Known, "what passed is kept apart");
+    let notice = site.greylist.notice().expect("it says so");
+    assert!(notice.contains("more first attempts than the store has room for"), "{notice}");
+    // It remembers no more of them meanwhile.
+    assert!(site.entries(Table::Greylist).await.len() <= 640);
+    assert_eq!(ask("<another@example.org>", NOW + 3 * MINUTE).await, Why::Overrun);
+}
+
 #[test]
 fn classes_that_wait() {
     let judges = |mode| {
@@ -222,6 +252,10 @@ fn settings_that_can_not_be_meant() {
     assert_eq!(wrong(|config| config.delay = Duration::ZERO), ["delay"]);
     assert_eq!(wrong(|config| config.delay = Duration::from_secs(2 * DAY)), ["delay", "window"]);
     assert_eq!(wrong(|config| config.window = Duration::from_secs(9 * MINUTE)), ["window"]);
+    assert_eq!(wrong(|config| config.window = Duration::from_secs(366 * DAY)), ["window", "pass"]);
     assert_eq!(wrong(|config| config.pass = Duration::ZERO), ["pass"]);
+    assert_eq!(wrong(|config| config.pass = config.window - Duration::from_secs(1)), ["pass"]);
+    assert_eq!(wrong(|config| config.pass = config.window), [""; 0]);
+    assert_eq!(wrong(|config| config.pass = Duration::MAX), ["pass"]);
     assert_eq!(wrong(|config| config.passes = 0), [""; 0]);
 }

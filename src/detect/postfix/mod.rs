@@ -10,6 +10,7 @@ mod domains;
 mod maps;
 mod milters;
 mod networks;
+mod senders;
 
 use std::path::{Path, PathBuf};
 
@@ -61,6 +62,7 @@ pub(super) async fn find(options: &Options, findings: &mut Findings) {
     };
     let more = more.unwrap_or_else(|error| {
         findings.notes.push(format!("Postfix: {error}"));
+        findings.rewrites.push(format!("what Postfix does with senders is not known: {error}"));
         Vec::new()
     });
     for directory in more {
@@ -68,6 +70,7 @@ pub(super) async fn find(options: &Options, findings: &mut Findings) {
         let place = tools.directory.clone();
         if let Err(error) = find_in(options, findings, tools).await {
             findings.notes.push(format!("Postfix instance {}: {error}", place.display()));
+            findings.rewrites.push(format!("what Postfix does with senders is not known: {error}"));
         }
     }
 }
@@ -102,6 +105,7 @@ impl Postfix<'_> {
     async fn look(&mut self) {
         self.delimiters_and_probes();
         self.milters();
+        self.senders();
         self.networks().await;
         self.classes().await;
     }

@@ -21,6 +21,8 @@ pub(super) struct Cf {
     pub mailers: BTreeMap<String, String>,
     /// Rulesets that have at least one rule, by every name they go by.
     pub rulesets: Vec<String>,
+    /// Senders of the envelope are masqueraded as those of the header are: FEATURE(`masquerade_envelope').
+    pub masquerades_envelope: bool,
     /// Line numbers (from 1) of the lines above, by their first word.
     pub lines: BTreeMap<String, usize>,
 }
@@ -50,6 +52,9 @@ impl Cf {
                     let new = ruleset.iter().filter(|name| !cf.rulesets.contains(name));
                     let new: Vec<String> = new.cloned().collect();
                     cf.rulesets.extend(new);
+                    let calls = |name: &str| rest.contains(&format!("$>{name}"));
+                    cf.masquerades_envelope |=
+                        ruleset.iter().any(|name| name == "MasqEnv") && (calls("MasqHdr") || calls("93"));
                 }
                 _ => cf.line(letter, rest, number),
             }

@@ -7,6 +7,7 @@
 mod cf;
 mod routes;
 mod testmode;
+mod ways;
 
 use std::path::{Path, PathBuf};
 
@@ -18,8 +19,8 @@ use testmode::{Answers, PROBE, Resolution, alias_lookup, local_address, resoluti
 
 use super::command::{converse, program};
 use super::{
-    Class, Evidence, Findings, Found, FoundDomain, Hint, How, MilterUse, Mta, Options, Partial, Pattern,
-    Place, Source, SourceId,
+    Class, Evidence, Findings, Found, FoundDomain, Hint, How, Mta, Options, Partial, Pattern, Place, Source,
+    SourceId,
 };
 
 /// One sendmail.cf while it is looked at.
@@ -46,7 +47,11 @@ pub(super) async fn find(options: &Options, findings: &mut Findings) {
     findings.watch.push(path.clone());
     let text = match tokio::fs::read(&path).await {
         Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
-        Err(error) => return findings.notes.push(format!("Sendmail: {}: {error}", path.display())),
+        Err(error) => {
+            let error = format!("{}: {error}", path.display());
+            findings.rewrites.push(format!("what Sendmail does with senders is not known: {error}"));
+            return findings.notes.push(format!("Sendmail: {error}"));
+        }
     };
     let sendmail = options.sendmail_program.clone().or_else(|| program(&PROGRAM));
     let makemap = program(&MAKEMAP);
@@ -67,6 +72,7 @@ impl Sendmail<'_> {
         }
         self.class_files();
         self.milters();
+        self.senders();
         let words = |text: Option<String>| {
             text.map(|text| text.lines().map(|line| line.trim().to_owned()).collect::<Vec<_>>())
         };
@@ -285,31 +291,6 @@ impl Sendmail<'_> {
         self.findings.watch.extend(files.map(PathBuf::from));
         let switch = self.cf.option("ServiceSwitchFile").first().map(PathBuf::from);
         self.findings.watch.extend(switch);
-    }
-
-    fn milters(&mut self) {
-        let mut uses = vec![("sendmail.cf".to_owned(), self.cf.option("InputMailFilters").join(", "))];
-        for daemon in self.cf.option("DaemonPortOptions") {
-            let field = |name: &str| {
-                daemon.split(',').find_map(|field| field.trim().strip_prefix(name).map(str::to_owned))
-            };
-            if let Some(own) = field("InputMailFilters=").or_else(|| field("I=")) {
-                let name = field("Name=").unwrap_or_else(|| daemon.clone());
-                uses.push((format!("sendmail.cf daemon {name}"), own.replace(';', ",")));
-            }
-        }
-        for (service, names) in uses {
-            let names: Vec<&str> = names.split(',').map(str::trim).filter(|name| !name.is_empty()).collect();
-            let field = |name: &str, key: &str| {
-                let text = self.cf.milters.get(name)?;
-                text.split(',').find_map(|field| field.trim().strip_prefix(key).map(str::to_owned))
-            };
-            let milters =
-                names.iter().map(|name| field(name, "S=").unwrap_or_else(|| (*name).to_owned())).collect();
-            let when_away = names.iter().filter_map(|name| field(name, "F=")).map(|flag| format!("F={flag}"));
-            let when_away = when_away.collect::<Vec<_>>().join(", ");
-            self.findings.milters.push(MilterUse { service, milters, when_away });
-        }
     }
 
     fn hint(&mut self) {

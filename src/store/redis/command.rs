@@ -5,7 +5,7 @@
 
 use redis::{Pipeline, Value};
 
-use crate::store::{Key, Op, Outcome, Table, op::lasting};
+use crate::store::{Evictions, Key, Op, Outcome, Table, op::lasting};
 
 /// What the keys of a table begin with.
 pub(super) fn table_prefix(prefix: &str, table: Table) -> String {
@@ -25,6 +25,29 @@ pub(super) fn pipeline<'o>(prefix: &str, ops: impl IntoIterator<Item = &'o Op>) 
         pipeline.atomic();
     }
     pipeline
+}
+
+/// Asks what Redis gave up.
+pub(super) fn evictions() -> Pipeline {
+    let mut pipeline = Pipeline::new();
+    pipeline.cmd("INFO");
+    pipeline
+}
+
+/// What it says to that: <https://redis.io/docs/latest/commands/info/>.
+pub(super) fn read_evictions(answers: Vec<Value>) -> Option<Evictions> {
+    let text: String = redis::from_redis_value(answers.into_iter().next()?).ok()?;
+    let field = |name: &str| {
+        text.lines()
+            .find_map(|line| line.split_once(':').filter(|(key, _)| *key == name))
+            .map(|(_, value)| value.trim())
+    };
+    let keeps = field("maxmemory") == Some("0") || field("maxmemory_policy") == Some("noeviction");
+    Some(Evictions {
+        run: field("run_id")?.to_owned(),
+        count: field("evicted_keys")?.parse().ok()?,
+        may_evict: !keeps,
+    })
 }
 
 /// What the answers mean; `None` if they are not answers to this.

@@ -24,7 +24,8 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use self::connection::{ConnectError, Connector, Live};
 use super::{
-    Config, Entry, Op, OpenError, Outcome, StoreError, Table,
+    Config, Entry, Evictions, Op, OpenError, Outcome, StoreError, Table,
+    evicted::Lately,
     metrics::{Metrics, What},
     op::LONGEST,
     place::Server,
@@ -43,6 +44,7 @@ pub(super) struct Redis {
     queue: mpsc::Sender<Late>,
     queued: tokio::sync::Mutex<mpsc::Receiver<Late>>,
     health: Mutex<Health>,
+    evicted: Lately,
     metrics: Metrics,
     tasks: TaskTracker,
 }
@@ -61,6 +63,10 @@ struct Health {
     marker: Option<Vec<u8>>,
     /// It lost what it was told.
     forgot: Option<SystemTime>,
+    /// What was found when it was looked at last.
+    evictions: Option<Evictions>,
+    /// It does not tell.
+    is_silent: bool,
 }
 
 #[derive(Debug)]
@@ -84,6 +90,7 @@ impl Redis {
             queue,
             queued: tokio::sync::Mutex::new(queued),
             health: Mutex::default(),
+            evicted: Lately::default(),
             metrics,
             tasks: TaskTracker::new(),
         })
@@ -127,7 +134,38 @@ impl Redis {
                 self.name
             )
         });
-        trouble.into_iter().chain(forgot).collect()
+        let evicted = self.has_evicted(Instant::now()).then(|| {
+            format!(
+                "store {}: within the last hour it has given up what it was told, for want of memory; what that was is not \
+                 known. Give it more (maxmemory), or one of its own",
+                self.name
+            )
+        });
+        let silent = health.is_silent.then(|| {
+            format!(
+                "store {}: it does not tell what it gives up for want of memory: allow INFO to its user",
+                self.name
+            )
+        });
+        trouble.into_iter().chain(forgot).chain(evicted).chain(silent).collect()
+    }
+
+    /// How much it gave up for want of memory.
+    pub(super) async fn evictions(&self) -> Result<Evictions, StoreError> {
+        let answers = self.ask(&command::evictions()).await?;
+        let evictions = command::read_evictions(answers)
+            .ok_or_else(|| StoreError::Refused("INFO does not tell how many keys were evicted".to_owned()))?;
+        self.metrics.evicted("all", evictions.count);
+        let before = self.health().evictions.replace(evictions.clone());
+        if before.is_some_and(|before| before.run == evictions.run && before.count != evictions.count) {
+            self.evicted.tell(Duration::ZERO, Instant::now());
+        }
+        Ok(evictions)
+    }
+
+    /// Whether it gave anything up lately.
+    pub(super) fn has_evicted(&self, now: Instant) -> bool {
+        self.evicted.is_any_below(Duration::MAX, now)
     }
 
     /// Tries once to connect.
@@ -183,7 +221,12 @@ impl Redis {
     async fn look(&self) {
         let Some(live) = self.current.load_full() else { return };
         match timeout(self.deadline.max(PATIENCE), self.connector.probe(&live)).await {
-            Ok(Ok(marker)) => self.works(marker),
+            Ok(Ok(marker)) => {
+                self.works(marker);
+                // Who wants to know it asks, and hears of a failure.
+                let told = self.evictions().await;
+                self.health().is_silent = matches!(told, Err(StoreError::Refused(_)));
+            }
             Ok(Err(error)) => self.give_up(&live, &error),
             Err(_) => self.give_up(&live, &ConnectError::Silent),
         }
@@ -318,11 +361,13 @@ impl Redis {
     }
 }
 
-/// It was understood and refused, and the next question may fare better: a key that somebody uses for something else. What
-/// else a server says instead of an answer (that it is read-only, loading, full) goes for everything.
+/// It was understood and refused, and the next question may fare better: a key that somebody uses for something else, a
+/// command that is not allowed. What else a server says instead of an answer (that it is read-only, loading, full) goes for everything.
 fn is_refusal(error: &RedisError) -> bool {
     let errors = error.clone().into_server_errors();
-    errors.is_some_and(|errors| errors.iter().all(|(_, error)| matches!(error.code(), "ERR" | "WRONGTYPE")))
+    errors.is_some_and(|errors| {
+        errors.iter().all(|(_, error)| matches!(error.code(), "ERR" | "WRONGTYPE" | "NOPERM"))
+    })
 }
 
 /// From the operating system, by way of the keys of hash tables.

@@ -269,6 +269,33 @@ async fn a_damaged_file_is_moved_aside() {
     assert!(moved > 5, "{moved} of 40 were noticed");
 }
 
+/// What was given up is gone from the file, and so it is known there.
+#[test]
+fn what_was_given_up_is_known_to_the_next_process() {
+    let directory = tempfile::tempdir().unwrap();
+    let open = |capacity| {
+        Embedded::open_with(directory.path(), Memory::with_capacity(true, move |_| capacity)).unwrap()
+    };
+    let store = open(6400);
+    let many = |n: u32| -> Vec<Op> { (0..n).map(|n| put(Table::Senders, &n.to_string())).collect() };
+    store.run(&many(1000));
+    let before = store.memory.evictions(Table::Senders);
+    store.write();
+    drop(store);
+    let store = open(6400);
+    assert!(store.memory.evictions(Table::Senders).is_none_since(&before.to_bytes()), "a restart is nothing");
+    store.run(&many(10_000));
+    let after = store.memory.evictions(Table::Senders);
+    store.write();
+    drop(store);
+    let store = open(64_000);
+    assert!(!store.memory.evictions(Table::Senders).is_none_since(&before.to_bytes()));
+    assert!(store.memory.evictions(Table::Senders).is_none_since(&after.to_bytes()));
+    drop(store);
+    // What does not fit when it is loaded, as chance spreads it in another way.
+    assert!(!open(640).memory.evictions(Table::Senders).is_none_since(&after.to_bytes()));
+}
+
 #[tokio::test]
 async fn what_is_there_is_counted_by_table() {
     let directory = tempfile::tempdir().unwrap();
@@ -276,6 +303,7 @@ async fn what_is_there_is_counted_by_table() {
     store.store.later((0..7).map(|n| put(Table::Passed, &n.to_string())).collect());
     until("the count", async || store.registry.page().contains("store_entries{table=\"passed\"} 7\n")).await;
     assert_eq!(store.metric("store_entries{table=\"blocks\"}"), 0.0);
+    assert_eq!(store.metric("store_evicted{table=\"passed\"}"), 0.0);
     store.end().await;
 }
 

@@ -103,6 +103,7 @@ async fn the_documented_user_is_enough() {
     store.store.run(&ops).await.unwrap();
     store.store.keep(&ops).await.unwrap();
     assert_eq!(store.store.list(Table::Blocks).await.unwrap().len(), 1);
+    store.store.evictions(Table::Senders).await.unwrap();
     let other =
         Followed::open(&Config { password_file: Some(password), prefix: "other:".into(), ..config(&url) })
             .await;
@@ -110,6 +111,42 @@ async fn the_documented_user_is_enough() {
     for store in [store, other] {
         store.end().await;
     }
+}
+
+/// For want of memory, or with a user that may not ask.
+#[tokio::test]
+async fn what_it_gives_up_is_told() {
+    let server = Server::start();
+    for (name, value) in [("maxmemory-policy", "volatile-ttl"), ("maxmemory", "1000000000")] {
+        server.command(&["config", "set", name, value]);
+    }
+    let store = Followed::open(&config(&server.url())).await;
+    let before = store.store.evictions(Table::Senders).await.unwrap();
+    assert!(before.is_none_since(&before.to_bytes()));
+    assert!(!store.store.has_evicted(Table::Greylist, HOUR) && store.store.notices().is_empty());
+    server.command(&["config", "set", "maxmemory", "1500000"]);
+    let told = AtomicU64::new(0);
+    until("it to give something up", async || {
+        let from = told.fetch_add(500, Ordering::Relaxed);
+        let many: Vec<Op> = (from..from + 500).map(|n| put(Table::Harvest, &n.to_string())).collect();
+        let _ = store.store.run(&many).await;
+        server.command(&["info", "stats"]).lines().all(|line| line.trim() != "evicted_keys:0")
+    })
+    .await;
+    // Nobody has to ask.
+    until("it is told", async || store.store.has_evicted(Table::Greylist, Duration::ZERO)).await;
+    server.command(&["config", "set", "maxmemory", "0"]);
+    until("it is up", async || answers(&store.store).await).await;
+    assert!(!store.store.evictions(Table::Senders).await.unwrap().is_none_since(&before.to_bytes()));
+    assert!(store.metric("store_evicted{table=\"all\"}") > 0.0);
+    let notices = store.store.notices();
+    assert!(notices.iter().any(|notice| notice.contains("maxmemory")), "{notices:?}");
+    server.command(&["acl", "setuser", "default", "-info"]);
+    let error = store.store.evictions(Table::Senders).await.unwrap_err();
+    assert!(matches!(&error, StoreError::Refused(_)), "{error}");
+    assert!(answers(&store.store).await, "that is all that it refuses");
+    until("it says so", async || store.store.notices().iter().any(|notice| notice.contains("INFO"))).await;
+    store.end().await;
 }
 
 /// One round trip, seen from the server: nothing of one call comes between the parts of another.

@@ -181,6 +181,17 @@ impl SendmailBuilder {
         self
     }
 
+    /// Only writes its configuration: `mc/sendmail.cf` in the directory.
+    ///
+    /// # Panics
+    /// When m4 does not take it.
+    #[must_use]
+    #[track_caller]
+    pub fn configure(self) -> TempDir {
+        self.write_cf(1);
+        self.dir
+    }
+
     /// Starts the instance and waits until it listens.
     ///
     /// # Panics
