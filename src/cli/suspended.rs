@@ -40,6 +40,9 @@ pub(super) fn run(config: Option<&Path>, args: &Args) -> Outcome {
     if more > 0 {
         print(format_args!("and {more} more"));
     }
+    for note in &listed.notes {
+        print(format_args!("note: {}", safe(note)));
+    }
     Ok(ExitCode::SUCCESS)
 }
 

@@ -193,6 +193,9 @@ pub struct Suspensions {
     pub total: u64,
     /// In alphabetical order.
     pub suspensions: Vec<SuspendedEntry>,
+    /// Why it may not be as it is listed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
 }
 
 /// One suspension by command.

@@ -127,14 +127,16 @@ impl Orders<'_> {
     }
 
     pub(super) fn suspended(&self) -> Response {
-        let all = self.snapshot.suspensions.commanded().all();
+        let commanded = self.snapshot.suspensions.commanded();
+        let all = commanded.all();
         let total = u64::try_from(all.len()).unwrap_or(u64::MAX);
         let entry = |record: &Record| {
             let Record { what, since, until, reason, text, by } = record.clone();
             SuspendedEntry { what, since, until, reason, text, by }
         };
         let suspensions = all.iter().take(MOST_LISTED).map(|record| entry(record)).collect();
-        Response::Suspensions(Suspensions { total, suspensions })
+        let notes = commanded.notice().into_iter().collect();
+        Response::Suspensions(Suspensions { total, suspensions, notes })
     }
 
     /// What speaks against the effect of a suspension.

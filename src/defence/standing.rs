@@ -37,6 +37,8 @@ pub struct Standing {
     pub trusted: bool,
     /// Blocked for a time.
     pub blocked: Option<Block>,
+    /// The store does not answer: it passes for neither.
+    pub unanswered: bool,
     /// What it asked for; `None` where that is not counted, or can't be found out.
     pub lately: Option<Lately>,
 }
@@ -136,12 +138,15 @@ impl Standings {
             ops.extend(self.ledger.questions(wider, now));
         }
         let found = self.store.run(&ops).await;
-        let Ok([trusted, blocked, counts @ ..]) = found.as_deref() else { return Standing::default() };
+        let Ok([trusted, blocked, counts @ ..]) = found.as_deref() else {
+            return Standing { unanswered: true, ..Standing::default() };
+        };
         let (counts, of_network) = counts.split_at(counts.len().min(4));
         let asked = self.ledger.read(counts, now);
         let mut standing = Standing {
             trusted: is_there(trusted),
             blocked: self.read_block(own, blocked, now),
+            unanswered: false,
             lately: asked.map(|own| Lately { own, network: None }),
         };
         if let (Some(wider), [blocked, counts @ ..], Some(lately)) = (wider, of_network, &mut standing.lately)

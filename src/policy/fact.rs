@@ -38,6 +38,18 @@ impl Attributes {
     }
 }
 
+/// Whether a recipient is suspended, apart from what the directories say.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum SuspensionFact {
+    /// It is not.
+    #[default]
+    No,
+    /// It was, when that could last be found out.
+    Unknown,
+    /// It is.
+    Yes,
+}
+
 /// What the admin chose for mail to a directory that can't answer (`on_unavailable`).
 ///
 /// Ordered: when several directories can't answer, the greater one counts.

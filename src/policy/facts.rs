@@ -6,7 +6,7 @@ use smallvec::SmallVec;
 
 use crate::address::{Address, Domain, Inner, routes};
 
-use super::{ClientClass, DomainFact, Lately, Reason, RecipientFact};
+use super::{ClientClass, DomainFact, Lately, Reason, RecipientFact, SuspensionFact};
 
 /// When the MTA wants an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -161,7 +161,7 @@ pub struct Level {
     /// Row 11.
     pub trap: Option<bool>,
     /// Row 12, from suspensions (a directory may say so too).
-    pub suspended: Option<bool>,
+    pub suspended: Option<SuspensionFact>,
     /// Rows 10, 12 to 15.
     pub found: Option<RecipientFact>,
 }

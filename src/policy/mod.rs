@@ -16,7 +16,9 @@ mod rules;
 #[cfg(test)]
 mod tests;
 
-pub use fact::{Attributes, ClientClass, Counts, DomainFact, Lately, RecipientFact, Unavailable};
+pub use fact::{
+    Attributes, ClientClass, Counts, DomainFact, Lately, RecipientFact, SuspensionFact, Unavailable,
+};
 pub use facts::{Facts, Level, Question, Recipient, Stage};
 pub use next::{Decision, Step, Verdict, next};
 pub use reason::{Reason, UnknownReason};

@@ -2,7 +2,7 @@
 
 use super::{
     Attributes, ClientClass, DomainFact, Facts, Level, Question, Reason, Recipient, RecipientFact, Reply,
-    Rules, Stage, Unavailable,
+    Rules, Stage, SuspensionFact, Unavailable,
 };
 
 /// What to do next.
@@ -227,14 +227,16 @@ fn recipient(rules: &Rules, facts: &Facts, levels: &[Level], at: usize) -> Outco
         let unknown = matches!(level.found, Some(RecipientFact::Unknown(_)));
         if inner_fact != DomainFact::Foreign {
             // The literal may be suspended even so.
-            if level.suspended.ok_or(Question::Suspended(at))? {
+            let suspended = level.suspended.ok_or(Question::Suspended(at))?;
+            if suspended == SuspensionFact::Yes {
                 return Ok(Reason::SuspendedRecipient);
             }
             if !unknown {
                 let reason = recipient(rules, facts, levels, at + 1)?;
                 // What the catch-all of the literal's domain takes is never unknown.
                 let caught = matches!(level.found, Some(RecipientFact::Exists(_)));
-                return Ok(if caught && reason == Reason::UnknownRecipient { Reason::Ok } else { reason });
+                let reason = if caught && reason == Reason::UnknownRecipient { Reason::Ok } else { reason };
+                return Ok(unless_suspended(reason, suspended));
             }
         } else if !unknown {
             if configured && !facts.insider() {
@@ -245,7 +247,7 @@ fn recipient(rules: &Rules, facts: &Facts, levels: &[Level], at: usize) -> Outco
             // refuses the others by itself, and alone knows who is an insider.
             if !configured || level.found == Some(RecipientFact::Absent) {
                 let suspended = level.suspended.ok_or(Question::Suspended(at))?;
-                return Ok(if suspended { Reason::SuspendedRecipient } else { Reason::NotLocal });
+                return Ok(unless_suspended(Reason::NotLocal, suspended));
             }
         }
     }
@@ -256,17 +258,16 @@ fn recipient(rules: &Rules, facts: &Facts, levels: &[Level], at: usize) -> Outco
         return Ok(Reason::SpamTrap);
     }
     // Row 12, from suspensions.
-    if level.suspended.ok_or(Question::Suspended(at))? {
+    let suspended = level.suspended.ok_or(Question::Suspended(at))?;
+    if suspended == SuspensionFact::Yes {
         return Ok(Reason::SuspendedRecipient);
     }
     if !in_charge {
-        return Ok(Reason::NoDirectory);
+        return Ok(unless_suspended(Reason::NoDirectory, suspended));
     }
-    Ok(match level.found.ok_or(Question::Recipient(at))? {
-        // Row 12 once more, from a directory: never through a catch-all.
-        RecipientFact::Exists(Attributes { suspended: true, catch_all: false, .. }) => {
-            Reason::SuspendedRecipient
-        }
+    let reason = match level.found.ok_or(Question::Recipient(at))? {
+        // Row 12 once more, from a directory.
+        found if is_suspended(found) => Reason::SuspendedRecipient,
         // Row 13.
         RecipientFact::Exists(Attributes { restricted: true, .. }) if !facts.insider() => {
             Reason::RestrictedRecipient
@@ -276,7 +277,20 @@ fn recipient(rules: &Rules, facts: &Facts, levels: &[Level], at: usize) -> Outco
         RecipientFact::Absent => Reason::UnknownRecipient,
         // Row 15.
         RecipientFact::Unknown(_) => Reason::DirectoryUnavailable,
-    })
+    };
+    Ok(unless_suspended(reason, suspended))
+}
+
+/// Row 12 for a recipient against whom nothing else speaks. Where it can't be found out, later rows may refuse for good.
+fn unless_suspended(reason: Reason, suspended: SuspensionFact) -> Reason {
+    let may_pass =
+        matches!(reason, Reason::Ok | Reason::NoDirectory | Reason::NotLocal | Reason::DirectoryUnavailable);
+    if may_pass && suspended != SuspensionFact::No { Reason::SuspendedRecipient } else { reason }
+}
+
+/// Whether a directory says that the recipient is suspended: never through a catch-all.
+fn is_suspended(found: RecipientFact) -> bool {
+    matches!(found, RecipientFact::Exists(Attributes { suspended: true, catch_all: false, .. }))
 }
 
 /// Whether a directory knows the local part as it is written, and not only through a catch-all.
@@ -302,6 +316,9 @@ fn decide<'r>(rules: &'r Rules, facts: &Facts, reason: Reason) -> Decision<'r> {
         // Byte for byte as an unknown recipient: the harvester must not learn which is which.
         Reason::SpamTrap if facts.stage == Stage::Rcpt => rules.replies.of(unknown(facts)),
         Reason::DirectoryUnavailable if !defers(facts) => None,
+        Reason::SuspendedRecipient if is_doubtful(facts) => {
+            (!facts.trusted).then(|| rules.replies.of_doubtful_suspension())
+        }
         reason => rules.replies.of(reason),
     };
     let monitored = rules.monitor
@@ -314,7 +331,8 @@ fn decide<'r>(rules: &'r Rules, facts: &Facts, reason: Reason) -> Decision<'r> {
 /// What an unknown recipient is refused for, where a trap is: row 12, if all of the domain is suspended, or row 14.
 fn unknown(facts: &Facts) -> Reason {
     let Recipient::Levels(levels) = &facts.recipient else { return Reason::UnknownRecipient };
-    let is_suspended = |level: &Level| level.trap == Some(true) && level.suspended == Some(true);
+    let is_suspended =
+        |level: &Level| level.trap == Some(true) && level.suspended == Some(SuspensionFact::Yes);
     if levels.iter().any(is_suspended) { Reason::SuspendedRecipient } else { Reason::UnknownRecipient }
 }
 
@@ -326,4 +344,13 @@ fn defers(facts: &Facts) -> bool {
         _ => None,
     });
     !facts.trusted && chosen.max() == Some(Unavailable::Defer)
+}
+
+/// Row 12, where it could not be found out whether the suspension still is. As in row 15, a trusted client is not held up.
+fn is_doubtful(facts: &Facts) -> bool {
+    let Recipient::Levels(levels) = &facts.recipient else { return false };
+    let is_known = levels
+        .iter()
+        .any(|level| level.suspended == Some(SuspensionFact::Yes) || level.found.is_some_and(is_suspended));
+    !is_known && levels.iter().any(|level| level.suspended == Some(SuspensionFact::Unknown))
 }

@@ -50,6 +50,13 @@ pub struct Code {
 }
 
 impl Code {
+    /// The same with the order to try again later.
+    #[must_use]
+    pub const fn temporary(self) -> Self {
+        let (_, subject, detail) = self.enhanced;
+        if self.is_permanent() { Self { basic: 450, enhanced: (4, subject, detail) } } else { self }
+    }
+
     /// Whether the client is told never to try again.
     #[must_use]
     pub const fn is_permanent(self) -> bool {
@@ -126,13 +133,19 @@ pub struct ReplyConfig {
 
 /// The replies of all reasons.
 #[derive(Debug, Clone)]
-pub struct Replies(BTreeMap<Reason, Reply>);
+pub struct Replies {
+    usual: BTreeMap<Reason, Reply>,
+    doubtful: Reply,
+}
 
 impl Replies {
     /// The defaults with the admin's changes.
     ///
     /// # Errors
     /// The first reply that can't be used, with its reason.
+    ///
+    /// # Panics
+    /// Never: every list of replies has one for suspended recipients.
     pub fn build(changes: &BTreeMap<Reason, ReplyConfig>) -> Result<Self, (Reason, ReplyError)> {
         let mut replies: BTreeMap<_, _> =
             Reason::ALL.into_iter().filter_map(|r| Some((r, default(r)?))).collect();
@@ -148,18 +161,27 @@ impl Replies {
                 reply.text = tagged(&reply.text, *reason);
             }
         }
-        Ok(Self(replies))
+        let suspended = replies.get(&Reason::SuspendedRecipient).expect("it refuses");
+        let doubtful = Reply { code: suspended.code.temporary(), ..suspended.clone() };
+        Ok(Self { usual: replies, doubtful })
     }
 
     /// The reply of a reason; `None` where the reason refuses nothing.
     #[must_use]
     pub fn of(&self, reason: Reason) -> Option<&Reply> {
-        self.0.get(&reason)
+        self.usual.get(&reason)
     }
 
-    /// All of them.
+    /// That of [`Reason::SuspendedRecipient`] where it could not be found out whether the suspension still is: never
+    /// permanent.
+    #[must_use]
+    pub fn of_doubtful_suspension(&self) -> &Reply {
+        &self.doubtful
+    }
+
+    /// The usual ones, one for each reason that refuses.
     pub fn iter(&self) -> impl Iterator<Item = &Reply> {
-        self.0.values()
+        self.usual.values()
     }
 }
 
@@ -269,6 +291,18 @@ mod tests {
         assert_eq!(other.as_deref(), Some("550 5.2.1 Ask 100% of the owners [suspended-recipient]"));
         for text in ["", "  ", "a\r\n250 ok", "tab\t", "naïve", &"x".repeat(201)] {
             assert_eq!(usual.saying(text), None, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_doubtful_suspension_is_temporary_whatever_its_code() {
+        for (code, expected) in [
+            (None, "450 4.2.1 Mailbox suspended [suspended-recipient]"),
+            (Some("554 5.7.13"), "450 4.7.13 Mailbox suspended [suspended-recipient]"),
+            (Some("452 4.2.1"), "452 4.2.1 Mailbox suspended [suspended-recipient]"),
+        ] {
+            let replies = change(Reason::SuspendedRecipient, code, None).expect("it can be used");
+            assert_eq!(replies.of_doubtful_suspension().to_string(), expected);
         }
     }
 

@@ -13,6 +13,7 @@ const EXISTS: RecipientFact =
     RecipientFact::Exists(Attributes { suspended: false, restricted: false, catch_all: false });
 const CAUGHT: RecipientFact =
     RecipientFact::Exists(Attributes { suspended: false, restricted: false, catch_all: true });
+const SUSPENDED: SuspensionFact = SuspensionFact::Yes;
 const DOWN: RecipientFact = RecipientFact::Unknown(Unavailable::Defer);
 
 /// What the world would answer. A level that is missing here may not be asked about.
@@ -20,7 +21,7 @@ const DOWN: RecipientFact = RecipientFact::Unknown(Unavailable::Defer);
 struct World {
     domains: Vec<DomainFact>,
     found: Vec<RecipientFact>,
-    suspended: bool,
+    suspended: SuspensionFact,
     blocked: bool,
     trusted: bool,
     class: ClientClass,
@@ -34,7 +35,7 @@ impl Default for World {
         Self {
             domains: vec![IN_CHARGE; 6],
             found: vec![EXISTS; 6],
-            suspended: false,
+            suspended: SuspensionFact::No,
             blocked: false,
             trusted: false,
             class: ClientClass::Server,
@@ -163,8 +164,13 @@ fn rows() {
         ("joe%x.test@a.test", none, inner_foreign(EXISTS), all(R::Ok)),
         ("joe%x.test@a.test", none, inner_foreign(DOWN), all(R::DirectoryUnavailable)),
         ("joe@a.test", none, World { trap: true, ..World::default() }, [R::SpamTrap, R::Ok, R::Ok]),
-        ("joe@a.test", none, World { suspended: true, ..World::default() }, all(R::SuspendedRecipient)),
-        ("joe@a.test", none, World { suspended: true, ..World::found(DOWN) }, all(R::SuspendedRecipient)),
+        ("joe@a.test", none, World { suspended: SUSPENDED, ..World::default() }, all(R::SuspendedRecipient)),
+        (
+            "joe@a.test",
+            none,
+            World { suspended: SUSPENDED, ..World::found(DOWN) },
+            all(R::SuspendedRecipient),
+        ),
         ("joe@a.test", none, World { greylisted: true, ..World::default() }, [R::Greylisted, R::Ok, R::Ok]),
         (
             "joe@a.test",
@@ -267,8 +273,54 @@ fn a_domain_without_a_directory_refuses_nobody_but_the_suspended() {
     for address in ["joe@a.test", "joe%x.test@a.test"] {
         assert_eq!(reason(&Rules::default(), to(address), &world), Reason::NoDirectory);
     }
-    let world = World { suspended: true, ..world };
+    let world = World { suspended: SUSPENDED, ..world };
     assert_eq!(reason(&Rules::default(), to("joe@a.test"), &world), Reason::SuspendedRecipient);
+}
+
+/// "Could not find out" is never a 5xx; whatever else speaks against the recipient counts as ever.
+#[test]
+fn a_suspension_that_may_be_over_refuses_nobody_for_good() {
+    let world = |found| World { suspended: SuspensionFact::Unknown, ..World::found(found) };
+    let told = |found, facts: Facts| {
+        let rules = everything_on();
+        let mut facts = Facts { recipient: to("joe@a.test").recipient, ..facts };
+        let (decision, _) = run(&rules, &mut facts, &world(found));
+        (decision.reason, decision.reply.map(|reply| reply.code.basic))
+    };
+    let gone = Attributes { suspended: true, ..Attributes::default() };
+    let restricted = Attributes { restricted: true, ..Attributes::default() };
+    let stranger = Facts::default;
+    let trusted = || Facts { trusted: true, ..Facts::default() };
+    let user = || Facts { authenticated: true, ..Facts::default() };
+    for (found, facts, reason, code) in [
+        (EXISTS, stranger(), Reason::SuspendedRecipient, Some(450)),
+        (EXISTS, user(), Reason::SuspendedRecipient, Some(450)),
+        (EXISTS, trusted(), Reason::SuspendedRecipient, None),
+        (CAUGHT, stranger(), Reason::SuspendedRecipient, Some(450)),
+        (DOWN, stranger(), Reason::SuspendedRecipient, Some(450)),
+        (RecipientFact::Unknown(Unavailable::Continue), stranger(), Reason::SuspendedRecipient, Some(450)),
+        (RecipientFact::Absent, stranger(), Reason::UnknownRecipient, Some(550)),
+        (RecipientFact::Absent, trusted(), Reason::UnknownRecipient, Some(550)),
+        (RecipientFact::Exists(gone), stranger(), Reason::SuspendedRecipient, Some(550)),
+        (RecipientFact::Exists(gone), trusted(), Reason::SuspendedRecipient, Some(550)),
+        (RecipientFact::Exists(restricted), stranger(), Reason::RestrictedRecipient, Some(550)),
+    ] {
+        assert_eq!(told(found, facts.clone()), (reason, code), "{found:?} {facts:?}");
+    }
+    // Nobody is in charge; what hides a route; and what is only watched.
+    let nobody =
+        World { domains: vec![DomainFact::Local { in_charge: false, configured: true }; 6], ..world(EXISTS) };
+    let inner = world(RecipientFact::Absent);
+    let watching = Rules { monitor_reasons: [Reason::SuspendedRecipient].into(), ..Rules::default() };
+    for (rules, address, world, expected) in [
+        (&Rules::default(), "joe@a.test", nobody, (450, true)),
+        (&Rules::default(), "joe%b.test@a.test", inner, (550, true)),
+        (&watching, "joe@a.test", world(EXISTS), (450, false)),
+    ] {
+        let (decision, _) = run(rules, &mut to(address), &world);
+        let reply = decision.reply.expect("a refusal");
+        assert_eq!((reply.code.basic, decision.enforced), expected, "{address}");
+    }
 }
 
 #[test]
@@ -340,7 +392,7 @@ fn only_what_can_change_the_outcome_is_asked() {
         Question::Greylist,
     ];
     assert_eq!(all, expected);
-    let suspended = World { suspended: true, ..World::default() };
+    let suspended = World { suspended: SUSPENDED, ..World::default() };
     assert!(!asked(&rules, to("joe@a.test"), &suspended).contains(&Question::Recipient(0)));
 }
 
@@ -354,7 +406,7 @@ fn a_trap_looks_like_an_unknown_recipient_and_ends_the_message() {
     assert_eq!(trapped.reply, unknown.reply);
     // Where all of the domain is suspended, its unknown recipients are told so, in the words of the suspension.
     let (trap, unknown) =
-        (World { suspended: true, ..trap.clone() }, World { suspended: true, ..World::default() });
+        (World { suspended: SUSPENDED, ..trap.clone() }, World { suspended: SUSPENDED, ..World::default() });
     let mut facts = Facts { text: Some("Call us".to_owned()), ..to("joe@a.test") };
     let (trapped, asked) = run(&rules, &mut facts, &trap);
     let (suspended, _) = run(&rules, &mut to("joe@a.test"), &unknown);
@@ -468,7 +520,12 @@ fn what_is_watched_lets_nobody_in() {
             Reason::UnknownRecipient,
             true,
         ),
-        (Reason::Harvest, World { suspended: true, ..blocked.clone() }, Reason::SuspendedRecipient, true),
+        (
+            Reason::Harvest,
+            World { suspended: SUSPENDED, ..blocked.clone() },
+            Reason::SuspendedRecipient,
+            true,
+        ),
         (Reason::Harvest, World { class: dynamic, ..blocked.clone() }, Reason::DynamicClient, true),
         (Reason::DynamicClient, World { class: dynamic, ..blocked }, Reason::Harvest, true),
         (Reason::DynamicClient, World { class: dynamic, ..World::default() }, Reason::DynamicClient, false),

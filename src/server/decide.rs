@@ -16,7 +16,7 @@ use crate::{
     defence::{Standing, Triplet, Wait, Why, standing_name},
     policy::{
         ClientClass, Counts, Decision, DomainFact, Facts, Level, Question, Recipient, RecipientFact, Step,
-        next,
+        SuspensionFact, next,
     },
     suspension::Suspension,
 };
@@ -139,13 +139,14 @@ async fn answer(
         Question::Suspended(at) => {
             let Some(level) = level_mut(facts, at) else { return NOTHING };
             let found = suspended(snapshot, &level.address).await;
-            level.suspended = Some(found.is_some());
+            let (fact, words) = match &found {
+                None => (SuspensionFact::No, "not suspended"),
+                Some(found) if found.is_doubtful() => (SuspensionFact::Unknown, "could not find out"),
+                Some(_) => (SuspensionFact::Yes, "suspended"),
+            };
+            level.suspended = Some(fact);
             facts.text = found.as_ref().and_then(|found| found.text().map(str::to_owned));
-            match found {
-                Some(suspension) if explain => ("suspended", vec![suspension.to_string()]),
-                Some(_) => ("suspended", Vec::new()),
-                None => ("not suspended", Vec::new()),
-            }
+            (words, found.iter().filter(|_| explain).map(ToString::to_string).collect())
         }
         Question::Recipient(at) => {
             let Some(level) = level_mut(facts, at) else { return NOTHING };
@@ -173,7 +174,8 @@ async fn answer(
             let words = match standing {
                 Standing { trusted: true, .. } => "trusted for a time, an insider",
                 Standing { blocked: Some(_), .. } => "blocked",
-                Standing { blocked: None, .. } => "neither blocked nor trusted for a time",
+                Standing { unanswered: true, .. } => "could not find out: the store does not answer",
+                Standing { .. } => "neither blocked nor trusted for a time",
             };
             (words, if explain { explain_standing(envelope, &standing) } else { Vec::new() })
         }

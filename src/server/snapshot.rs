@@ -60,7 +60,9 @@ impl Snapshot {
         if let Some(reply) = text.and_then(|text| reply.saying(text)) {
             return encode(&reply);
         }
-        self.replies.get(reply.reason as usize).and_then(Clone::clone).unwrap_or_else(|| encode(reply))
+        let is_usual = self.rules.replies.of(reply.reason).is_some_and(|usual| usual.code == reply.code);
+        let usual = self.replies.get(reply.reason as usize).filter(|_| is_usual);
+        usual.and_then(Clone::clone).unwrap_or_else(|| encode(reply))
     }
 }
 
@@ -87,6 +89,7 @@ mod tests {
                 assert_eq!(encode(&reply).code(), reply.code.basic);
             }
         }
+        assert_eq!(encode(Replies::default().of_doubtful_suspension()).code(), 450);
         let text = "%".repeat(200);
         let change = ReplyConfig { code: Some("599 5.999.999".to_owned()), text: Some(text) };
         let changes = Reason::ALL.into_iter().map(|reason| (reason, change.clone()));

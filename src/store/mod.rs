@@ -164,6 +164,13 @@ impl Store {
         }
     }
 
+    /// Whether others may change it: what is known of it grows old while it does not answer. A store in the memory of this
+    /// process always answers, whatever its disk does.
+    #[must_use]
+    pub fn is_shared(&self) -> bool {
+        matches!(self.inner.backend, Backend::Redis(_))
+    }
+
     /// What an admin should look at.
     #[must_use]
     pub fn notices(&self) -> Vec<String> {

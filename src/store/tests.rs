@@ -2,6 +2,7 @@
 
 mod embedded;
 mod model;
+mod nodes;
 mod redis;
 
 use std::{

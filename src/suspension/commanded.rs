@@ -2,9 +2,17 @@
 //! waits for nothing.
 //!
 //! The list in memory follows the store, at most a second behind it. Failure: while the store does not answer, the list
-//! stays as it is but for what ends by itself, and no command changes it.
+//! stays as it is but for what ends by itself, and no command changes it; after [`LONGEST_BEHIND`] somebody may have been
+//! resumed elsewhere, and who is on it is suspended no longer for sure.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    hash::{BuildHasher, RandomState},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, SystemTime},
+};
 
 use arc_swap::ArcSwap;
 use tokio::{
@@ -15,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::{
+    list::List,
     now,
     record::{MOST_REASON, Record, Subject, SubjectError},
 };
@@ -29,25 +38,22 @@ use crate::{
 pub struct Commanded {
     store: Store,
     list: ArcSwap<List>,
+    /// When the list was as the store has it, in seconds since 1970; 0: never yet.
+    current: AtomicU64,
     /// What the list in memory is made of; locked while it is read anew or changed.
     followed: Mutex<Followed>,
 }
 
-/// Both by what is behind the `@` that domains are written with.
-#[derive(Debug, Clone, Default)]
-struct List {
-    addresses: HashMap<Box<str>, Arc<Record>>,
-    domains: HashMap<Box<str>, Arc<Record>>,
-}
-
 #[derive(Debug, Default)]
 struct Followed {
-    /// How many changes the store had seen.
-    changes: Option<u64>,
-    /// When it was read.
+    /// The mark of the last change before it was read; a store that is empty has none.
+    mark: Option<Vec<u8>>,
+    /// When it was read; `None`: it has to be.
     at: Option<Instant>,
     /// The store did not answer the last time.
-    is_behind: bool,
+    is_cut_off: bool,
+    /// It was told that the list is too old.
+    is_told: bool,
 }
 
 /// Why nothing was suspended or taken back.
@@ -77,7 +83,8 @@ impl Commanded {
     /// Those in this store. Nothing is read until [`Commanded::refresh`].
     #[must_use]
     pub fn new(store: Store) -> Self {
-        Self { store, list: ArcSwap::default(), followed: Mutex::default() }
+        let current = AtomicU64::new(0);
+        Self { store, list: ArcSwap::default(), current, followed: Mutex::default() }
     }
 
     /// Suspends what `record` names, in place of a suspension that is there. When this returns it is kept, and applies here.
@@ -143,8 +150,7 @@ impl Commanded {
     /// How many there are.
     #[must_use]
     pub fn len(&self) -> usize {
-        let list = self.list.load();
-        list.addresses.len() + list.domains.len()
+        self.list.load().len()
     }
 
     /// There are none.
@@ -159,16 +165,63 @@ impl Commanded {
     /// When the store does not answer; the list stays.
     pub async fn refresh(&self) -> Result<(), StoreError> {
         let mut followed = self.followed.lock().await;
+        let begun = now();
         let read = self.read(&mut followed).await;
         match &read {
-            Ok(()) if followed.is_behind => info!("the list of suspensions is current again"),
-            Err(error) if !followed.is_behind => {
+            Ok(()) => {
+                // After the list: whoever sees this time sees a list that is as new.
+                self.current.store(begun.as_secs(), Ordering::Release);
+                if followed.is_cut_off {
+                    info!("the list of suspensions is current again");
+                }
+                followed.is_told = false;
+            }
+            Err(error) if !followed.is_cut_off => {
                 warn!(%error, "the list of suspensions can't be read, it stays as it was");
             }
-            _ => {}
+            Err(_) if !followed.is_told && !self.is_empty() && self.is_behind(now()) => {
+                warn!(
+                    "nobody can tell any longer who is suspended by command: mail for these is put off, not refused"
+                );
+                followed.is_told = true;
+            }
+            Err(_) => {}
         }
-        followed.is_behind = read.is_err();
+        followed.is_cut_off = read.is_err();
         read
+    }
+
+    /// Whether the list is so old at `now` (since 1970 UTC) that nobody may be refused for good by it. A clock that is set
+    /// makes it so for a moment at most.
+    pub(super) fn is_behind(&self, now: Duration) -> bool {
+        let current = Duration::from_secs(self.current.load(Ordering::Acquire));
+        self.store.is_shared() && current.abs_diff(now) > LONGEST_BEHIND
+    }
+
+    /// How old the list is, where it is not as the store has it.
+    #[must_use]
+    pub fn notice(&self) -> Option<String> {
+        self.notice_at(now())
+    }
+
+    pub(super) fn notice_at(&self, now: Duration) -> Option<String> {
+        let current = Duration::from_secs(self.current.load(Ordering::Acquire));
+        let age = current.abs_diff(now);
+        if !self.store.is_shared() || age <= LONGEST_READING {
+            return None;
+        }
+        if current.is_zero() {
+            return Some(
+                "suspensions by command could not be read yet: nobody is refused for one".to_owned(),
+            );
+        }
+        let what = if self.is_behind(now) {
+            "mail for these recipients is put off, not refused"
+        } else {
+            "they stay"
+        };
+        let age = age.as_secs();
+        Some(format!("suspensions by command are known as of {age} s ago: {what}, until the store answers"))
     }
 
     /// Follows the store until `stop`.
@@ -186,15 +239,14 @@ impl Commanded {
 
     /// Whether this address, exactly as it is, or its domain is suspended at `now` (since 1970 UTC).
     pub(super) fn find(&self, address: &Address, now: Duration) -> Option<Arc<Record>> {
-        let list = self.list.load();
-        let of_address = list.addresses.get(address.key_str());
-        let of_domain = list.domains.get(address.domain().as_str());
-        of_address.into_iter().chain(of_domain).find(|record| record.is_in_force(now)).cloned()
+        self.list.load().find(address).find(|record| record.is_in_force(now)).cloned()
     }
 
     /// Changes the store, tells those who follow it, and changes the list here.
     async fn change(&self, op: Op, apply: impl FnOnce(&mut List)) -> Result<(), StoreError> {
-        let told = Op::Add { key: changes(), by: 1, ttl: ENDLESS };
+        // New each time, so that no other state of the store has the same, before or after it lost something.
+        let mark = RandomState::new().hash_one(SystemTime::now()).to_string();
+        let told = Op::Put { key: last_change(), value: mark.into(), ttl: ENDLESS };
         let mut followed = self.followed.lock().await;
         let kept = self.store.keep(&[op, told]).await;
         if !matches!(kept, Ok(()) | Err(StoreError::Unsaved(_))) {
@@ -204,74 +256,48 @@ impl Commanded {
         apply(&mut list);
         self.list.store(Arc::new(list));
         // Somebody else may have changed it meanwhile.
-        followed.changes = None;
+        followed.at = None;
         kept
     }
 
     async fn read(&self, followed: &mut Followed) -> Result<(), StoreError> {
-        let changes = self.store.run(&[Op::Count(changes())]).await?.first().map(Outcome::count);
+        let mark = self.store.run(&[Op::Get(last_change())]).await?.pop().and_then(Outcome::value);
         let is_fresh = followed.at.is_some_and(|at| at.elapsed() < AT_LEAST_EVERY);
-        if is_fresh && followed.changes == changes {
+        if is_fresh && followed.mark == mark {
             return Ok(());
         }
+        let read_at = Instant::now();
         let entries = self.store.list(Table::Suspensions).await?;
         let mut list = List::default();
         for entry in entries.into_iter().take(MOST) {
             match String::from_utf8(entry.id) {
-                Ok(what) if what != CHANGES => list.insert(Record::read(what, &entry.value)),
+                Ok(what) if what != LAST_CHANGE => list.insert(Record::read(what, &entry.value)),
                 _ => {}
             }
         }
         self.list.store(Arc::new(list));
-        // Counted before it was read: a change in between is read once more.
-        *followed = Followed { changes, at: Some(Instant::now()), ..*followed };
+        // The mark is from before: a change in between is read once more.
+        followed.mark = mark;
+        followed.at = Some(read_at);
         Ok(())
     }
 }
 
-impl List {
-    fn get(&self, what: &str) -> Option<&Arc<Record>> {
-        match domain(what) {
-            Some(domain) => self.domains.get(domain),
-            None => self.addresses.get(what),
-        }
-    }
-
-    fn insert(&mut self, record: Record) {
-        match domain(&record.what) {
-            Some(domain) => self.domains.insert(domain.into(), Arc::new(record)),
-            None => self.addresses.insert(record.what.as_str().into(), Arc::new(record)),
-        };
-    }
-
-    fn remove(&mut self, what: &str) {
-        match domain(what) {
-            Some(domain) => self.domains.remove(domain),
-            None => self.addresses.remove(what),
-        };
-    }
-
-    fn values(&self) -> impl Iterator<Item = &Arc<Record>> {
-        self.addresses.values().chain(self.domains.values())
-    }
-}
-
-/// The domain of `@example.com`. A local part may begin with `@`; then there is another one.
-fn domain(what: &str) -> Option<&str> {
-    what.strip_prefix('@').filter(|rest| !rest.contains('@'))
-}
-
-/// Counts the changes, beside what has changed.
-fn changes() -> Key {
-    Key::new(Table::Suspensions, CHANGES)
+/// Marks the last change, beside what has changed.
+fn last_change() -> Key {
+    Key::new(Table::Suspensions, LAST_CHANGE)
 }
 
 /// No address: it has no `@`.
-const CHANGES: &str = "changes";
+const LAST_CHANGE: &str = "last change";
 /// A change made elsewhere applies here at most so much later.
 const EVERY: Duration = Duration::from_secs(1);
-/// For what changes without being counted: a store that was put back from a copy. A large one takes seconds to be searched.
+/// For what changes without a mark: keys that somebody else takes away. A large store takes seconds to be searched.
 const AT_LEAST_EVERY: Duration = Duration::from_secs(10 * 60);
+/// A connection that is lost now and then must not let mail in or out; who was resumed elsewhere meanwhile waits no longer.
+const LONGEST_BEHIND: Duration = Duration::from_secs(2 * 60);
+/// A list that is not older may be one that is being read.
+const LONGEST_READING: Duration = Duration::from_secs(30);
 /// A store keeps everything for a time.
 const ENDLESS: Duration = LONGEST;
 /// The list is in the memory of every process.

@@ -1,11 +1,12 @@
 //! Which recipients are suspended, from files and by command: the account exists, mail to it is refused for now.
 //!
 //! A suspension is always somebody's word. A file or a store that can't be read suspends nobody anew; what was read from it
-//! before stays (see [`files`](crate::files)). One that is shorter, or empty, is believed: those who are gone from it
+//! before stays (see [`files`](crate::files)), but for good only while it can be confirmed. One that is shorter, or empty, is believed: those who are gone from it
 //! were let in again, and to refuse them would be wrong.
 
 mod commanded;
 mod file;
+mod list;
 mod record;
 
 use std::{
@@ -50,6 +51,8 @@ pub enum Suspension {
     Domain,
     /// By command.
     Commanded(Arc<Record>),
+    /// By command, when that could last be found out; too long ago to refuse anybody for good.
+    Doubtful(Arc<Record>),
 }
 
 impl Suspension {
@@ -57,9 +60,15 @@ impl Suspension {
     #[must_use]
     pub fn text(&self) -> Option<&str> {
         match self {
-            Self::Commanded(record) => record.text.as_deref(),
+            Self::Commanded(record) | Self::Doubtful(record) => record.text.as_deref(),
             Self::Address | Self::Local | Self::Domain => None,
         }
+    }
+
+    /// Whether it may be over by now.
+    #[must_use]
+    pub fn is_doubtful(&self) -> bool {
+        matches!(self, Self::Doubtful(_))
     }
 }
 
@@ -70,6 +79,9 @@ impl std::fmt::Display for Suspension {
             Self::Local => "the local part is in suspensions.files",
             Self::Domain => "the domain is in suspensions.files",
             Self::Commanded(record) => return record.fmt(f),
+            Self::Doubtful(record) => {
+                return write!(f, "{record} (that may be over: the store does not answer)");
+            }
         })
     }
 }
@@ -94,8 +106,18 @@ impl Suspensions {
 
     /// Whether this address, exactly as it is, or its domain is suspended. Costs no lock and no wait.
     pub fn check(&self, address: &Address) -> Option<Suspension> {
-        // First the one that may say more.
-        self.commanded.find(address, now()).map(Suspension::Commanded).or_else(|| self.in_files(address))
+        self.check_at(address, now())
+    }
+
+    fn check_at(&self, address: &Address, now: Duration) -> Option<Suspension> {
+        // Before the list is looked at: it may become current meanwhile.
+        let is_behind = self.commanded.is_behind(now);
+        match self.commanded.find(address, now) {
+            None => self.in_files(address),
+            // The one that may say more.
+            Some(record) if !is_behind => Some(Suspension::Commanded(record)),
+            Some(record) => self.in_files(address).or(Some(Suspension::Doubtful(record))),
+        }
     }
 
     /// Those by command.
@@ -112,9 +134,10 @@ impl Suspensions {
         })
     }
 
-    /// Files whose present content is not in use, or has lines that were skipped.
+    /// Files whose present content is not in use, or has lines that were skipped; and a list by command that is too old.
     pub fn notices(&self) -> Vec<String> {
-        self.files.iter().filter_map(|files| files.status().notice()).collect()
+        let of_files = self.files.iter().filter_map(|files| files.status().notice());
+        of_files.chain(self.commanded.notice()).collect()
     }
 
     /// How many entries are in force.

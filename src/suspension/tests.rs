@@ -2,6 +2,8 @@
 
 use std::{fs, path::PathBuf};
 
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
 use super::*;
 use crate::{
     address::{Delimiters, candidates},
@@ -112,4 +114,119 @@ async fn files_and_commands_add_up() {
     assert_eq!(suspensions.len(), 4);
     suspensions.commanded().resume(&Subject::parse("joe@example.com").unwrap()).await.unwrap();
     assert_eq!(check(&suspensions, "joe@example.com"), Some(Suspension::Address));
+}
+
+/// Who was resumed elsewhere would be refused for good by a list that nobody can bring up to date.
+#[tokio::test]
+async fn a_list_that_is_too_old_refuses_nobody_for_good() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("file"), "ann@example.com\n").unwrap();
+    let config = Config { files: vec![dir.path().join("file")] };
+    let mut redis = backstop_harness::Redis::start();
+    let shared = Shared::open(&redis.url()).await;
+    let registry = Registry::default();
+    let keeper = Keeper::new(files::Metrics::register(&registry));
+    let commanded = Arc::new(Commanded::new(shared.store.clone()));
+    let suspensions = Suspensions::build(&config, &keeper, Arc::clone(&commanded)).unwrap();
+    let notices = |seconds| commanded.notice_at(now() + Duration::from_secs(seconds));
+    assert!(notices(0).unwrap().contains("could not be read yet"), "{:?}", notices(0));
+    for what in ["joe@example.com", "ann@example.com", "@example.org"] {
+        commanded.suspend(&Subject::parse(what).unwrap(), Record::default()).await.unwrap();
+    }
+    commanded.refresh().await.unwrap();
+    redis.kill();
+    while commanded.refresh().await.is_ok() {}
+    let found = |address: &str, seconds| {
+        let address = Address::parse(address).unwrap();
+        suspensions.check_at(&address, now() + Duration::from_secs(seconds)).map(|found| found.is_doubtful())
+    };
+    for (address, soon, later) in [
+        ("joe@example.com", Some(false), Some(true)),
+        ("who@example.org", Some(false), Some(true)),
+        // a file says so, too
+        ("ann@example.com", Some(false), Some(false)),
+        ("bob@example.com", None, None),
+    ] {
+        assert_eq!((found(address, 110), found(address, 125)), (soon, later), "{address}");
+    }
+    assert_eq!(notices(20), None);
+    assert!(notices(110).unwrap().contains(" s ago: they stay, until"), "{:?}", notices(110));
+    assert!(notices(125).unwrap().contains("put off, not refused"), "{:?}", notices(125));
+    let shown =
+        suspensions.check_at(&Address::parse("joe@example.com").unwrap(), now() + Duration::from_secs(125));
+    assert!(shown.unwrap().to_string().ends_with("(that may be over: the store does not answer)"));
+
+    // It comes back, with nothing in it.
+    redis.resume();
+    while commanded.refresh().await.is_err() {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert_eq!(
+        (found("joe@example.com", 0), found("ann@example.com", 0), notices(0)),
+        (None, Some(false), None)
+    );
+    shared.end().await;
+}
+
+/// What this process knows is the truth, however long its disk fails.
+#[tokio::test]
+async fn a_list_of_this_process_alone_is_never_too_old() {
+    let dir = tempfile::tempdir().unwrap();
+    let shared = Shared::open(&format!("embedded:{}", dir.path().display())).await;
+    for store in [shared.store.clone(), Store::in_memory(store::Metrics::register(&Registry::default()))] {
+        let commanded = Commanded::new(store);
+        commanded.suspend(&Subject::parse("joe@example.com").unwrap(), Record::default()).await.unwrap();
+        let next_year = now() + Duration::from_secs(365 * 24 * 3600);
+        assert!(!commanded.is_behind(next_year) && commanded.notice_at(next_year).is_none());
+    }
+    shared.end().await;
+}
+
+/// As many changes as there were before the store lost all of them.
+#[tokio::test]
+async fn a_store_that_was_emptied_is_read_anew() {
+    let redis = backstop_harness::Redis::start();
+    let shared = Shared::open(&redis.url()).await;
+    let [here, there] = [(); 2].map(|()| Commanded::new(shared.store.clone()));
+    let find =
+        |commanded: &Commanded, address| commanded.find(&Address::parse(address).unwrap(), now()).is_some();
+    here.suspend(&Subject::parse("joe@example.com").unwrap(), Record::default()).await.unwrap();
+    there.refresh().await.unwrap();
+    assert!(find(&there, "joe@example.com"));
+    redis.command(&["flushall"]);
+    here.suspend(&Subject::parse("ann@example.com").unwrap(), Record::default()).await.unwrap();
+    for commanded in [&here, &there] {
+        commanded.refresh().await.unwrap();
+        let found = ["joe@example.com", "ann@example.com"].map(|address| find(commanded, address));
+        assert_eq!(found, [false, true]);
+    }
+    redis.command(&["flushall"]);
+    there.refresh().await.unwrap();
+    assert!(there.is_empty());
+    shared.end().await;
+}
+
+/// A store that is followed, as in the process.
+struct Shared {
+    store: Store,
+    stop: CancellationToken,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Shared {
+    async fn open(url: &str) -> Self {
+        let config = store::Config { url: url.parse().unwrap(), ..store::Config::default() };
+        let store = Store::open(&config, store::Metrics::register(&Registry::default())).await.unwrap();
+        let stop = CancellationToken::new();
+        let task = TaskTracker::new().spawn({
+            let (store, stop) = (store.clone(), stop.clone());
+            async move { store.follow(stop).await }
+        });
+        Self { store, stop, task }
+    }
+
+    async fn end(self) {
+        self.stop.cancel();
+        self.task.await.unwrap();
+    }
 }

@@ -25,6 +25,7 @@ mod pop_before_smtp;
 mod reverse_ndr;
 mod seed;
 mod sessions;
+mod shared;
 mod signals;
 mod site;
 mod sql;

@@ -28,7 +28,7 @@ fn a_client_that_is_blocked_in_redis_is_refused_by_all_until_redis_is_gone() {
         wait_until(SOON, "the metric", || backstop.metric("backstop_store_up", &[]) == 0.0);
         assert_eq!(anna(backstop), Answer::Continue, "nobody is refused for what can't be found out");
         let status = backstop.command(&["status"]).stdout;
-        assert!(status.contains("no answer for"), "{status}");
+        assert!(status.contains("out of use for"), "{status}");
         assert!(backstop.metric("backstop_store_errors_total", &[("what", "run")]) >= 1.0);
     }
     redis.resume();

@@ -28,6 +28,8 @@ pub(super) struct Connector {
     /// The name of a key without an end, put there with a value that is new each time: while it has the same, Redis
     /// remembers what it was told.
     marker: String,
+    /// Other names that may be anywhere in a cluster.
+    others: [String; 2],
 }
 
 /// A connection that works, as far as is known.
@@ -47,7 +49,11 @@ pub(super) enum ConnectError {
     #[error("its name is none that a certificate could have")]
     Name,
     #[error(transparent)]
-    Redis(#[from] RedisError),
+    Redis(RedisError),
+    #[error("it is a node of a Redis Cluster, where keys are on several servers (docs/operations.md): {0}")]
+    Cluster(RedisError),
+    #[error("it is a replica that takes nothing, name its primary: {0}")]
+    Replica(RedisError),
     #[error("its answers are not those of Redis")]
     Strange,
     #[error("no answer")]
@@ -68,7 +74,8 @@ impl Connector {
         };
         let password = config.password_file.as_deref().map(Password::open).transpose()?;
         let marker = format!("{}marker", config.prefix);
-        Ok(Self { server: server.clone(), password, tls, marker })
+        let others = ["a", "b"].map(|name| format!("{marker}:{name}"));
+        Ok(Self { server: server.clone(), password, tls, marker, others })
     }
 
     /// Connects; gives also the marker that was found.
@@ -89,7 +96,20 @@ impl Connector {
             }
         };
         let marker = self.probe(&live).await?;
+        self.is_whole(&live).await?;
         Ok((live, marker))
+    }
+
+    /// A node of a cluster takes some keys only, or not all of them together.
+    async fn is_whole(&self, live: &Live) -> Result<(), ConnectError> {
+        let mut pipeline = redis::Pipeline::new();
+        pipeline.cmd("MULTI");
+        for other in &self.others {
+            pipeline.cmd("GET").arg(other);
+        }
+        pipeline.cmd("EXEC");
+        let _: Vec<Value> = pipeline.query_async(&mut live.connection.clone()).await?;
+        Ok(())
     }
 
     /// Whether the server still takes what it is told: one that is read-only, full or loading does not. Gives the marker.
@@ -120,5 +140,17 @@ impl Connector {
         let config = AsyncConnectionConfig::new().set_connection_timeout(None).set_response_timeout(None);
         let (connection, driver) = MultiplexedConnection::new_with_config(&info, stream, config).await?;
         Ok(Live { connection, _driver: AbortOnDropHandle::new(tasks.spawn(driver)) })
+    }
+}
+
+impl From<RedisError> for ConnectError {
+    fn from(error: RedisError) -> Self {
+        let said = error.clone().into_server_errors();
+        let code = said.as_ref().and_then(|errors| errors.first()).map_or("", |(_, error)| error.code());
+        match code {
+            "MOVED" | "ASK" | "CROSSSLOT" | "CLUSTERDOWN" | "TRYAGAIN" => Self::Cluster(error),
+            "READONLY" => Self::Replica(error),
+            _ => Self::Redis(error),
+        }
     }
 }

@@ -118,7 +118,7 @@ impl Redis {
         let health = self.health();
         let trouble = health.trouble.as_ref().map(|trouble| {
             let seconds = trouble.since.elapsed().as_secs();
-            format!("store {}: no answer for {seconds} s: {}", self.name, trouble.text)
+            format!("store {}: out of use for {seconds} s: {}", self.name, trouble.text)
         });
         let forgot = health.forgot.map(|when| {
             let ago = when.elapsed().unwrap_or_default().as_secs();
@@ -214,6 +214,7 @@ impl Redis {
             Ok(Ok(answers)) => Ok(answers),
             Ok(Err(error)) if is_refusal(&error) => Err(StoreError::Refused(error.to_string())),
             Ok(Err(error)) => {
+                let error = ConnectError::from(error);
                 self.give_up(&live, &error);
                 Err(StoreError::Down(error.to_string()))
             }
@@ -276,7 +277,7 @@ impl Redis {
         if health.marker.as_ref().is_some_and(|before| *before != marker) {
             tracing::warn!(
                 store = self.name,
-                "the store has lost what it was told: blocks, trusts and suspensions of before are gone"
+                "the store has lost what it was told: blocks, trusts and suspensions of before are gone, the greylist begins anew"
             );
             health.forgot = Some(SystemTime::now());
         }

@@ -9,7 +9,7 @@ use backstop_harness::Redis as Server;
 
 use super::*;
 
-fn config(url: &str) -> Config {
+pub(super) fn config(url: &str) -> Config {
     Config { url: url.parse().unwrap(), ..Config::default() }
 }
 
@@ -17,7 +17,7 @@ fn config(url: &str) -> Config {
 const DEADLINE: Duration = Duration::from_millis(250);
 const BUSY: Duration = Duration::from_millis(400);
 
-async fn answers(store: &Store) -> bool {
+pub(super) async fn answers(store: &Store) -> bool {
     get(store, Table::Trusts, "anybody").await.is_ok()
 }
 
@@ -179,7 +179,7 @@ async fn a_killed_server_costs_nothing_and_is_found_when_it_is_back() {
     }
     assert!(begun.elapsed() < DEADLINE + BUSY, "{:?}", begun.elapsed());
     assert_eq!((store.metric("store_up"), store.metric("store_errors_total{what=\"run\"}")), (0.0, 1001.0));
-    assert!(store.store.notices()[0].contains("no answer for"), "{:?}", store.store.notices());
+    assert!(store.store.notices()[0].contains("out of use for"), "{:?}", store.store.notices());
     server.resume();
     until("it is back", async || answers(&store.store).await).await;
     // It says so, and does not bring back from memory what others may have taken back meanwhile.

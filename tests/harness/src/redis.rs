@@ -10,7 +10,7 @@ use crate::postgres::write_certificate;
 use crate::process::{Process, Signal, read_log, run};
 use crate::wait::{tail, wait_until};
 
-/// A running Redis that forgets everything when it is killed. It stops when dropped.
+/// A running Redis that forgets everything when it is killed, unless it was told otherwise. It stops when dropped.
 #[derive(Debug)]
 pub struct Redis {
     server: Option<Process>,
@@ -30,7 +30,17 @@ impl Redis {
     #[must_use]
     #[track_caller]
     pub fn start() -> Self {
-        Self::make(false)
+        Self::make(false, "")
+    }
+
+    /// The same with more lines in its redis.conf, such as `cluster-enabled yes`.
+    ///
+    /// # Panics
+    /// As [`Redis::start`].
+    #[must_use]
+    #[track_caller]
+    pub fn start_with(settings: &str) -> Self {
+        Self::make(false, settings)
     }
 
     /// Starts one that speaks TLS only on its port, and wants a password. Its certificate names `localhost` and
@@ -41,7 +51,7 @@ impl Redis {
     #[must_use]
     #[track_caller]
     pub fn secured() -> Self {
-        Self::make(true)
+        Self::make(true, "")
     }
 
     /// The URL, without a user and a database.
@@ -98,7 +108,7 @@ impl Redis {
         }
     }
 
-    /// Starts it again after [`Redis::kill`], on the same port and with nothing in it.
+    /// Starts it again after [`Redis::kill`], on the same port and with what it has kept.
     ///
     /// # Panics
     /// When it does not answer.
@@ -132,7 +142,7 @@ impl Redis {
     }
 
     #[track_caller]
-    fn make(is_secured: bool) -> Self {
+    fn make(is_secured: bool, more: &str) -> Self {
         let dir = TempDir::new("redis");
         let port = free_port();
         let path = |name: &str| dir.join(name).display().to_string();
@@ -154,6 +164,7 @@ impl Redis {
         } else {
             settings += &format!("port {port}\n");
         }
+        settings += more;
         dir.write("redis.conf", settings);
         let mut redis = Self { server: None, port, is_secured, dir };
         redis.resume();
