@@ -10,6 +10,7 @@ mod detect;
 mod exit;
 mod release;
 mod reload;
+mod replay;
 mod resume;
 mod serve;
 mod status;
@@ -48,6 +49,8 @@ enum Command {
     /// Validate or show the configuration
     #[command(subcommand)]
     Config(config::Command),
+    /// Say which mail in the MTA's logs would be refused now, before switching on
+    Replay(replay::Args),
     /// Show how the running server is
     Status(status::Args),
     /// Make the running server read its configuration and files again, and detect again
@@ -88,6 +91,7 @@ pub fn main() -> ExitCode {
         Command::Check(args) => check::run(config, &args),
         Command::Detect(args) => detect::run(config, &args),
         Command::Config(command) => config::run(config, &command),
+        Command::Replay(args) => replay::run(config, &args),
         Command::Status(args) => status::run(config, &args),
         Command::Reload(args) => reload::run(config, &args),
         Command::Trust(args) => trust::run(config, &args),
