@@ -24,7 +24,7 @@ pub(super) struct Origin {
     /// Another message of this host carries on what becomes of it.
     pub(super) is_passed_on: bool,
     /// What was told of its recipients already, as hashes.
-    told: SmallVec<[u64; 2]>,
+    pub(super) told: SmallVec<[u64; 2]>,
 }
 
 /// What became of a recipient.
