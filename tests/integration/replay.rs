@@ -118,13 +118,13 @@ fn check_bounces(found: &Value) {
 
 /// How many there were, and how many of them would be refused.
 fn sums(found: &Value, what: &str) -> [u64; 2] {
-    [&found[what], &found[format!("{what}_refused")]["times"]].map(|sum| sum.as_u64().unwrap())
+    [&found[what], &found[format!("{what}_refused")]["times"]].map(|sum| sum.as_u64().expect("as written"))
 }
 
 fn rows(found: &Value) -> Vec<(&str, u64)> {
-    let row = |row: &'_ Value| row["times"].as_u64().unwrap();
-    let top = found["top"].as_array().unwrap();
-    top.iter().map(|found| (found["recipient"].as_str().unwrap(), row(found))).collect()
+    let row = |row: &'_ Value| row["times"].as_u64().expect("as written");
+    let top = found["top"].as_array().expect("as written");
+    top.iter().map(|found| (found["recipient"].as_str().expect("as written"), row(found))).collect()
 }
 
 fn replay(backstop: &Backstop, files: &[(&str, &str)]) -> (i32, Value) {
@@ -137,8 +137,8 @@ fn replay(backstop: &Backstop, files: &[(&str, &str)]) -> (i32, Value) {
 
 /// A line of syslog as an entry of the journal; the time does not matter.
 fn entry(line: &str) -> String {
-    let (tag, text) = line.splitn(5, ' ').last().and_then(|rest| rest.split_once(": ")).unwrap();
-    let program = tag.split('[').next().unwrap().split(' ').next_back().unwrap();
+    let (tag, text) = line.splitn(5, ' ').last().and_then(|rest| rest.split_once(": ")).expect("as written");
+    let program = tag.split('[').next().expect("as written").split(' ').next_back().unwrap();
     format!(
         "__CURSOR=x\n__REALTIME_TIMESTAMP=1772263677000001\nSYSLOG_IDENTIFIER={program}\nMESSAGE={text}\n\n"
     )
