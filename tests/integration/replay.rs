@@ -138,7 +138,7 @@ fn replay(backstop: &Backstop, files: &[(&str, &str)]) -> (i32, Value) {
 /// A line of syslog as an entry of the journal; the time does not matter.
 fn entry(line: &str) -> String {
     let (tag, text) = line.splitn(5, ' ').last().and_then(|rest| rest.split_once(": ")).expect("as written");
-    let program = tag.split('[').next().expect("as written").split(' ').next_back().unwrap();
+    let program = tag.split('[').next().expect("as written").split(' ').next_back().expect("as written");
     format!(
         "__CURSOR=x\n__REALTIME_TIMESTAMP=1772263677000001\nSYSLOG_IDENTIFIER={program}\nMESSAGE={text}\n\n"
     )
