@@ -102,7 +102,8 @@ fn list(what: &str, found: &Recipients) {
     if *times == 0 {
         return print(format_args!("{what}: none"));
     }
-    print(format_args!("{what}: {times}, for {recipients} recipients"));
+    let noun = if *recipients == 1 { "recipient" } else { "recipients" };
+    print(format_args!("{what}: {times}, for {recipients} {noun}"));
     let width = top.iter().map(|row| row.times.to_string().len()).max().unwrap_or_default();
     for row in top {
         let last = u64::try_from(row.last.as_second()).unwrap_or_default();
