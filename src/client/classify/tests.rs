@@ -140,6 +140,9 @@ fn what_a_client_calls_itself() {
             let mut judged = judged.clone();
             judged.weigh(helo, confirmed);
             assert_eq!(judged.class, expected);
+            // For the greylist it is not one with all others of its provider.
+            let name = judged.classified(seen, Vec::new()).name;
+            assert_eq!(name.as_deref(), Some(if confirmed == Yes { helo } else { LINE }));
         }
     }
     let server = classifier.judge(CLIENT, &seen(named(&[(SERVER, Yes)]), &[], &[]));
