@@ -84,7 +84,8 @@ impl Config {
         if self.remember < Duration::from_secs(1) || self.remember > LONGEST {
             say(
                 "remember",
-                "must be at least 1s, or every bounce would be unsolicited, and at most 365d".to_owned(),
+                "must be at least 1s, or every bounce would be unsolicited, and at most 8760h (365 days)"
+                    .to_owned(),
             );
         }
     }
@@ -196,12 +197,14 @@ impl Solicited {
 }
 
 /// A tag (SRS, BATV) was put there by some program of the site that knows its own bounces. Lists write in names of their own,
-/// often from where no session shows it; and `=` holds the recipient of each message (VERP).
+/// often from where no session shows it; and `=` holds the recipient of each message (VERP). Where reports are collected
+/// (RFC 6591, 7489, 8460, 5965; the journal of Exchange) nobody writes, and many of them come without a sender.
 fn is_of_a_machine(local: &str) -> bool {
     let mut words = local.split(|c: char| !c.is_alphanumeric());
     let is_of_a_list =
         |word| matches!(word, "owner" | "bounce" | "bounces" | "return" | "request" | "errors");
-    untag(local).is_some() || local.contains('=') || words.any(is_of_a_list)
+    let collects = |word| matches!(word, "dmarc" | "rua" | "ruf" | "tlsrpt" | "fbl" | "journal");
+    untag(local).is_some() || local.contains('=') || words.any(|word| is_of_a_list(word) || collects(word))
 }
 
 /// Nobody reports so late.

@@ -92,6 +92,9 @@ async fn who_wrote_gets_bounces_and_nobody_else() {
         (&["owner-staff@example.com"], Solicited::Machine),
         (&["staff-return-12-bob=example.org@example.com"], Solicited::Machine),
         (&["staff-request@example.com"], Solicited::Machine),
+        (&["dmarc-reports@example.com"], Solicited::Machine),
+        (&["tlsrpt@example.com"], Solicited::Machine),
+        (&["journal.2026@example.com"], Solicited::Machine),
         (&["bouncer@example.com"], Solicited::No),
     ] {
         assert_eq!(host.bounce(recipients, NOW).await, expected, "{recipients:?}");
