@@ -174,7 +174,7 @@ fn what_makes_no_sense_is_refused_with_what_to_write() {
         (&["suspend", "anna"][..], "write user@example.com, or @example.com for the whole domain"),
         (&["suspend", "example.test"], "write user@example.com, or @example.com for the whole domain"),
         (&["suspend", "a b@example.test"], "unexpected"),
-        (&["suspend", "@"], "the domain: empty"),
+        (&["suspend", "@"], "names no domain: empty"),
         (&["suspend", "anna@example.test", "--until", "2001-01-01"], "lies in the future"),
         (&["suspend", "anna@example.test", "--until", "tomorrow"], "a time is written like"),
         (&["suspend", "anna@example.test", "--until", "2100-01-01", "--for", "1h"], "cannot be used with"),
