@@ -205,6 +205,12 @@ impl Store {
         }
     }
 
+    /// Why nothing that it is told will outlive this process, where it could not be opened as configured.
+    #[must_use]
+    pub fn unkept(&self) -> Option<&str> {
+        self.inner.notice.as_deref()
+    }
+
     /// What an admin should look at.
     #[must_use]
     pub fn notices(&self) -> Vec<String> {

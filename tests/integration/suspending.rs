@@ -167,6 +167,19 @@ fn what_has_no_effect_is_told() {
     );
 }
 
+/// What is said to a server that can write nothing down ends with it: whoever says it has to know.
+#[test]
+fn where_nothing_can_be_kept_each_command_says_so() {
+    let backstop = site::backstop().env("BACKSTOP__STORE__URL", "embedded:/dev/null/store").start();
+    for args in [["suspend", "anna@example.test"], ["block", CLIENT], ["trust", CLIENT]] {
+        let output = backstop.command(&args);
+        let note = "note: it is in force, but not written down: store embedded:/dev/null/store: Not a directory";
+        assert!(output.status == 0 && output.stdout.contains(note), "{output:?}");
+    }
+    let output = backstop.command(&["suspended"]);
+    assert!(output.stdout.starts_with("anna@example.test  since "), "{output:?}");
+}
+
 #[test]
 fn what_makes_no_sense_is_refused_with_what_to_write() {
     let (backstop, _postfix) = site();
