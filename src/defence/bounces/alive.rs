@@ -22,6 +22,8 @@ pub(super) struct Found {
     pub(super) is_evicted: bool,
     /// What this process said last, if it did before.
     pub(super) own: Option<Alive>,
+    /// Senders were kept for less long than they are to be.
+    pub(super) is_longer: bool,
     /// There were more senders than could be kept for the store while it did not answer.
     pub(super) is_lost: bool,
     /// The clock was set forward by long since then, or the host slept.
@@ -35,6 +37,8 @@ pub(super) enum Anew {
     Begins,
     /// Another process says that it is this host.
     Namesake,
+    /// Senders were kept for less long than they are to be.
+    Longer,
     /// The store gave up what it was told.
     Evicted,
     /// The store was away for too long.
@@ -68,6 +72,7 @@ impl Found {
                 Anew::Namesake,
             ),
             (is_new, Anew::Begins),
+            (self.is_longer, Anew::Longer),
             (self.is_evicted, Anew::Evicted),
             (self.is_lost, Anew::Lost),
             (self.has_jumped, Anew::Jumped),
@@ -92,6 +97,9 @@ impl Anew {
             Self::Namesake => Some(
                 "another process that uses the store has the same host name, so that nobody would notice if one of them was \
                  away: give each host a name of its own",
+            ),
+            Self::Longer => Some(
+                "defence.bounces.remember was shorter, here or on a host that shares the store: give all of them the same",
             ),
             Self::Evicted => Some(
                 "the store has no room for all that it is told, and may have given senders up: give Redis more memory \
@@ -120,6 +128,7 @@ mod tests {
             alive: said(60, 1),
             own: said(60, 1),
             is_evicted: false,
+            is_longer: false,
             is_lost: false,
             has_jumped: false,
         };
@@ -136,6 +145,8 @@ mod tests {
             // One whose clock is behind.
             (Found { alive: said(7200, 2), ..usual }, Some(Anew::Namesake)),
             (Found { alive: said(0, 2), is_evicted: true, since: None, ..usual }, Some(Anew::Namesake)),
+            (Found { is_longer: true, ..usual }, Some(Anew::Longer)),
+            (Found { is_longer: true, since: None, ..usual }, Some(Anew::Begins)),
             (Found { is_evicted: true, ..usual }, Some(Anew::Evicted)),
             (Found { is_evicted: true, own: None, ..usual }, Some(Anew::Evicted)),
             (Found { is_lost: true, ..usual }, Some(Anew::Lost)),

@@ -133,7 +133,11 @@ impl Bounces {
             Wrote::CouldNotFindOut => Solicited::StoreDown,
             Wrote::Nobody { .. } if !self.unseen.is_empty() => Solicited::Unseen,
             Wrote::Evicted => Solicited::Evicted,
-            Wrote::Nobody { since } if now < self.begins(since) => Solicited::Learning,
+            Wrote::Nobody { since }
+                if now < self.begins(since) || !self.shared.senders.keeps(self.config.remember) =>
+            {
+                Solicited::Learning
+            }
             Wrote::Nobody { .. } => Solicited::No,
         }
     }

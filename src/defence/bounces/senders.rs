@@ -47,6 +47,8 @@ pub struct Senders {
 struct Site {
     key: hmac::Key,
     since: u64,
+    /// For how long who wrote since then is kept.
+    remember: Duration,
     /// When this host said last that it remembers, by the clock that nobody sets and by the other one.
     beaten: (Instant, u64),
     /// What the store had given up then; `None`: it does not tell.
@@ -100,9 +102,10 @@ impl Senders {
         loop {
             if let Some(remember) = remember() {
                 let now = unix_seconds();
-                if self.site.load().as_ref().is_none_or(|site| site.is_due(now)) {
+                if self.site.load().as_ref().is_none_or(|site| site.is_due(now) || site.remember != remember)
+                {
                     // It is tried again soon.
-                    let _ = self.beat(now).await;
+                    let _ = self.beat(now, remember).await;
                 }
                 self.flush(remember).await;
             } else if self.site.load().is_some() {
@@ -117,7 +120,7 @@ impl Senders {
                 if let (Some(remember), true) = (remember(), self.site.load().is_some()) {
                     self.flush(remember).await;
                     // From here on it is away.
-                    let _ = self.beat(unix_seconds()).await;
+                    let _ = self.beat(unix_seconds(), remember).await;
                 }
                 return;
             }
@@ -164,6 +167,11 @@ impl Senders {
         }
     }
 
+    /// Whether who wrote since then is kept for so long: the configuration may just have been changed.
+    pub(super) fn keeps(&self, remember: Duration) -> bool {
+        self.site.load().as_ref().is_some_and(|site| site.remember >= remember)
+    }
+
     /// Since when senders are remembered, in seconds since 1970.
     pub(super) fn since(&self) -> Option<u64> {
         self.site.load().as_ref().map(|site| site.since)
@@ -179,9 +187,9 @@ impl Senders {
         self.site.load().as_ref().is_some_and(|site| site.evictions.is_none())
     }
 
-    /// Finds out the site's secret, and says that this host goes on remembering. Where it did not for a while, others may have
-    /// written whom nobody knows of: the site begins anew.
-    pub(super) async fn beat(&self, now: u64) -> Result<(), StoreError> {
+    /// Finds out the site's secret, and says that this host goes on remembering, for how long. Where it did not for a while,
+    /// or not for as long, others may have written whom nobody knows of: the site begins anew.
+    pub(super) async fn beat(&self, now: u64, remember: Duration) -> Result<(), StoreError> {
         let mut fresh = vec![0; 32];
         if SystemRandom::new().fill(&mut fresh).is_err() {
             return Err(StoreError::Down("the system gives no random numbers".to_owned()));
@@ -193,11 +201,13 @@ impl Senders {
                 Op::Get(since_key()),
                 Op::Get(evictions_key()),
                 Op::Get(self.alive_key()),
+                Op::Get(remember_key()),
             ])
             .await?;
         let mut values = outcomes.into_iter().map(Outcome::value);
         let mut value = || values.next().flatten();
         let (secret, since, counted, alive) = (value(), value(), value(), value());
+        let kept_for = value().and_then(|value| decode(&value));
         // What is given up from here on is found by the next one.
         let evictions = match self.store.evictions(Table::Senders).await {
             Ok(evictions) => Some(evictions.to_bytes()).zip(Some(evictions)),
@@ -214,6 +224,7 @@ impl Senders {
             alive: alive.and_then(|value| Alive::decode(&value)),
             is_evicted: evictions.as_ref().is_some_and(|(_, evictions)| is_evicted(evictions)),
             own: site.as_ref().map(|site| Alive { at: site.beaten.1, process: self.process }),
+            is_longer: kept_for.is_none_or(|kept_for| kept_for < remember.as_secs()),
             is_lost: lost,
             has_jumped: site.as_ref().is_some_and(|site| site.has_jumped(now)),
         };
@@ -229,6 +240,9 @@ impl Senders {
         let mut ops = vec![put(self.alive_key(), Alive { at: now, process: self.process }.encode(), GAP)];
         if anew.is_some() {
             ops.push(put(since_key(), begun.to_be_bytes().to_vec(), FOR_GOOD));
+        }
+        if kept_for != Some(remember.as_secs()) {
+            ops.push(put(remember_key(), remember.as_secs().to_be_bytes().to_vec(), FOR_GOOD));
         }
         if let Some(evictions) = evictions.clone().filter(|_| !is_counted) {
             ops.push(put(evictions_key(), evictions, FOR_GOOD));
@@ -252,8 +266,9 @@ impl Senders {
             }
         }
         let anew = anew.map(|anew| (anew, now)).or(before);
-        self.site
-            .store(Some(Site { key, since: begun, beaten: (Instant::now(), now), evictions, anew }.into()));
+        self.site.store(Some(
+            Site { key, since: begun, remember, beaten: (Instant::now(), now), evictions, anew }.into(),
+        ));
         Ok(())
     }
 
@@ -328,6 +343,11 @@ fn secret_key() -> Key {
 
 fn since_key() -> Key {
     Key::new(Table::Secrets, "bounces/since")
+}
+
+/// For how long senders are kept since then, at least.
+fn remember_key() -> Key {
+    Key::new(Table::Secrets, "bounces/remember")
 }
 
 fn evictions_key() -> Key {

@@ -24,7 +24,7 @@ impl Host {
     }
 
     async fn beat(&self, now: u64) {
-        self.0.shared.senders.beat(now).await.expect("it is in memory");
+        self.0.shared.senders.beat(now, self.0.config.remember).await.expect("it is in memory");
     }
 
     async fn note(&self, sender: &str) {
@@ -150,6 +150,29 @@ async fn after_a_gap_it_begins_anew() {
         host.beat(NOW).await;
         assert_eq!(host.bounce(&["bob@example.com"], NOW).await, Solicited::Learning, "{id}");
     }
+}
+
+/// Who wrote was kept for an hour: nobody knows who did a day ago.
+#[tokio::test]
+async fn what_was_kept_for_less_long_is_learned_anew() {
+    let store = store();
+    let shared = Shared::new(store.clone(), Metrics::register(&Registry::default()));
+    let hour = Config { remember: Duration::from_secs(60 * 60), ..enforce() };
+    let [short, long] = [hour, enforce()].map(|config| Host(Bounces::new(&config, &shared, Vec::new())));
+    short.beat(NOW - 30 * DAY).await;
+    assert_eq!(short.bounce(&["bob@example.com"], NOW).await, Solicited::No);
+    // A reload, and the time until this process has said so.
+    assert_eq!(long.bounce(&["bob@example.com"], NOW).await, Solicited::Learning);
+    long.beat(NOW).await;
+    assert_eq!(long.since(), Some(NOW));
+    assert!(long.0.notices()[0].contains("defence.bounces.remember was shorter"), "{:?}", long.0.notices());
+    assert_eq!(long.bounce(&["bob@example.com"], NOW + 14 * DAY).await, Solicited::No);
+    // Another host that keeps them for an hour only.
+    let other = Shared::new(store, Metrics::register(&Registry::default()));
+    let hour = Config { remember: Duration::from_secs(60 * 60), ..enforce() };
+    Host(Bounces::new(&hour, &other, Vec::new())).beat(NOW + 15 * DAY).await;
+    long.beat(NOW + 15 * DAY).await;
+    assert_eq!(long.bounce(&["bob@example.com"], NOW + 15 * DAY).await, Solicited::Learning);
 }
 
 #[tokio::test]

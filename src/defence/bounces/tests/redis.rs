@@ -79,7 +79,7 @@ async fn a_redis_that_is_started_anew_may_have_given_something_up() {
         let mut full = Full::start("volatile-ttl").await;
         full.redis.command(&["config", "set", "maxmemory", maxmemory]);
         Host::start(&full.store, NOW - 15 * DAY).await.note("anna@example.com").await;
-        let kept = ["secrets:bounces/secret", "secrets:bounces/since", "secrets:bounces/evictions"];
+        let kept = ["secret", "since", "evictions", "remember"].map(|name| format!("secrets:bounces/{name}"));
         let dumps: Vec<String> = kept.iter().map(|key| dump(&full.redis, key)).collect();
         full.redis.kill();
         full.redis.resume();
