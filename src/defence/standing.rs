@@ -143,9 +143,11 @@ impl Standings {
         };
         let (counts, of_network) = counts.split_at(counts.len().min(4));
         let asked = self.ledger.read(counts, now);
+        // Who is excepted from now on need not wait for the end of a block.
+        let applies = |block: &Block| block.by_hand || is_counted;
         let mut standing = Standing {
             trusted: is_there(trusted),
-            blocked: self.read_block(own, blocked, now),
+            blocked: self.read_block(own, blocked, now).filter(applies),
             unanswered: false,
             lately: asked.map(|own| Lately { own, network: None }),
         };

@@ -160,6 +160,28 @@ fn whom_a_watched_client_knows_counts() {
     assert_eq!(backstop.metric("backstop_decisions_total", &watched), 475.0);
 }
 
+/// A partner was blocked, and the admin excepts him. Whom he has blocked himself stays out.
+#[test]
+fn whoever_is_excepted_is_let_in_at_once() {
+    let backstop = town(3).start();
+    let postfix = Postfix::builder().milter(&backstop.for_postfix()).start();
+    guess_up_to_the_limit(&postfix, "198.51.100.66");
+    assert_eq!(backstop.command(&["block", "198.51.100.67"]).status, 0);
+    let answers = || {
+        ["198.51.100.66", "198.51.100.67"]
+            .map(|ip| transaction(&postfix, ip).rcpt("<user1@example.test>").code)
+    };
+    assert_eq!(answers(), [421, 421]);
+    let config = format!(
+        "[domains]\ndetect = false\nnames = [\"example.test\"]\n[directory.people.file]\npath = {:?}\n\
+         [defence.harvest]\nexcept = [\"198.51.100.0/24\"]\n",
+        backstop.path("addresses")
+    );
+    backstop.write("backstop.toml", &config);
+    assert_eq!(backstop.command(&["reload"]).status, 0);
+    assert_eq!(answers(), [250, 421]);
+}
+
 /// The same of Sendmail and its local users. It tells of no others: not of those whom check_rcpt, an access_db or a virtusertable
 /// refuses.
 #[test]
