@@ -173,7 +173,8 @@ fn where_nothing_can_be_kept_each_command_says_so() {
     let backstop = site::backstop().env("BACKSTOP__STORE__URL", "embedded:/dev/null/store").start();
     for args in [["suspend", "anna@example.test"], ["block", CLIENT], ["trust", CLIENT]] {
         let output = backstop.command(&args);
-        let note = "note: it is in force, but not written down: store embedded:/dev/null/store: Not a directory";
+        let note =
+            "note: it is in force, but not written down: store embedded:/dev/null/store: Not a directory";
         assert!(output.status == 0 && output.stdout.contains(note), "{output:?}");
     }
     let output = backstop.command(&["suspended"]);
