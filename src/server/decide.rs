@@ -207,9 +207,8 @@ async fn answer(
             (words, if explain { vec![wait.why.to_string()] } else { Vec::new() })
         }
         Question::Solicited => {
-            let delimiters = snapshot.directories.delimiters();
-            let found =
-                snapshot.defences.bounces.solicited(envelope.recipients, delimiters, envelope.began).await;
+            let Envelope { recipients, began, is_rehearsal, .. } = envelope;
+            let found = snapshot.defences.bounces.solicited(recipients, began, is_rehearsal).await;
             facts.solicited = Some(found.is_solicited());
             (found.as_str(), Vec::new())
         }

@@ -85,7 +85,8 @@ fn snapshot(registry: &Registry, client: &client::Config, rules: Rules) -> Snaps
     let clients = Clients::build(client, [], &asked, &keeper).expect("no files");
     let shared = defence::Shared::new(store, defence::Metrics::register(registry));
     let defences =
-        Defences::build(&defence::Config::default(), &shared, Vec::new(), &keeper).expect("no files");
+        Defences::build(&defence::Config::default(), &shared, &Default::default(), Vec::new(), &keeper)
+            .expect("no files");
     let directories = Arc::new(directories.expect("no files"));
     Snapshot::new(
         rules,

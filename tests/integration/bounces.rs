@@ -8,7 +8,9 @@ use backstop_harness::{
     Backstop, BackstopBuilder, Postfix, PostfixBuilder, Redis, SASL_PASSWORD, SASL_USER, Sendmail, Signal,
     Sink, Smtp, wait_until,
 };
+use milter_protocol::command::{CStrings, Command, Mail};
 
+use crate::mta::{Answer, Mta};
 use crate::site;
 
 /// Anna writes to somebody whom another server does not know, and somebody else writes there in Bob's name. That server
@@ -217,8 +219,17 @@ fn experienced() -> Backstop {
 
 fn is_experienced(backstop: &Backstop) {
     backstop.wait_for_log("senders are remembered from now on");
+    // The domain is learned from the first bounce on, which passes.
+    let mut mta = Mta::connect(backstop.milter_port());
+    mta.greet();
+    let parameters = CStrings::default();
+    let _ = mta.send(&Command::Mail(Mail { address: b"<>", parameters }));
+    assert_eq!(mta.rcpt("<bob@example.test>"), Answer::Continue);
+    assert_eq!(mta.send(&Command::EndOfMessage(b"")), Answer::Continue);
     wait_until(Duration::from_secs(20), "it to have learned", || {
-        !backstop.command(&["status"]).stdout.contains("senders are remembered since")
+        let check =
+            backstop.command(&["check", "bob@example.test", "--client", "198.51.100.7", "--from", ""]);
+        check.stdout.contains("solicited: nobody it is for wrote lately")
     });
 }
 
