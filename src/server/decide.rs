@@ -175,6 +175,7 @@ async fn answer(
                 None => Standing::default(),
             };
             facts.trusted |= standing.trusted;
+            facts.is_unsure = standing.unanswered;
             facts.blocked = Some(standing.blocked.is_some());
             facts.by_hand = standing.blocked.as_ref().is_some_and(|block| block.by_hand);
             facts.lately = standing.lately;
@@ -228,7 +229,7 @@ pub(super) async fn give_up(snapshot: &Snapshot, facts: &mut Facts, question: Qu
             }
             Recipient::None | Recipient::Bare(_) => {}
         },
-        Question::Standing => facts.blocked = Some(false),
+        Question::Standing => (facts.blocked, facts.is_unsure) = (Some(false), true),
         Question::Class => facts.class = Some(ClientClass::Unknown),
         Question::Trap(at) => {
             if let Some(level) = level_mut(facts, at) {
