@@ -39,6 +39,8 @@ pub struct Standing {
     pub blocked: Option<Block>,
     /// The store does not answer: it passes for neither.
     pub unanswered: bool,
+    /// It may be trusted for a time all the same: the store does not answer, or has given up what it was told.
+    pub unsure: bool,
     /// What it asked for; `None` where that is not counted, or can't be found out.
     pub lately: Option<Lately>,
 }
@@ -139,12 +141,14 @@ impl Standings {
         }
         let found = self.store.run(&ops).await;
         let Ok([trusted, blocked, counts @ ..]) = found.as_deref() else {
-            return Standing { unanswered: true, ..Standing::default() };
+            return Standing { unanswered: true, unsure: true, ..Standing::default() };
         };
         let (counts, of_network) = counts.split_at(counts.len().min(4));
         let asked = self.ledger.read(counts, now);
+        let trusted = is_there(trusted);
         let mut standing = Standing {
-            trusted: is_there(trusted),
+            trusted,
+            unsure: !trusted && self.store.has_evicted(Table::Trusts, Duration::MAX),
             blocked: self.read_block(own, blocked, now),
             unanswered: false,
             lately: asked.map(|own| Lately { own, network: None }),

@@ -175,7 +175,7 @@ async fn answer(
                 None => Standing::default(),
             };
             facts.trusted |= standing.trusted;
-            facts.is_unsure = standing.unanswered;
+            facts.is_unsure = standing.unsure;
             facts.blocked = Some(standing.blocked.is_some());
             facts.by_hand = standing.blocked.as_ref().is_some_and(|block| block.by_hand);
             facts.lately = standing.lately;
@@ -183,6 +183,9 @@ async fn answer(
                 Standing { trusted: true, .. } => "trusted for a time, an insider",
                 Standing { blocked: Some(_), .. } => "blocked",
                 Standing { unanswered: true, .. } => "could not find out: the store does not answer",
+                Standing { unsure: true, .. } => {
+                    "not blocked; could not find out whether it is trusted: the store has given up what it was told"
+                }
                 Standing { .. } => "neither blocked nor trusted for a time",
             };
             (words, if explain { explain_standing(envelope, &standing) } else { Vec::new() })

@@ -37,7 +37,8 @@ fn what_one_learns_the_others_know() {
 
     // What is said here counts there.
     here.command(&["block", OTHER, "--reason", "it guesses"]);
-    assert_eq!(there.rcpt(OTHER, "<anna@example.test>"), blocked);
+    let by_hand = "421 4.7.0 Blocked for a time, try again later [harvest]";
+    assert_eq!(there.rcpt(OTHER, "<anna@example.test>"), by_hand);
     let checked = there.backstop.command(&["check", "anna@example.test", "--client", OTHER]);
     assert!(checked.status == 2 && checked.stdout.contains("it guesses"), "{checked:?}");
     there.command(&["release", OTHER]);
