@@ -39,7 +39,7 @@ pub struct Standing {
     pub blocked: Option<Block>,
     /// The store does not answer: it passes for neither.
     pub unanswered: bool,
-    /// It may be trusted for a time all the same: the store does not answer, or has given up what it was told.
+    /// It may be trusted for a time all the same: the store does not answer, or has lost what it was told.
     pub unsure: bool,
     /// What it asked for; `None` where that is not counted, or can't be found out.
     pub lately: Option<Lately>,
@@ -148,7 +148,7 @@ impl Standings {
         let trusted = is_there(trusted);
         let mut standing = Standing {
             trusted,
-            unsure: !trusted && self.store.has_evicted(Table::Trusts, Duration::MAX),
+            unsure: !trusted && self.may_lack_trusts(),
             blocked: self.read_block(own, blocked, now),
             unanswered: false,
             lately: asked.map(|own| Lately { own, network: None }),
@@ -170,6 +170,11 @@ impl Standings {
         }
         let is_new = self.site.is_blocked_since_now(network, now);
         is_new.then(|| Block { network, by_hand: false, why: String::new() })
+    }
+
+    /// The store has lost some of them, or perhaps.
+    fn may_lack_trusts(&self) -> bool {
+        self.store.has_evicted(Table::Trusts, Duration::MAX) || self.store.has_forgotten()
     }
 
     /// Trusts a client for so long from now. Who is trusted for longer already stays so: what an admin has said is not cut

@@ -184,7 +184,7 @@ async fn answer(
                 Standing { blocked: Some(_), .. } => "blocked",
                 Standing { unanswered: true, .. } => "could not find out: the store does not answer",
                 Standing { unsure: true, .. } => {
-                    "not blocked; could not find out whether it is trusted: the store has given up what it was told"
+                    "not blocked; could not find out whether it is trusted: the store has lost what it was told"
                 }
                 Standing { .. } => "neither blocked nor trusted for a time",
             };

@@ -166,6 +166,10 @@ fn who_may_be_trusted_for_a_time_is_not_refused_for_good_while_redis_is_down() {
         assert_eq!(both(), [250, 250], "nobody knows who has logged in");
     }
     assert_eq!(host.answer(LINE, "<nobody@example.test>"), 550, "that holds for everybody");
+    // It comes back empty.
+    redis.resume();
+    wait_until(SOON, "it to be back", || host.command(&["status"]).contains("it had lost what it was told"));
+    assert_eq!(both(), [250, 250], "nobody knows who had logged in");
 }
 
 /// One MX host.
