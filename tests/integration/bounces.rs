@@ -9,6 +9,7 @@ use backstop_harness::{
     Sink, Smtp, wait_until,
 };
 use milter_protocol::command::{CStrings, Command, Mail};
+use milter_protocol::negotiation::CURRENT_OFFER;
 
 use crate::mta::{Answer, Mta};
 use crate::site;
@@ -164,6 +165,21 @@ fn it_learns_first_and_may_only_watch() {
     let watched = [("reason", "unsolicited-bounce"), ("enforced", "no")];
     assert_eq!(backstop.metric("backstop_decisions_total", &watched), 1.0);
     assert!(backstop.log().contains("bob@example.test"), "the log says for whom it was: {}", backstop.log());
+}
+
+/// An MTA that is sent away goes on by itself where its admin said so, and lets mail out that nobody sees.
+#[test]
+fn too_many_sessions_are_a_gap() {
+    let backstop = unsolicited("enforce", "1s").env("BACKSTOP__LIMITS__SESSIONS", "1").start();
+    is_experienced(&backstop);
+    let open = || backstop.metric("backstop_sessions_open", &[]);
+    wait_until(Duration::from_secs(20), "that session to end", || open() == 0.0);
+    let _one = Mta::connect(backstop.milter_port());
+    let mut other = Mta::silent((Ipv4Addr::LOCALHOST, backstop.milter_port()).into(), CURRENT_OFFER);
+    other.is_closed();
+    backstop.wait_for_log("an MTA that was sent away may have let mail out");
+    let note = "more sessions were open than limits.sessions allows";
+    assert!(backstop.log().contains(note), "{}", backstop.log());
 }
 
 /// It says last of all that it was there: from then on five minutes are no gap.
