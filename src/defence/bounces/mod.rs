@@ -6,6 +6,7 @@
 
 mod alive;
 mod senders;
+mod site;
 mod terms;
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};

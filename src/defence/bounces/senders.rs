@@ -25,6 +25,7 @@ use tracing::{info, warn};
 
 use super::{
     alive::{Alive, Anew, Found},
+    site::{BEAT, FOR_GOOD, GAP, Site},
     terms::Terms,
 };
 use crate::{
@@ -44,20 +45,6 @@ pub struct Senders {
     host: String,
     /// Which process of the host this is.
     process: u64,
-}
-
-/// What all that share the store have in common.
-struct Site {
-    key: hmac::Key,
-    since: u64,
-    /// When this host said last that it remembers, by the clock that nobody sets and by the other one.
-    beaten: (Instant, u64),
-    /// What the store had given up then; `None`: it does not tell.
-    evictions: Option<Vec<u8>>,
-    /// By which it remembers.
-    terms: Terms,
-    /// Why, and when, this host found that it has to begin anew, within the last hour.
-    anew: Option<(Anew, u64)>,
 }
 
 /// What the store was not told yet.
@@ -362,42 +349,6 @@ impl fmt::Debug for Senders {
     }
 }
 
-impl Site {
-    fn is_due(&self, now: u64, terms: &Terms) -> bool {
-        self.beaten.0.elapsed() > BEAT || self.has_jumped(now) || self.terms != *terms
-    }
-
-    /// What this host said then is in the store yet, if that keeps what it is told.
-    fn has_just_beaten(&self) -> bool {
-        self.beaten.0.elapsed() < GAP / 2
-    }
-
-    /// The clock was set forward by long: it was remembered for less long than it looks. Or the host slept.
-    fn has_jumped(&self, now: u64) -> bool {
-        let (beaten, at) = self.beaten;
-        now.saturating_sub(at) > (beaten.elapsed() + GAP).as_secs()
-    }
-
-    fn sender(&self, mailbox: &Address) -> Key {
-        self.hashed(mailbox.key())
-    }
-
-    /// When the domain was met first. No mailbox has that key: its local part is not empty.
-    fn domain(&self, domain: &Domain) -> Key {
-        self.hashed(format!("@{domain}").as_bytes())
-    }
-
-    fn meet(&self, domain: &Domain, now: u64) -> Op {
-        Op::PutNew { key: self.domain(domain), value: now.to_be_bytes().to_vec(), ttl: FOR_GOOD }
-    }
-
-    fn hashed(&self, name: &[u8]) -> Key {
-        let tag = hmac::sign(&self.key, name);
-        let id: &[u8; 16] = tag.as_ref().first_chunk().expect("HMAC-SHA-256 has 32 bytes");
-        Key::new(Table::Senders, id)
-    }
-}
-
 /// Each once.
 fn domains<'a>(addresses: impl Iterator<Item = &'a Address>) -> Vec<&'a Domain> {
     let mut domains: Vec<_> = addresses.map(Address::domain).collect();
@@ -439,11 +390,3 @@ const MOST_PENDING: usize = 100_000;
 const BATCH: usize = 500;
 
 const TICK: Duration = Duration::from_secs(1);
-const BEAT: Duration = Duration::from_secs(60);
-
-/// A host that was away for no longer than this had nobody write meanwhile: a restart, a reboot.
-/// Longer than a drain, a boot, and the loading of all directories.
-const GAP: Duration = Duration::from_secs(5 * 60);
-
-/// Ten years.
-const FOR_GOOD: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
