@@ -130,8 +130,8 @@ impl Classifier {
             Judgement::plain(ClientClass::Unknown, "no list has it, and its name is not judged".to_owned())
         };
         // Not even one that a list names is refused while an exception is in doubt.
-        if self.excepts_names && (excepted(Confirmed::Unknown).is_some() || seen.reverse == Reverse::Unknown)
-        {
+        let is_unread = matches!(seen.reverse, Reverse::Unknown | Reverse::Many);
+        if self.excepts_names && (excepted(Confirmed::Unknown).is_some() || is_unread) {
             judged.doubt("its name is in client.dynamic.except");
         }
         if seen.good.iter().any(|listing| listing.is_unknown()) {

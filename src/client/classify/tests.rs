@@ -93,6 +93,9 @@ fn what_lists_and_exceptions_say() {
         (&excepting, seen(named(&[(LINE, Unknown)]), &[], &[]), ClientClass::Unknown),
         (&excepting, seen(named(&[(SERVER, No), (LINE, Unknown)]), &[LISTED], &[]), ClientClass::Unknown),
         (&excepting, seen(Reverse::Unknown, &[LISTED], &[]), ClientClass::Unknown),
+        // One of so many names may be the exception.
+        (&excepting, seen(Reverse::Many, &[LISTED], &[]), ClientClass::Unknown),
+        (&plain, seen(Reverse::Many, &[LISTED], &[]), ClientClass::Dynamic),
         (&excepting, seen(Reverse::Unnamed, &[LISTED], &[]), ClientClass::Dynamic),
         (&by_lists_alone, seen(Reverse::Unasked, &[Clear], &[]), ClientClass::Unknown),
         (&by_lists_alone, seen(Reverse::Unasked, &[LISTED], &[]), ClientClass::Dynamic),
