@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Low to high: each module and what it may use.
-const ORDER: [(&str, &[&str]); 17] = [
+const ORDER: [(&str, &[&str]); 18] = [
     ("address", &[]),
     ("policy", &["address"]),
     ("telemetry", &[]),
@@ -33,6 +33,7 @@ const ORDER: [(&str, &[&str]); 17] = [
             "suspension",
         ],
     ),
+    ("replay", &["policy", "files", "server"]),
     ("http", &["telemetry", "directory", "suspension", "server"]),
     (
         "control",
@@ -86,9 +87,10 @@ const ORDER: [(&str, &[&str]); 17] = [
             "http",
             "control",
             "config",
+            "replay",
         ],
     ),
-    ("cli", &["address", "config", "control", "daemon"]),
+    ("cli", &["address", "config", "control", "daemon", "replay"]),
 ];
 
 #[test]
