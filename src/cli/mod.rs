@@ -8,6 +8,7 @@ mod clients;
 mod config;
 mod detect;
 mod exit;
+mod probe;
 mod release;
 mod reload;
 mod resume;
@@ -48,6 +49,8 @@ enum Command {
     /// Validate or show the configuration
     #[command(subcommand)]
     Config(config::Command),
+    /// Test an SMTP server from outside: backscatter, open relay, harvest
+    Probe(probe::Args),
     /// Show how the running server is
     Status(status::Args),
     /// Make the running server read its configuration and files again, and detect again
@@ -88,6 +91,7 @@ pub fn main() -> ExitCode {
         Command::Check(args) => check::run(config, &args),
         Command::Detect(args) => detect::run(config, &args),
         Command::Config(command) => config::run(config, &command),
+        Command::Probe(args) => probe::run(args),
         Command::Status(args) => status::run(config, &args),
         Command::Reload(args) => reload::run(config, &args),
         Command::Trust(args) => trust::run(config, &args),
