@@ -2,7 +2,7 @@
 
 use std::{
     io::{self, BufRead, IsTerminal, Write},
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     process::ExitCode,
     time::Duration,
 };
@@ -55,6 +55,9 @@ pub(super) struct Args {
     /// Who to say we are [default: this host's name, or its address]
     #[arg(long, value_name = "NAME")]
     helo: Option<Domain>,
+    /// Connect from this address of this host
+    #[arg(long, value_name = "IP")]
+    source: Option<IpAddr>,
     /// Begin: you may test this server
     #[arg(long)]
     yes: bool,
@@ -99,6 +102,7 @@ impl Args {
             known: self.known,
             foreign: self.foreign,
             helo: self.helo,
+            source: self.source,
             sink: self.sink,
             wait: self.wait,
             only: self.only,

@@ -2,12 +2,17 @@
 //!
 //! Says exactly what it is told to, wrong or not. Failure answer: [`Trouble`], after which the connection is of no use.
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    io,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 
 use rustls::{ClientConfig, pki_types::ServerName};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
-    net::TcpStream,
+    net::{TcpSocket, TcpStream},
     time::timeout,
 };
 use tokio_rustls::TlsConnector;
@@ -35,6 +40,8 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 #[derive(Clone)]
 pub(super) struct Way {
     pub(super) address: SocketAddr,
+    /// Our own address; `None`: any.
+    pub(super) source: Option<IpAddr>,
     /// Who we say we are; `None`: our address.
     pub(super) helo: Option<Domain>,
     /// For the certificate, which is not looked at.
@@ -71,7 +78,7 @@ pub(super) enum Trouble {
 impl Client {
     /// Connects, greets, and begins TLS where wanted and offered.
     pub(super) async fn open(way: &Way) -> Result<Self, Trouble> {
-        let connected = timeout(CONNECT, TcpStream::connect(way.address)).await;
+        let connected = timeout(CONNECT, connect(way)).await;
         let stream = connected.map_err(|_| Trouble::TimedOut(CONNECT))?.map_err(Trouble::Connect)?;
         stream.set_nodelay(true).map_err(Trouble::Connect)?;
         let own = stream.local_addr().map_err(Trouble::Connect)?.ip();
@@ -184,6 +191,13 @@ impl Client {
             }
         }
     }
+}
+
+async fn connect(way: &Way) -> io::Result<TcpStream> {
+    let Some(source) = way.source else { return TcpStream::connect(way.address).await };
+    let socket = if way.address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    socket.bind(SocketAddr::new(source, 0))?;
+    socket.connect(way.address).await
 }
 
 /// Bytes that are read at a time.

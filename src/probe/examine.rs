@@ -30,7 +30,9 @@ pub async fn run(plan: &Plan, progress: Progress<'_>) -> Result<Report, Error> {
         }
     };
     let tls = client_config(&TlsOptions { accept_any: true, ..TlsOptions::default() })?;
-    let way = Way { address: plan.address, helo: plan.helo.clone(), server: server_name(plan), tls: None };
+    let source = plan.options.source;
+    let way =
+        Way { address: plan.address, source, helo: plan.helo.clone(), server: server_name(plan), tls: None };
     let mut report = Report {
         server: plan.options.target.to_string(),
         address: plan.address.to_string(),

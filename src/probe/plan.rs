@@ -2,7 +2,7 @@
 
 use std::{
     fmt,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     time::Duration,
 };
 
@@ -32,6 +32,8 @@ pub struct Options {
     pub foreign: Option<Domain>,
     /// Who we say we are; `None`: this host's name.
     pub helo: Option<Domain>,
+    /// Connect from this address of this host; `None`: the system chooses.
+    pub source: Option<IpAddr>,
     /// Where to receive what is relayed or bounced. Without it no message is sent.
     pub sink: Option<SocketAddr>,
     /// How long to wait for that.
@@ -65,8 +67,9 @@ impl Plan {
             Host::Address(address) => *address,
             Host::Name(name) => {
                 let found = Resolver::default().addresses(name.as_str()).await?;
-                let v4 = found.iter().find(|address| address.is_ipv4());
-                *v4.or(found.first()).ok_or(Error::NoAddress)?
+                let v4 = options.source.is_none_or(|source| source.is_ipv4());
+                let first = found.iter().find(|address| address.is_ipv4() == v4);
+                *first.or(found.first()).ok_or(Error::NoAddress)?
             }
         };
         let foreign = match (&options.foreign, options.sink) {
