@@ -50,7 +50,7 @@ enum Command {
     #[command(subcommand)]
     Config(config::Command),
     /// Test an SMTP server from outside: backscatter, open relay, harvest
-    Probe(probe::Args),
+    Probe(Box<probe::Args>),
     /// Show how the running server is
     Status(status::Args),
     /// Make the running server read its configuration and files again, and detect again
@@ -91,7 +91,7 @@ pub fn main() -> ExitCode {
         Command::Check(args) => check::run(config, &args),
         Command::Detect(args) => detect::run(config, &args),
         Command::Config(command) => config::run(config, &command),
-        Command::Probe(args) => probe::run(args),
+        Command::Probe(args) => probe::run(*args),
         Command::Status(args) => status::run(config, &args),
         Command::Reload(args) => reload::run(config, &args),
         Command::Trust(args) => trust::run(config, &args),

@@ -20,7 +20,7 @@ use super::{
     time,
 };
 
-/// Exit status: 0 safe, 1 vulnerable, 2 could not find out; 64 not told to begin, 69 the server does not answer
+/// The options of `backstop probe`
 #[derive(Debug, clap::Args)]
 #[command(after_help = AFTER_HELP)]
 pub(super) struct Args {
@@ -171,5 +171,8 @@ const AFTER_HELP: &str = "\
 Run it from outside: a server relays for its own network, and should. Nothing is sent before the plan was shown, and \
 nothing without --yes or a yes at the terminal. Without --sink no message is sent at all: \"accepted\" is then as far as \
 it goes.
+
+Exit status: 0 safe, 1 vulnerable, 2 could not find out; 64 not told to begin, 69 the server does not answer, 71 the sink \
+can't listen.
 
   backstop probe mx.example.com --domain example.com --known anna@example.com --yes";

@@ -62,6 +62,9 @@ impl Plan {
     ///
     /// # Errors
     /// [`Error`]: it has no address, or the options contradict each other.
+    ///
+    /// # Panics
+    /// Never: the names that it makes up are valid.
     pub async fn make(options: Options) -> Result<Self, Error> {
         let ip = match &options.target.host {
             Host::Address(address) => *address,
