@@ -13,6 +13,7 @@ pub mod files;
 pub mod http;
 pub mod net;
 pub mod policy;
+pub mod probe;
 pub mod replay;
 pub mod server;
 pub mod store;

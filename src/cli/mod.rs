@@ -8,6 +8,7 @@ mod clients;
 mod config;
 mod detect;
 mod exit;
+mod probe;
 mod release;
 mod reload;
 mod replay;
@@ -51,6 +52,8 @@ enum Command {
     Config(config::Command),
     /// Say which mail in the MTA's logs would be refused now, before switching on
     Replay(replay::Args),
+    /// Test an SMTP server from outside: backscatter, open relay, harvest
+    Probe(Box<probe::Args>),
     /// Show how the running server is
     Status(status::Args),
     /// Make the running server read its configuration and files again, and detect again
@@ -92,6 +95,7 @@ pub fn main() -> ExitCode {
         Command::Detect(args) => detect::run(config, &args),
         Command::Config(command) => config::run(config, &command),
         Command::Replay(args) => replay::run(config, &args),
+        Command::Probe(args) => probe::run(*args),
         Command::Status(args) => status::run(config, &args),
         Command::Reload(args) => reload::run(config, &args),
         Command::Trust(args) => trust::run(config, &args),

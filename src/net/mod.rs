@@ -1,7 +1,7 @@
 //! Sockets: where to listen, the connections that come in, and what every connection that we open needs: names, TLS,
 //! passwords, which server to try.
 //!
-//! Never speaks a protocol. Failure: an address that can't be bound is an error that names it.
+//! Never speaks a protocol; it reads the replies of SMTP servers for those who do. Failure: an address that can't be bound is an error that names it.
 
 mod connection;
 mod dns;
@@ -9,6 +9,7 @@ mod endpoint;
 mod failover;
 mod listener;
 mod password;
+pub mod smtp_reply;
 mod tls;
 
 pub use connection::Connection;

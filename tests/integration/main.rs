@@ -22,6 +22,7 @@ mod mta;
 mod next_hop;
 mod out_of_the_box;
 mod pop_before_smtp;
+mod probe;
 mod remembered;
 mod replay;
 mod reverse_ndr;

@@ -6,12 +6,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Low to high: each module and what it may use.
-const ORDER: [(&str, &[&str]); 18] = [
+const ORDER: [(&str, &[&str]); 19] = [
     ("address", &[]),
     ("policy", &["address"]),
     ("telemetry", &[]),
     ("net", &["telemetry"]),
     ("files", &["telemetry"]),
+    ("probe", &["address", "net"]),
     ("store", &["telemetry", "net"]),
     ("detect", &["address", "net", "telemetry", "files"]),
     ("directory", &["address", "policy", "net", "telemetry", "files", "store", "detect"]),
@@ -90,7 +91,7 @@ const ORDER: [(&str, &[&str]); 18] = [
             "replay",
         ],
     ),
-    ("cli", &["address", "config", "control", "daemon", "replay"]),
+    ("cli", &["address", "probe", "config", "control", "daemon", "replay"]),
 ];
 
 #[test]

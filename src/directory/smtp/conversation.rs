@@ -6,8 +6,10 @@
 
 use std::{collections::VecDeque, fmt};
 
-use super::reply::{Reader, Reply, ReplyError};
-use crate::address::Address;
+use crate::{
+    address::Address,
+    net::smtp_reply::{Reader, Reply, ReplyError},
+};
 
 /// Both sides of one connection so far.
 #[derive(Debug)]
@@ -174,7 +176,7 @@ impl Conversation {
                 return Ok(Step::StartTls);
             }
             if let Some(stage) = self.asked.front().copied() {
-                let Some(reply) = self.reader.next()? else { return Ok(Step::Read) };
+                let Some(reply) = self.reader.take()? else { return Ok(Step::Read) };
                 self.asked.pop_front();
                 self.heard(stage, reply)?;
                 continue;

@@ -16,14 +16,16 @@ use super::{
     Shared,
     conversation::TalkError,
     judge::{Judgement, judge},
-    reply::Reply,
     routes::Route,
     servers::{Place, Server, Servers},
     trouble::Trouble,
     vouch::{Key, Random, invented},
     wire::Connection,
 };
-use crate::address::{Address, Domain};
+use crate::{
+    address::{Address, Domain},
+    net::smtp_reply::Reply,
+};
 
 /// The servers of one route.
 #[derive(Debug)]

@@ -3,7 +3,7 @@
 //! Only codes that say "there is no such mailbox" are a no, and even those count only with a control recipient that is
 //! taken; a yes counts only where a random recipient is refused: both is for the caller to see to.
 
-use super::reply::{Reply, Said, Status};
+use crate::net::smtp_reply::{Reply, Said, Status};
 
 /// What an answer says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,13 +46,14 @@ const UNKNOWN: [Status; 3] = [
 mod tests {
     use proptest::prelude::*;
 
-    use super::{super::reply::Reader, *};
+    use super::*;
+    use crate::net::smtp_reply::Reader;
 
     fn reply(text: &str) -> Reply {
         let mut reader = Reader::default();
         reader.push(text.as_bytes());
         reader.push(b"\r\n");
-        reader.next().unwrap().unwrap()
+        reader.take().unwrap().unwrap()
     }
 
     /// Each as the server named writes it.

@@ -9,7 +9,6 @@ mod conversation;
 mod destination;
 mod host;
 mod judge;
-mod reply;
 mod routes;
 mod servers;
 mod settings;

@@ -7,12 +7,11 @@ use rustls::ClientConfig;
 use super::{
     Config, TlsPolicy,
     conversation::Tls,
-    reply::Status,
     routes::{RouteError, Routes},
 };
 use crate::{
     address::{Address, AddressError, AddressErrorKind, Domain, LocalPart},
-    net::{TlsError, TlsOptions, client_config},
+    net::{TlsError, TlsOptions, client_config, smtp_reply::Status},
 };
 
 /// What the configuration asks for.

@@ -2,14 +2,11 @@
 
 use std::io;
 
-use super::{
-    conversation::{Stage, TalkError},
-    reply::Reply,
-};
+use super::conversation::{Stage, TalkError};
 use crate::{
     address::{Address, Domain},
     directory::{Why, remote::Failure},
-    net::DnsError,
+    net::{DnsError, smtp_reply::Reply},
 };
 
 /// No answer that says yes or no.

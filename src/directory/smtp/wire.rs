@@ -15,12 +15,14 @@ use tokio_rustls::TlsConnector;
 use super::{
     conversation::{Conversation, Step, TalkError, Tls},
     destination::Host,
-    reply::Reply,
     servers::{Place, Server},
     settings::Settings,
     trouble::{Trouble, closed},
 };
-use crate::address::{Address, Domain};
+use crate::{
+    address::{Address, Domain},
+    net::smtp_reply::Reply,
+};
 
 /// A connection that was greeted.
 pub(super) struct Connection {

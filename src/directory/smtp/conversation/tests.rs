@@ -202,7 +202,7 @@ fn refusals_before_the_recipient() {
     }
     let text = TalkError::Refused(
         Stage::Mail,
-        Reply { code: 550, status: super::super::reply::Said::Nothing, lines: vec!["no".into()] },
+        Reply { code: 550, status: crate::net::smtp_reply::Said::Nothing, lines: vec!["no".into()] },
     );
     assert!(text.to_string().contains("MAIL FROM:<>") && text.to_string().ends_with(": 550 no"), "{text}");
 }
@@ -246,8 +246,8 @@ fn what_goes_on_the_wire() {
         let mut conversation = Conversation::new(Protocol::Smtp, "us.test", Tls::Never);
         conversation.receive(format!("220 x\r\n250-x\r\n250 {offers}\r\n").as_bytes());
         conversation.asked.clear();
-        conversation.reader.next().unwrap();
-        let greeting = conversation.reader.next().unwrap().unwrap();
+        conversation.reader.take().unwrap();
+        let greeting = conversation.reader.take().unwrap().unwrap();
         conversation.greeted(&greeting).unwrap();
         conversation
     };

@@ -17,18 +17,18 @@ use nom::{
 
 /// One reply, all of its lines.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Reply {
+pub struct Reply {
     /// 200 to 599.
-    pub(super) code: u16,
+    pub code: u16,
     /// What the lines say besides (RFC 2034).
-    pub(super) status: Said,
+    pub status: Said,
     /// The lines without the code, printable ASCII, each cut at [`KEPT`] characters.
-    pub(super) lines: Vec<String>,
+    pub lines: Vec<String>,
 }
 
 /// The enhanced status code of a reply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Said {
+pub enum Said {
     /// No line has one.
     Nothing,
     /// Those lines that have one agree.
@@ -39,28 +39,35 @@ pub(super) enum Said {
 
 /// An enhanced status code (RFC 3463 §2), such as 5.1.1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Status {
-    pub(super) class: u8,
-    pub(super) subject: u16,
-    pub(super) detail: u16,
+pub struct Status {
+    /// 2, 4 or 5.
+    pub class: u8,
+    /// What it is about.
+    pub subject: u16,
+    /// What exactly.
+    pub detail: u16,
 }
 
 /// What came is no reply.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(super) enum ReplyError {
+pub enum ReplyError {
+    /// Does not begin as one; the line, made printable.
     #[error("not a line of an SMTP reply: {0:?}")]
     Line(String),
+    /// Too long a line.
     #[error("a line of more than {MAX_LINE} bytes")]
     LongLine,
+    /// Too many lines, or too much in all.
     #[error("a reply of more than {MAX_LINES} lines or {MAX_REPLY} bytes")]
     Long,
+    /// One reply with two codes.
     #[error("the lines of one reply begin with {0} and {1}")]
     Codes(u16, u16),
 }
 
 /// Puts bytes together to replies.
 #[derive(Debug, Default)]
-pub(super) struct Reader {
+pub struct Reader {
     /// Bytes that are not yet a line.
     buffer: Vec<u8>,
     /// So many of them hold no line feed.
@@ -72,13 +79,16 @@ pub(super) struct Reader {
 }
 
 impl Reader {
-    /// Takes what was received. To be followed by [`Reader::next`] until that has no more.
-    pub(super) fn push(&mut self, bytes: &[u8]) {
+    /// Takes what was received. To be followed by [`Reader::take`] until that has no more.
+    pub fn push(&mut self, bytes: &[u8]) {
         self.buffer.extend_from_slice(bytes);
     }
 
     /// The next whole reply; `None`: more bytes are needed.
-    pub(super) fn next(&mut self) -> Result<Option<Reply>, ReplyError> {
+    ///
+    /// # Errors
+    /// [`ReplyError`].
+    pub fn take(&mut self) -> Result<Option<Reply>, ReplyError> {
         loop {
             let rest = self.buffer.get(self.searched..).unwrap_or_default();
             let Some(at) = rest.iter().position(|&byte| byte == b'\n') else {
@@ -94,7 +104,8 @@ impl Reader {
     }
 
     /// Whether there is nothing that belongs to a next reply.
-    pub(super) fn is_empty(&self) -> bool {
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
         self.buffer.is_empty() && self.begun.is_none()
     }
 
@@ -137,7 +148,8 @@ impl Said {
 
 impl Status {
     /// `5.1.1`, and nothing else.
-    pub(super) fn parse(text: &str) -> Option<Self> {
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
         terminated(digits, eof).parse(text.as_bytes()).ok().map(|(_, status)| status)
     }
 }
@@ -208,7 +220,7 @@ mod tests {
         let mut replies = Vec::new();
         for part in bytes.chunks(chunk.max(1)) {
             reader.push(part);
-            while let Some(reply) = reader.next()? {
+            while let Some(reply) = reader.take()? {
                 replies.push(reply);
             }
         }
@@ -300,10 +312,10 @@ mod tests {
         let mut reader = Reader::default();
         assert!(reader.is_empty());
         reader.push(b"250 a\r\n250-b\r\n");
-        assert!(reader.next().unwrap().is_some() && !reader.is_empty());
-        assert!(reader.next().unwrap().is_none() && !reader.is_empty(), "half a reply");
+        assert!(reader.take().unwrap().is_some() && !reader.is_empty());
+        assert!(reader.take().unwrap().is_none() && !reader.is_empty(), "half a reply");
         reader.push(b"250 c\r\nx");
-        assert!(reader.next().unwrap().is_some() && !reader.is_empty());
+        assert!(reader.take().unwrap().is_some() && !reader.is_empty());
     }
 
     #[test]

@@ -1,0 +1,178 @@
+//! `backstop probe`.
+
+use std::{
+    io::{self, BufRead, IsTerminal, Write},
+    net::{IpAddr, SocketAddr},
+    process::ExitCode,
+    time::Duration,
+};
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::{
+    address::{Address, Domain},
+    probe::{self, Check, Error, Finding, Options, Plan, Report, Target, Test, Verdict},
+};
+
+use super::{
+    exit::{self, Failure, Outcome},
+    terminal::{print, print_json, safe},
+    time,
+};
+
+/// The options of `backstop probe`
+#[derive(Debug, clap::Args)]
+#[command(after_help = AFTER_HELP)]
+pub(super) struct Args {
+    /// The server: HOST, HOST:PORT, [IPv6]:PORT. The host itself, not the MX of a domain
+    #[arg(value_name = "HOST[:PORT]")]
+    host: Target,
+    /// A domain that the server takes mail for
+    #[arg(long, value_name = "DOMAIN")]
+    domain: Domain,
+    /// Somebody who exists there, to compare with [default: its postmaster]
+    #[arg(long, value_name = "ADDRESS")]
+    known: Option<Address>,
+    /// Receive what comes back at this address of this host, and tell "accepted" from "delivered"; messages are sent only with it
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    sink: Option<SocketAddr>,
+    /// A domain that the server does not take mail for; with --sink, one whose mail comes there [default: the sink's
+    /// address; else example.com]
+    #[arg(long, value_name = "DOMAIN")]
+    foreign: Option<Domain>,
+    /// How long to wait for what comes back
+    #[arg(long, value_name = "TIME", default_value = "1m", value_parser = time::duration)]
+    wait: Duration,
+    /// Make only this test: starttls, reverse-ndr, relay or harvest; can be given several times
+    #[arg(long, value_name = "TEST")]
+    only: Vec<Test>,
+    /// Ask for so many recipients a minute, at most
+    #[arg(long, value_name = "N", default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..=6000))]
+    rate: u32,
+    /// Guess so many recipients, at most
+    #[arg(long, value_name = "N", default_value_t = 30, value_parser = clap::value_parser!(u32).range(3..=100))]
+    guesses: u32,
+    /// Who to say we are [default: this host's name, or its address]
+    #[arg(long, value_name = "NAME")]
+    helo: Option<Domain>,
+    /// Connect from this address of this host
+    #[arg(long, value_name = "IP")]
+    source: Option<IpAddr>,
+    /// Begin: you may test this server
+    #[arg(long)]
+    yes: bool,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn run(args: Args) -> Outcome {
+    let (yes, json) = (args.yes, args.json);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| Failure::new(exit::OS, error))?;
+    let plan = runtime.block_on(Plan::make(args.options())).map_err(failure)?;
+    if yes {
+        eprint!("{plan}");
+    } else if !asked(&plan) {
+        return Err(Failure::new(exit::USAGE, "nothing was sent; with --yes it is"));
+    }
+    let bar = bar(plan.recipients());
+    let mut progress = |asked| bar.inc(asked);
+    let report = runtime.block_on(probe::run(&plan, &mut progress));
+    bar.finish_and_clear();
+    runtime.shutdown_background();
+    let report = report.map_err(failure)?;
+    if json {
+        print_json(&report);
+    } else {
+        tell(&report);
+    }
+    Ok(match report.verdict {
+        Verdict::Safe => ExitCode::SUCCESS,
+        Verdict::Vulnerable => ExitCode::from(exit::NO),
+        Verdict::Unsure => ExitCode::from(exit::UNSURE),
+    })
+}
+
+impl Args {
+    fn options(self) -> Options {
+        Options {
+            target: self.host,
+            domain: self.domain,
+            known: self.known,
+            foreign: self.foreign,
+            helo: self.helo,
+            source: self.source,
+            sink: self.sink,
+            wait: self.wait,
+            only: self.only,
+            guesses: self.guesses,
+            rate: self.rate,
+        }
+    }
+}
+
+/// Shows the plan, and asks a person. Who is none has not said yes.
+fn asked(plan: &Plan) -> bool {
+    print(plan.to_string().trim_end());
+    if !io::stdin().is_terminal() || !io::stdout().is_terminal() {
+        return false;
+    }
+    eprint!("Is this your server, or may you test it? Begin? [y/N] ");
+    let _ = io::stderr().flush();
+    let mut answer = String::new();
+    let _ = io::stdin().lock().read_line(&mut answer);
+    matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes")
+}
+
+fn tell(report: &Report) {
+    let name =
+        report.name.as_deref().map_or(String::new(), |name| format!(", it calls itself {}", safe(name)));
+    let tls = if report.tls { ", over TLS" } else { "" };
+    print(format_args!("{} ({}){name}{tls}", report.server, report.address));
+    for Finding { test, verdict, summary, checks } in &report.tests {
+        print(format_args!("{verdict}: {test}: {}", safe(summary)));
+        for Check { verdict, sender, recipient, reply, note, .. } in checks {
+            let note = note.map(|note| format!(" ({note})")).unwrap_or_default();
+            print(format_args!(
+                "  {verdict}: MAIL FROM:{} RCPT TO:{}: {}{note}",
+                safe(sender),
+                safe(recipient),
+                safe(reply)
+            ));
+        }
+    }
+    for note in &report.notes {
+        print(format_args!("note: {}", safe(note)));
+    }
+    if let Some(why) = &report.stopped {
+        print(format_args!("note: stopped: {}", safe(why)));
+    }
+    print(report.verdict);
+}
+
+/// Shown on a terminal only.
+fn bar(recipients: u64) -> ProgressBar {
+    let bar = ProgressBar::new(recipients);
+    let style = ProgressStyle::with_template("{wide_bar} {pos}/{len} recipients {eta}");
+    style.map_or_else(|_| bar.clone(), |style| bar.clone().with_style(style))
+}
+
+fn failure(error: Error) -> Failure {
+    let status = match &error {
+        error if error.is_usage() => exit::USAGE,
+        Error::Resolve(_) | Error::NoAddress | Error::Reach { .. } => exit::UNAVAILABLE,
+        _ => exit::OS,
+    };
+    Failure::new(status, error)
+}
+
+const AFTER_HELP: &str = "\
+Run it from outside: a server relays for its own network, and should. Nothing is sent before the plan was shown, and \
+nothing without --yes or a yes at the terminal. Without --sink no message is sent at all: \"accepted\" is then as far as \
+it goes.
+
+Exit status: 0 safe, 1 vulnerable, 2 could not find out; 64 not told to begin, 69 the server does not answer, 71 the sink \
+can't listen.
+
+  backstop probe mx.example.com --domain example.com --known anna@example.com --yes";
