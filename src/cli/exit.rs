@@ -2,7 +2,7 @@
 
 use std::{fmt, process::ExitCode};
 
-use crate::control::message::Response;
+use crate::control::{self, message::Response};
 
 /// The question was answered with no, or the recipient would be refused.
 pub(super) const NO: u8 = 1;
@@ -16,6 +16,10 @@ pub(super) const UNAVAILABLE: u8 = 69;
 pub(super) const SOFTWARE: u8 = 70;
 /// EX_OSERR: the operating system refused something.
 pub(super) const OS: u8 = 71;
+/// EX_IOERR: reading or writing failed.
+pub(super) const IO: u8 = 74;
+/// EX_NOPERM: that is not allowed.
+pub(super) const NO_PERMISSION: u8 = 77;
 /// EX_CONFIG: the configuration is wrong.
 pub(super) const CONFIG: u8 = 78;
 
@@ -43,9 +47,13 @@ impl From<crate::config::Error> for Failure {
     }
 }
 
-impl From<crate::control::Error> for Failure {
-    fn from(error: crate::control::Error) -> Self {
-        Self::new(UNAVAILABLE, error)
+impl From<control::Error> for Failure {
+    fn from(error: control::Error) -> Self {
+        let status = match error {
+            control::Error::Permission { .. } | control::Error::TrustPermission { .. } => NO_PERMISSION,
+            _ => UNAVAILABLE,
+        };
+        Self::new(status, error)
     }
 }
 
