@@ -10,12 +10,11 @@ use crate::{
 use super::{
     clients::{client, tell},
     exit::Outcome,
-    time,
+    help, time,
 };
 
-/// Exit status: 0 it is blocked, 64 it can't be, 69 no server answers
 #[derive(Debug, clap::Args)]
-#[command(after_help = AFTER_HELP)]
+#[command(after_help = help::after_asking(NOTES, &[(0, "it is blocked"), (64, "it can't be blocked")]))]
 pub(super) struct Args {
     /// The client's address; of an IPv6 address the /64 is blocked
     #[arg(value_name = "IP", value_parser = client)]
@@ -38,6 +37,6 @@ pub(super) fn run(config: Option<&Path>, args: &Args) -> Outcome {
     Ok(ExitCode::SUCCESS)
 }
 
-const AFTER_HELP: &str = "\
+const NOTES: &str = "\
 Until then each of its recipients gets a 421, whether it exists or not, in sessions that are open as well. Insiders are \
 never refused for it. Whole networks belong into client.denied.";

@@ -13,11 +13,15 @@ use crate::{
 
 use super::{
     exit::{self, Failure, Outcome},
+    help,
     terminal::{print, print_json, safe},
 };
 
-/// Exit status: 0 the recipient would pass, 1 it would be refused, 2 it would be deferred.
 #[derive(Debug, clap::Args)]
+#[command(after_help = help::after_asking(
+    NOTES,
+    &[(0, "the recipient would pass"), (1, "it would be refused"), (2, "it would be deferred")],
+))]
 pub(super) struct Args {
     /// The recipient, as it would be written behind RCPT TO:
     address: String,
@@ -99,3 +103,7 @@ fn explain(checked: &Checked) {
         print("monitor mode: it would pass all the same");
     }
 }
+
+const NOTES: &str = "\
+The running server decides as it would for a real recipient, and says what it asked, and what was answered. Nothing is \
+remembered of it.";

@@ -9,14 +9,17 @@ use crate::{
 
 use super::{
     exit::{self, Failure, Outcome},
+    help,
     terminal::{print, print_json, safe},
 };
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Command {
     /// Read the configuration and every file that it names; say what is wrong, and where
+    #[command(after_help = help::after_reading("", &[(0, "nothing is wrong; notes may be worth a look")]))]
     Check,
     /// Print every effective value and where it comes from
+    #[command(after_help = help::after_reading("", &[(0, "they are printed")]))]
     Show {
         /// Print JSON
         #[arg(long)]

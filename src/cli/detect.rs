@@ -6,11 +6,12 @@ use crate::{config::load, daemon};
 
 use super::{
     exit::{self, Failure, Outcome},
+    help,
     terminal::{print, print_json},
 };
 
-/// Exit status: 0 an MTA was found, 1 none was.
 #[derive(Debug, clap::Args)]
+#[command(after_help = help::after_reading("", &[(0, "an MTA was found"), (1, "none was found"), (71, "the operating system refused something")]))]
 pub(super) struct Args {
     /// Print JSON
     #[arg(long)]

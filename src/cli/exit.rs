@@ -2,7 +2,7 @@
 
 use std::{fmt, process::ExitCode};
 
-use crate::control::message::Response;
+use crate::control::{self, message::Response};
 
 /// The question was answered with no, or the recipient would be refused.
 pub(super) const NO: u8 = 1;
@@ -51,9 +51,13 @@ impl From<crate::config::Error> for Failure {
     }
 }
 
-impl From<crate::control::Error> for Failure {
-    fn from(error: crate::control::Error) -> Self {
-        Self::new(UNAVAILABLE, error)
+impl From<control::Error> for Failure {
+    fn from(error: control::Error) -> Self {
+        let status = match error {
+            control::Error::Permission { .. } | control::Error::TrustPermission { .. } => NO_PERMISSION,
+            _ => UNAVAILABLE,
+        };
+        Self::new(status, error)
     }
 }
 

@@ -5,9 +5,14 @@
 mod block;
 mod check;
 mod clients;
+mod completions;
 mod config;
 mod detect;
+mod disable;
+mod enable;
 mod exit;
+mod help;
+mod man;
 mod probe;
 mod release;
 mod reload;
@@ -23,14 +28,14 @@ mod trust;
 
 use std::{path::PathBuf, process::ExitCode};
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::control::message::Request;
 use exit::Failure;
 
 /// Refuses mail for unknown and suspended recipients at RCPT TO
 #[derive(Debug, Parser)]
-#[command(name = "backstop", version, about, long_about = LONG_ABOUT, max_term_width = 100)]
+#[command(name = "backstop", version, about, long_about = LONG_ABOUT, after_help = statuses(), max_term_width = 100)]
 struct Cli {
     /// The configuration file [default: /etc/backstop/backstop.toml where it exists]
     #[arg(long, global = true, value_name = "FILE")]
@@ -59,6 +64,10 @@ enum Command {
     /// Make the running server read its configuration and files again, and detect again
     #[command(visible_alias = "redetect")]
     Reload(reload::Args),
+    /// Let everything pass, for a time or until `enable`
+    Disable(disable::Args),
+    /// End `disable`
+    Enable(enable::Args),
     /// Make a client an insider for a time; what log-in hooks call (POP before SMTP)
     Trust(trust::Args),
     /// Put a client off for a time
@@ -75,6 +84,16 @@ enum Command {
     Resume(resume::Args),
     /// List the suspensions by command
     Suspended(suspended::Args),
+    /// Print what makes a shell complete the commands and options
+    Completions(completions::Args),
+    /// Print or write the manual pages
+    Man(man::Args),
+}
+
+/// The command line as it is documented: what the manual pages, the completions and the tests are made of.
+#[must_use]
+pub fn command() -> clap::Command {
+    Cli::command()
 }
 
 /// Runs the command line of this process.
@@ -98,6 +117,8 @@ pub fn main() -> ExitCode {
         Command::Probe(args) => probe::run(*args),
         Command::Status(args) => status::run(config, &args),
         Command::Reload(args) => reload::run(config, &args),
+        Command::Disable(args) => disable::run(config, args),
+        Command::Enable(args) => enable::run(config, &args),
         Command::Trust(args) => trust::run(config, &args),
         Command::Block(args) => block::run(config, &args),
         Command::Release(args) => release::run(config, &args),
@@ -106,8 +127,29 @@ pub fn main() -> ExitCode {
         Command::Suspend(args) => suspend::run(config, args),
         Command::Resume(args) => resume::run(config, args),
         Command::Suspended(args) => suspended::run(config, &args),
+        Command::Completions(args) => completions::run(&args),
+        Command::Man(args) => man::run(&args),
     };
     done.unwrap_or_else(Failure::report)
+}
+
+/// Those of all commands; each names its own.
+fn statuses() -> String {
+    help::after_reading(
+        "",
+        &[
+            (0, "yes, or fine"),
+            (1, "no, or refused"),
+            (2, "deferred, or it could not be found out"),
+            (65, "what was given to read makes no sense"),
+            (66, "a file to read is not there"),
+            (69, "no server answers, or its store does not"),
+            (70, "a bug"),
+            (71, "the operating system refused something"),
+            (74, "something can't be read or written"),
+            (77, "you may not ask the server, or read a file"),
+        ],
+    )
 }
 
 const LONG_ABOUT: &str = "\

@@ -16,13 +16,21 @@ use crate::{
 
 use super::{
     exit::{self, Failure, Outcome},
+    help,
     terminal::{print, print_json, safe},
     time,
 };
 
 /// The options of `backstop probe`
 #[derive(Debug, clap::Args)]
-#[command(after_help = AFTER_HELP)]
+#[command(after_help = help::after(NOTES, &[
+    (0, "it is safe"),
+    (1, "it is vulnerable"),
+    (2, "it could not be found out"),
+    (64, "the command line is wrong, or nobody said that it may begin"),
+    (69, "the server does not answer"),
+    (71, "the sink can't listen"),
+]))]
 pub(super) struct Args {
     /// The server: HOST, HOST:PORT, [IPv6]:PORT. The host itself, not the MX of a domain
     #[arg(value_name = "HOST[:PORT]")]
@@ -167,12 +175,9 @@ fn failure(error: Error) -> Failure {
     Failure::new(status, error)
 }
 
-const AFTER_HELP: &str = "\
+const NOTES: &str = "\
 Run it from outside: a server relays for its own network, and should. Nothing is sent before the plan was shown, and \
 nothing without --yes or a yes at the terminal. Without --sink no message is sent at all: \"accepted\" is then as far as \
 it goes.
-
-Exit status: 0 safe, 1 vulnerable, 2 could not find out; 64 not told to begin, 69 the server does not answer, 71 the sink \
-can't listen.
 
   backstop probe mx.example.com --domain example.com --known anna@example.com --yes";

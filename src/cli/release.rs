@@ -10,10 +10,11 @@ use crate::{
 use super::{
     clients::{listed, tell},
     exit::{self, Outcome},
+    help,
 };
 
-/// Exit status: 0 it was blocked, or trusted for a time; 1 it was neither; 69 no server answers
 #[derive(Debug, clap::Args)]
+#[command(after_help = help::after_asking("", &[(0, "it was blocked, or trusted for a time"), (1, "it was neither")]))]
 pub(super) struct Args {
     /// The client's address; of an IPv6 address the blocks of its /64 and of its /48 end
     #[arg(value_name = "IP", value_parser = listed)]

@@ -12,11 +12,19 @@ use crate::{
 
 use super::{
     exit::{self, Failure, Outcome},
+    help,
     terminal::{print, print_json, safe},
 };
 
-/// Exit status: 0 everything is in force, 1 something is held back or needs a restart, 78 refused: nothing changed.
 #[derive(Debug, clap::Args)]
+#[command(after_help = help::after_asking(
+    "",
+    &[
+        (0, "everything is in force"),
+        (1, "something is held back, or needs a restart; the rest is in force"),
+        (78, "the configuration is wrong, and nothing was changed"),
+    ],
+))]
 pub(super) struct Args {
     /// Take content that was held back because it is empty or much shorter than before
     #[arg(long)]

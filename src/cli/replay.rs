@@ -16,13 +16,21 @@ use crate::{
 
 use super::{
     exit::{self, Failure, Outcome},
+    help,
     terminal::{print, print_json, safe},
     time,
 };
 
-/// Exit status: 0 nobody who was delivered would be refused, 1 somebody would, 2 for somebody it could not be found out
 #[derive(Debug, clap::Args)]
-#[command(after_help = AFTER_HELP)]
+#[command(after_help = help::after_reading(NOTES, &[
+    (0, "nobody who was delivered would be refused"),
+    (1, "somebody would"),
+    (2, "for somebody it could not be found out"),
+    (65, "it is no mail log, or a compressed file is damaged"),
+    (66, "there is no such file"),
+    (74, "a file can't be read"),
+    (77, "you may not read a file"),
+]))]
 pub(super) struct Args {
     /// Logs of Postfix or Sendmail, the oldest first: text, gzip, or `journalctl -o export`; - is standard input
     #[arg(value_name = "FILE", required = true)]
@@ -145,7 +153,7 @@ fn unreadable(error: &InputError) -> Failure {
 
 const NOTHING: &str = "no line of Postfix or Sendmail: is it the mail log?";
 
-const AFTER_HELP: &str = "\
+const NOTES: &str = "\
 Each recipient that was delivered or bounced is judged by the configuration alone, as `backstop check --offline` would: does \
 it exist, is it suspended, is its client denied? What the defences have seen of a client is left out. Delivered mail that \
 would be refused now is somebody's who is missing from the directories, or mail that should not have been delivered; \

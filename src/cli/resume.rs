@@ -12,11 +12,15 @@ use crate::{
 
 use super::{
     exit::{self, Failure, Outcome},
+    help,
     terminal::{print, print_json, safe},
 };
 
-/// Exit status: 0 it was suspended by command, 1 it was not, 64 it is no address, 69 no server answers
 #[derive(Debug, clap::Args)]
+#[command(after_help = help::after_asking(
+    "",
+    &[(0, "it was suspended by command"), (1, "it was not"), (64, "it is no address, and no @DOMAIN")],
+))]
 pub(super) struct Args {
     /// As it was suspended
     #[arg(value_name = "ADDRESS|@DOMAIN")]

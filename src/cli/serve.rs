@@ -4,10 +4,13 @@ use std::{path::Path, process::ExitCode};
 
 use crate::{config::load, daemon};
 
-use super::exit::{self, Failure, Outcome};
+use super::{
+    exit::{self, Failure, Outcome},
+    help,
+};
 
-/// Runs until SIGTERM or SIGINT; SIGHUP reloads.
 #[derive(Debug, Default, clap::Args)]
+#[command(after_help = help::after_reading(NOTES, &[(0, "it was stopped"), (71, "the operating system refused something; an address is in use")]))]
 pub(super) struct Args {}
 
 pub(super) fn run(config: Option<&Path>, _args: &Args) -> Outcome {
@@ -19,3 +22,7 @@ pub(super) fn run(config: Option<&Path>, _args: &Args) -> Outcome {
         }
     }
 }
+
+const NOTES: &str = "\
+It runs until SIGTERM or SIGINT, after which messages under way may finish; SIGHUP reloads. With no configuration file it \
+listens on inet:127.0.0.1:8890, and prints what it found and the lines for the MTA.";

@@ -11,12 +11,14 @@ use crate::{
 };
 
 use super::{
+    disable,
     exit::{Failure, Outcome},
+    help,
     terminal::{print, print_json, safe},
 };
 
-/// Exit status: 0 the server answers, 69 it does not.
 #[derive(Debug, clap::Args)]
+#[command(after_help = help::after_asking("", &[(0, "the server answers")]))]
 pub(super) struct Args {
     /// Print JSON
     #[arg(long)]
@@ -41,6 +43,9 @@ fn show(status: &Status) {
         "backstop {}, process {}, up {} s",
         status.version, status.pid, status.uptime_seconds
     ));
+    if let Some(disabled) = &status.disabled {
+        print(disable::line(disabled));
+    }
     print(format_args!("mode: {}", status.mode));
     for address in &status.listening {
         print(format_args!("listening: {}", safe(address)));

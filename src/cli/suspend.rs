@@ -16,13 +16,13 @@ use crate::{
 
 use super::{
     exit::{Failure, Outcome},
+    help,
     terminal::{print, print_json, safe},
     time,
 };
 
-/// Exit status: 0 it is suspended, 64 it can't be, 69 no server answers
 #[derive(Debug, clap::Args)]
-#[command(after_help = AFTER_HELP)]
+#[command(after_help = help::after_asking(NOTES, &[(0, "it is suspended"), (64, "it can't be suspended")]))]
 pub(super) struct Args {
     /// user@example.com, with all sub-addresses; or @example.com for everybody in the domain
     #[arg(value_name = "ADDRESS|@DOMAIN")]
@@ -69,6 +69,6 @@ pub(super) fn run(config: Option<&Path>, args: Args) -> Outcome {
     Ok(ExitCode::SUCCESS)
 }
 
-const AFTER_HELP: &str = "\
+const NOTES: &str = "\
 It is kept in the store before the command returns. Others who share the store follow within a second or two. A suspension \
 in suspensions.files is another one: both have to end.";

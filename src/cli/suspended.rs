@@ -12,12 +12,13 @@ use crate::{
 
 use super::{
     exit::{Failure, Outcome},
+    help,
     terminal::{print, print_json, safe},
     time,
 };
 
-/// Exit status: 0 also when there are none, 69 no server answers
 #[derive(Debug, clap::Args)]
+#[command(after_help = help::after_asking("", &[(0, "they are listed; also where there are none")]))]
 pub(super) struct Args {
     /// Print JSON
     #[arg(long)]

@@ -10,6 +10,11 @@ pub(super) fn print(text: impl fmt::Display) {
     let _ = writeln!(io::stdout(), "{text}");
 }
 
+/// Prints what was made for another program.
+pub(super) fn print_bytes(bytes: &[u8]) {
+    let _ = io::stdout().write_all(bytes);
+}
+
 /// Prints facts as JSON.
 pub(super) fn print_json(facts: &impl serde::Serialize) {
     match serde_json::to_string_pretty(facts) {

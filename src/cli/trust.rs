@@ -12,11 +12,10 @@ use crate::{
     control::{self, ask_to_trust, message::Request},
 };
 
-use super::{clients::tell, exit::Outcome, time};
+use super::{clients::tell, exit::Outcome, help, time};
 
-/// Exit status: 0 it is trusted, 64 it can't be, 69 no server answers
 #[derive(Debug, clap::Args)]
-#[command(after_help = AFTER_HELP)]
+#[command(after_help = help::after_asking(NOTES, &[(0, "it is trusted"), (64, "it can't be trusted"), (77, "you may not ask it (control.trust_group)")]))]
 pub(super) struct Args {
     /// The client's address
     #[arg(value_name = "IP")]
@@ -42,6 +41,6 @@ pub(super) fn run(config: Option<&Path>, args: &Args) -> Outcome {
     Ok(ExitCode::SUCCESS)
 }
 
-const AFTER_HELP: &str = "\
+const NOTES: &str = "\
 It asks at control.trust_socket, which takes nothing else, so that a log-in hook can have this permission alone: the group \
 control.trust_group may use it. Who is trusted for longer already stays so.";

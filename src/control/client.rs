@@ -16,7 +16,10 @@ use super::{
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// It listens, but not for us.
-    #[error("only root and the user that backstop runs as may talk to it (at {path})", path = .path.display())]
+    #[error(
+        "only root, the user that backstop runs as and the group of control.group may talk to it (at {path})",
+        path = .path.display()
+    )]
     Permission {
         /// The socket.
         path: PathBuf,

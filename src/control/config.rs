@@ -13,6 +13,10 @@ use super::socket::group_id;
 pub struct Config {
     /// A unix socket for the commands of the same name.
     pub socket: PathBuf,
+    /// Its mode, in octal digits; empty: 0600, or 0660 where there is a group.
+    pub mode: String,
+    /// Who else may use it: a group, by name or number; empty: nobody.
+    pub group: String,
     /// A unix socket that takes `trust` and nothing else; empty: none.
     pub trust_socket: PathBuf,
     /// Who else may use that one: a group, by name or number; empty: nobody.
@@ -21,11 +25,27 @@ pub struct Config {
 
 impl Default for Config {
     fn default() -> Self {
-        Self { socket: SOCKET.into(), trust_socket: TRUST_SOCKET.into(), trust_group: String::new() }
+        Self {
+            socket: SOCKET.into(),
+            mode: String::new(),
+            group: String::new(),
+            trust_socket: TRUST_SOCKET.into(),
+            trust_group: String::new(),
+        }
     }
 }
 
 impl Config {
+    /// The mode of the socket for all commands. What [`Config::check`] refuses counts as nothing.
+    #[must_use]
+    pub fn socket_mode(&self) -> u32 {
+        match parse_mode(&self.mode) {
+            Some(mode) => mode,
+            None if self.group.is_empty() => OWNER,
+            None => OWNER | GROUP,
+        }
+    }
+
     /// Where the socket is when it can't be made at the default place: in the user's runtime directory. `None` where the
     /// admin chose the place, or there is no such directory.
     #[must_use]
@@ -45,6 +65,7 @@ impl Config {
         if !self.socket.is_absolute() {
             say("socket", absolute.to_owned());
         }
+        self.check_mode(say);
         let trusts = !self.trust_socket.as_os_str().is_empty();
         if trusts && !self.trust_socket.is_absolute() {
             say("trust_socket", format!("{absolute}; \"\" for none"));
@@ -55,14 +76,46 @@ impl Config {
         if !trusts && !self.trust_group.is_empty() {
             say("trust_group", "there is no control.trust_socket for it".to_owned());
         }
-        // Whether there is one may also be impossible to find out; the start tells that.
-        if trusts
-            && !self.trust_group.is_empty()
-            && let Err(error) = group_id(&self.trust_group)
-            && error.kind() == io::ErrorKind::NotFound
-        {
-            say("trust_group", format!("there is no group `{}`", self.trust_group.escape_debug()));
+        check_group("group", &self.group, say);
+        if trusts {
+            check_group("trust_group", &self.trust_group, say);
         }
+    }
+
+    fn check_mode(&self, say: &mut dyn FnMut(&'static str, String)) {
+        if self.mode.is_empty() {
+            return;
+        }
+        let wrong = match parse_mode(&self.mode) {
+            None => "is written in octal digits, such as \"0600\" or \"0660\"",
+            Some(mode) if mode & OWNER != OWNER || mode & !0o777 != 0 => {
+                "must let the owner read and write, and has no more than nine bits, such as \"0660\""
+            }
+            Some(mode) if mode & 0o007 != 0 => {
+                "would let every user of this host switch Backstop off: name a control.group instead"
+            }
+            Some(mode) if mode & 0o020 == 0 && !self.group.is_empty() => {
+                "does not let control.group in: who may not write can't connect"
+            }
+            Some(_) => return,
+        };
+        say("mode", wrong.to_owned());
+    }
+}
+
+fn parse_mode(text: &str) -> Option<u32> {
+    // Else a sign would be taken, too.
+    let is_octal = !text.is_empty() && text.bytes().all(|digit| matches!(digit, b'0'..=b'7'));
+    if is_octal { u32::from_str_radix(text, 8).ok() } else { None }
+}
+
+/// Whether there is one may also be impossible to find out; the start tells that.
+fn check_group(key: &'static str, group: &str, say: &mut dyn FnMut(&'static str, String)) {
+    if !group.is_empty()
+        && let Err(error) = group_id(group)
+        && error.kind() == io::ErrorKind::NotFound
+    {
+        say(key, format!("there is no group `{}`", group.escape_debug()));
     }
 }
 
@@ -77,3 +130,43 @@ fn in_runtime_directory(path: &Path, default: &str) -> Option<PathBuf> {
 
 const SOCKET: &str = "/run/backstop/control.sock";
 const TRUST_SOCKET: &str = "/run/backstop/trust.sock";
+const OWNER: u32 = 0o600;
+const GROUP: u32 = 0o060;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// unix(7): connecting needs permission to write.
+    #[test]
+    fn who_may_connect() {
+        for (mode, group, expected) in [
+            ("", "", Ok(0o600)),
+            ("", "0", Ok(0o660)),
+            ("0600", "", Ok(0o600)),
+            ("660", "", Ok(0o660)),
+            ("0660", "0", Ok(0o660)),
+            ("0620", "0", Ok(0o620)),
+            ("0600", "0", Err("does not let control.group in")),
+            ("0640", "0", Err("does not let control.group in")),
+            ("0666", "", Err("every user")),
+            ("0661", "", Err("every user")),
+            ("0060", "0", Err("the owner")),
+            ("4660", "", Err("nine bits")),
+            ("+660", "", Err("octal digits")),
+            ("0o660", "", Err("octal digits")),
+            ("0680", "", Err("octal digits")),
+            ("rw-rw----", "", Err("octal digits")),
+            ("77777777777777777777", "", Err("octal digits")),
+        ] {
+            let config = Config { mode: mode.to_owned(), group: group.to_owned(), ..Config::default() };
+            let mut said = Vec::new();
+            config.check(&mut |key, why| said.push((key, why)));
+            match (expected, said.as_slice()) {
+                (Ok(bits), []) => assert_eq!(config.socket_mode(), bits, "{mode} {group}"),
+                (Err(part), [("mode", why)]) => assert!(why.contains(part), "{mode} {group}: {why}"),
+                (_, said) => panic!("{mode} {group}: {said:?}"),
+            }
+        }
+    }
+}

@@ -15,10 +15,11 @@ use crate::{
 use super::message::{Check, Checked};
 
 /// Decides about an imagined recipient by the engine that decides about real ones.
-pub async fn check(snapshot: &Snapshot, check: &Check) -> Checked {
+pub async fn check(snapshot: &Snapshot, check: &Check, disabled: bool) -> Checked {
     let client = check.client.map(|ip: IpAddr| ip.to_canonical());
     let mut facts = Facts {
         stage: Stage::Connect,
+        disabled,
         trusted: snapshot.clients.is_trusted(client),
         denied: snapshot.clients.is_denied(client),
         authenticated: check.auth.is_some(),
@@ -37,7 +38,7 @@ pub async fn check(snapshot: &Snapshot, check: &Check) -> Checked {
         recipients: &[],
         is_rehearsal: true,
     };
-    if !snapshot.rules.defences.dynamic && !facts.trusted {
+    if !snapshot.rules.defences.dynamic && !facts.trusted && !disabled {
         // Nothing depends on it, but it is counted.
         trace.0.extend(class_step(snapshot, envelope).await);
     }
@@ -48,7 +49,7 @@ pub async fn check(snapshot: &Snapshot, check: &Check) -> Checked {
     facts.stage = Stage::Rcpt;
     // No MTA says which domain it would add to a bare local part.
     (facts.recipient, facts.bare) = recipient(check.address.as_bytes(), || None::<Domain>);
-    if facts.recipient.domain().is_none() {
+    if facts.recipient.domain().is_none() && !disabled {
         trace.0.push(TraceStep {
             question: "domain".to_owned(),
             about: check.address.clone(),
@@ -123,6 +124,7 @@ async fn class_step(snapshot: &Snapshot, envelope: Envelope<'_>) -> Option<Trace
 
 fn checked(check: &Check, decision: Decision<'_>, facts: &Facts, steps: Trace) -> Checked {
     let own = |reply: &Reply| facts.own_text(reply.reason).and_then(|text| reply.saying(text));
+    let notes = facts.disabled.then(|| DISABLED.to_owned());
     Checked {
         address: check.address.clone(),
         verdict: decision.verdict().as_str().to_owned(),
@@ -130,6 +132,8 @@ fn checked(check: &Check, decision: Decision<'_>, facts: &Facts, steps: Trace) -
         reply: decision.reply.map(|reply| own(reply).as_ref().unwrap_or(reply).to_string()),
         enforced: decision.enforced,
         steps,
-        notes: Vec::new(),
+        notes: notes.into_iter().collect(),
     }
 }
+
+const DISABLED: &str = "disabled: everything passes; --offline says what the configuration would make of it";

@@ -75,6 +75,25 @@ pub enum Request {
     },
     /// Who is suspended by command.
     Suspended,
+    /// Let everything pass.
+    Disable(Disable),
+    /// Decide again.
+    Enable,
+}
+
+/// For how long everything is to pass.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Disable {
+    /// How long from now; `None`: until it is enabled.
+    #[serde(default)]
+    pub seconds: Option<u64>,
+    /// Also after a restart.
+    #[serde(default)]
+    pub across_restarts: bool,
+    /// Why, for who asks how the server is.
+    #[serde(default)]
+    pub reason: Option<String>,
 }
 
 /// What is to be suspended.
@@ -130,6 +149,8 @@ pub enum Response {
     Suspension(Suspension),
     /// To [`Request::Suspended`].
     Suspensions(Suspensions),
+    /// To [`Request::Disable`] and [`Request::Enable`].
+    Switched(Switched),
     /// The request could not be carried out.
     Error {
         /// One sentence.
@@ -140,6 +161,31 @@ pub enum Response {
         /// One sentence.
         message: String,
     },
+}
+
+/// What became of [`Request::Disable`] or [`Request::Enable`].
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Switched {
+    /// `None`: it decides.
+    pub disabled: Option<Disabled>,
+    /// It was disabled before.
+    pub before: bool,
+}
+
+/// Everything passes.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Disabled {
+    /// The beginning, in seconds since 1970 UTC.
+    pub since: u64,
+    /// The end; `None`: until it is enabled.
+    pub until: Option<u64>,
+    /// The user who said so.
+    pub by: Option<String>,
+    /// Why.
+    pub reason: Option<String>,
+    /// A restart does not end it.
+    pub across_restarts: bool,
 }
 
 /// What became of a client.
@@ -246,6 +292,9 @@ pub struct Status {
     pub uptime_seconds: u64,
     /// `enforce` or `monitor`.
     pub mode: String,
+    /// Everything passes. `None`: it decides.
+    #[serde(default)]
+    pub disabled: Option<Disabled>,
     /// Where MTAs connect.
     pub listening: Vec<String>,
     /// MTA connections now.

@@ -19,17 +19,21 @@ use tracing::{info, warn};
 
 use crate::net::{BindError, Connection, Endpoint, Listener};
 
-use super::message::{Greeting, LONGEST_LINE, PROTOCOL, Request, Response};
+use super::{
+    audit::{Order, Pending},
+    message::{Greeting, LONGEST_LINE, PROTOCOL, Request, Response},
+    peer::Peer,
+};
 
 /// Who carries requests out.
 pub trait Handler: Send + Sync + 'static {
-    /// The answer to one request; `uid` is the user who asks, as the kernel tells it.
-    fn handle(&self, request: Request, uid: Option<u32>) -> impl Future<Output = Response> + Send;
+    /// The answer to one request of `peer`; his name is known where the request changes something.
+    fn handle(&self, request: Request, peer: &Peer) -> impl Future<Output = Response> + Send;
 }
 
 impl<H: Handler> Handler for Arc<H> {
-    fn handle(&self, request: Request, uid: Option<u32>) -> impl Future<Output = Response> + Send {
-        (**self).handle(request, uid)
+    fn handle(&self, request: Request, peer: &Peer) -> impl Future<Output = Response> + Send {
+        (**self).handle(request, peer)
     }
 }
 
@@ -49,13 +53,14 @@ enum Scope {
 }
 
 impl Control {
-    /// Binds the socket for all commands; only the same user and root may connect. Its directory is made if it is missing.
+    /// Binds the socket for all commands, with this mode, for members of `group` (a name or a number; empty: the process'
+    /// own). Its directory is made if it is missing.
     ///
     /// # Errors
-    /// When it can't be bound.
-    pub async fn bind(path: &Path) -> Result<Self, BindError> {
+    /// When it can't be bound, when there is no such group, or when the process may not give it the socket.
+    pub async fn bind(path: &Path, mode: u32, group: &str) -> Result<Self, BindError> {
         make_parent(path)?;
-        let listener = Listener::unix(path, 0o600, None).await?;
+        let listener = Listener::unix(path, mode, id_of(path, group)?).await?;
         Ok(Self { listener, path: path.to_owned(), scope: Scope::All })
     }
 
@@ -65,11 +70,8 @@ impl Control {
     /// When it can't be bound, when there is no such group, or when the process may not give it the socket.
     pub async fn bind_trust(path: &Path, group: &str) -> Result<Self, BindError> {
         make_parent(path)?;
-        let (mode, group) = match group {
-            "" => (0o600, None),
-            group => (0o660, Some(group_id(group).map_err(|error| failed(path, error))?)),
-        };
-        let listener = Listener::unix(path, mode, group).await?;
+        let mode = if group.is_empty() { 0o600 } else { 0o660 };
+        let listener = Listener::unix(path, mode, id_of(path, group)?).await?;
         Ok(Self { listener, path: path.to_owned(), scope: Scope::Trust })
     }
 
@@ -152,7 +154,7 @@ impl Scope {
 }
 
 async fn talk(stream: UnixStream, scope: Scope, handler: &impl Handler) -> io::Result<()> {
-    let uid = stream.peer_cred().ok().map(|peer| peer.uid());
+    let mut peer = Peer::of(&stream);
     let (reader, mut writer) = stream.into_split();
     let mut reader = BufReader::new(reader);
     let greeting = Greeting { backstop: env!("CARGO_PKG_VERSION").to_owned(), protocol: PROTOCOL };
@@ -166,11 +168,7 @@ async fn talk(stream: UnixStream, scope: Scope, handler: &impl Handler) -> io::R
             return Ok(());
         }
         let response = match serde_json::from_slice::<Request>(&line) {
-            Ok(request) if scope.takes(&request) => handler.handle(request, uid).await,
-            Ok(_) => {
-                info!(uid, "more than to trust a client was asked for where only that may be asked for");
-                Response::Refused { message: "nothing but `trust` is taken at this socket".to_owned() }
-            }
+            Ok(request) => carry_out(request, &mut peer, scope, handler).await,
             Err(error) => Response::Error { message: format!("not a request: {error}") },
         };
         send(&mut writer, &response).await?;
@@ -178,6 +176,29 @@ async fn talk(stream: UnixStream, scope: Scope, handler: &impl Handler) -> io::R
             return Ok(());
         }
     }
+}
+
+/// Has it done, if it may be, and writes down who ordered it.
+async fn carry_out(request: Request, peer: &mut Peer, scope: Scope, handler: &impl Handler) -> Response {
+    let order = Order::of(&request);
+    if order.is_some() {
+        peer.look_up().await;
+    }
+    let peer = &*peer;
+    let pending = Pending { order, peer };
+    let response = if scope.takes(&request) {
+        handler.handle(request, peer).await
+    } else {
+        if pending.order.is_none() {
+            info!(
+                uid = peer.uid,
+                "more than to trust a client was asked for where only that may be asked for"
+            );
+        }
+        Response::Refused { message: "nothing but `trust` is taken at this socket".to_owned() }
+    };
+    pending.answered(&response);
+    response
 }
 
 fn make_parent(path: &Path) -> Result<(), BindError> {
@@ -194,14 +215,18 @@ fn failed(path: &Path, error: io::Error) -> BindError {
     BindError::Io { endpoint: Endpoint::Unix(path.to_owned()), error }
 }
 
+/// The id of the group that is to have the socket, if one is named.
+fn id_of(path: &Path, group: &str) -> Result<Option<u32>, BindError> {
+    let id = (!group.is_empty()).then(|| group_id(group)).transpose();
+    id.map_err(|error| failed(path, error))
+}
+
 /// The id of a group: its number, or what the system knows by its name.
 pub(super) fn group_id(group: &str) -> io::Result<u32> {
     if let Ok(id) = group.parse() {
         return Ok(id);
     }
-    let missing = || {
-        io::Error::new(io::ErrorKind::NotFound, format!("there is no group `{group}` (control.trust_group)"))
-    };
+    let missing = || io::Error::new(io::ErrorKind::NotFound, format!("there is no group `{group}`"));
     Ok(Group::from_name(group)?.ok_or_else(missing)?.gid.as_raw())
 }
 

@@ -19,7 +19,7 @@ use crate::{
     telemetry::{Family, Registry},
 };
 
-use super::{Error, welcome::may_be};
+use super::{Error, switch::Switch, welcome::may_be};
 
 /// What lives as long as the process.
 pub(super) struct Parts {
@@ -32,11 +32,11 @@ pub(super) struct Parts {
     pub(super) defences: defence::Shared,
     pub(super) commanded: Arc<Commanded>,
     pub(super) server: Arc<Server>,
+    pub(super) switch: Arc<Switch>,
     pub(super) started: Instant,
     pub(super) reloads: IntCounterVec,
     directory_metrics: directory::Metrics,
     mode: IntGaugeVec,
-    enabled: IntGauge,
 }
 
 /// The metrics of all parts.
@@ -104,6 +104,8 @@ impl Parts {
         let server = Server::new(snapshot, &limits, metrics.server);
         let started = Instant::now();
         let Metrics { directory: directory_metrics, mode, enabled, reloads, .. } = metrics;
+        let directory = (sessions > 0).then(|| config.store.place_of_files());
+        let switch = Arc::new(Switch::new(Arc::clone(&server), enabled, directory));
         let parts = Self {
             registry,
             keeper,
@@ -114,11 +116,11 @@ impl Parts {
             defences,
             commanded,
             server,
+            switch,
             started,
             reloads,
             directory_metrics,
             mode,
-            enabled,
         };
         parts.show(config);
         Ok(Arc::new(parts))
@@ -136,7 +138,6 @@ impl Parts {
         for mode in Mode::ALL {
             self.mode.with_label_values(&[mode.as_str()]).set((mode == config.mode).into());
         }
-        self.enabled.set(1);
     }
 
     /// What `/metrics` and `/ready` show.

@@ -10,6 +10,7 @@ mod orders;
 mod reload;
 mod requests;
 mod supervisor;
+mod switch;
 mod welcome;
 
 use std::{
@@ -133,6 +134,14 @@ async fn serve(path: Option<PathBuf>, loaded: Loaded) -> Result<(), Error> {
             ("suspensions", Ok(()))
         }
     });
+    parts.switch.restore();
+    core.spawn({
+        let (switch, stopping) = (Arc::clone(&parts.switch), stopping.clone());
+        async move {
+            switch.run(stopping).await;
+            ("switch", Ok(()))
+        }
+    });
     // The sockets are open: who connects meanwhile waits, and is answered from the disk's copy.
     parts.remotes.loaded(LOAD).await;
     for listener in listeners {
@@ -220,7 +229,7 @@ async fn reload_on(mut hang_up: Signal, reloader: &Reloader) {
 pub fn check_offline(loaded: &Loaded, check: &Check) -> Result<Checked, Error> {
     offline(async {
         let parts = Parts::build(&loaded.config, 0).await?;
-        let mut checked = control::check(&parts.server.snapshot(), check).await;
+        let mut checked = control::check(&parts.server.snapshot(), check, false).await;
         // The store is another process' own.
         checked.notes.push(NOT_LOOKED_AT.to_owned());
         Ok(checked)
@@ -283,17 +292,19 @@ fn offline<T>(work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> 
     result
 }
 
-/// The control socket, or one warning: where `/run` can't be written, the user's runtime directory serves.
+/// The control socket, or one warning: where `/run` can't be written, the user's runtime directory serves. Who names a group
+/// needs it.
 async fn bind_control(config: &control::Config) -> Result<Option<Control>, Error> {
-    let error = match Control::bind(&config.socket).await {
+    let (mode, group) = (config.socket_mode(), &config.group);
+    let error = match Control::bind(&config.socket, mode, group).await {
         Ok(control) => return Ok(Some(control)),
         Err(error) => error,
     };
-    if config.socket != control::Config::default().socket {
+    if config.socket != control::Config::default().socket || !group.is_empty() {
         return Err(error.into());
     }
     if let Some(fallback) = config.fallback()
-        && let Ok(control) = Control::bind(&fallback).await
+        && let Ok(control) = Control::bind(&fallback, mode, group).await
     {
         warn!(%error, instead = %control.path().display(), "the control socket is elsewhere");
         return Ok(Some(control));

@@ -1,16 +1,16 @@
-//! What an admin, or a log-in hook, orders about single clients and recipients. Each order is logged with who gave it.
+//! What an admin, or a log-in hook, orders about single clients and recipients. `control` logs each order, with who gave it.
 
 use std::{
     net::IpAddr,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use nix::unistd::{Uid, User};
-use tracing::{debug, info};
-
 use crate::{
-    control::message::{
-        Client, Clients, Named, Response, Standing, Suspend, SuspendedEntry, Suspension, Suspensions,
+    control::{
+        Peer,
+        message::{
+            Client, Clients, Named, Response, Standing, Suspend, SuspendedEntry, Suspension, Suspensions,
+        },
     },
     defence::{self, Listed, Released, standing_name},
     policy::{DomainFact, RecipientFact},
@@ -24,7 +24,7 @@ pub(super) struct Orders<'s> {
     pub(super) snapshot: &'s Snapshot,
     pub(super) store: &'s Store,
     /// Who gives them.
-    pub(super) uid: Option<u32>,
+    pub(super) peer: &'s Peer,
 }
 
 impl Orders<'_> {
@@ -33,13 +33,6 @@ impl Orders<'_> {
             Ok(trust) => trust,
             Err(error) => return refused(&error),
         };
-        let (uid, seconds) = (self.uid, trust.left.as_secs());
-        // Those who read their mail all day come back every few minutes.
-        if trust.before {
-            debug!(uid, %client, seconds, "trusted for a time, once more");
-        } else {
-            info!(uid, %client, seconds, "trusted for a time");
-        }
         let mut notes = Vec::new();
         if self.snapshot.clients.is_trusted(Some(client)) {
             notes.push("it is in a trusted network anyway".to_owned());
@@ -48,7 +41,12 @@ impl Orders<'_> {
         }
         notes.extend(self.unkept());
         let client = standing_name(client, false);
-        Response::Standing(Standing { client, seconds: Some(seconds), before: trust.before, notes })
+        Response::Standing(Standing {
+            client,
+            seconds: Some(trust.left.as_secs()),
+            before: trust.before,
+            notes,
+        })
     }
 
     pub(super) async fn block(&self, client: IpAddr, seconds: u64, reason: Option<String>) -> Response {
@@ -59,7 +57,6 @@ impl Orders<'_> {
             Err(error) => return refused(&error),
         };
         let name = standing_name(client, true);
-        info!(uid = self.uid, client = name, seconds, why, "blocked by command");
         let mut notes = Vec::new();
         if self.snapshot.clients.is_trusted(Some(client)) {
             notes.push("it is in a trusted network: that counts for more".to_owned());
@@ -74,10 +71,6 @@ impl Orders<'_> {
         match self.snapshot.defences.standings.release(client).await {
             Ok(Released { before, wider }) => {
                 let client = standing_name(client, true);
-                info!(
-                    uid = self.uid,
-                    client, wider, before, "neither trusted nor blocked any longer, by command"
-                );
                 let notes = wider.map(|wider| format!("nor is all of {wider}, which was blocked as well"));
                 let notes = notes.into_iter().collect();
                 Response::Standing(Standing { client, before, seconds: None, notes })
@@ -101,12 +94,9 @@ impl Orders<'_> {
             Err(error) => return Response::Refused { message: error.to_string() },
         };
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-        let by = self.user().await;
-        let record = Record { what: String::new(), since, until, reason: reason.clone(), text, by };
+        let record = Record { what: String::new(), since, until, reason, text, by: self.peer.name() };
         match self.snapshot.suspensions.commanded().suspend(&subject, record).await {
             Ok(before) => {
-                let until = until.map(time);
-                info!(uid = self.uid, what = subject.key(), until, reason, "suspended by command");
                 let notes = self.doubts(&subject).await;
                 Response::Suspension(Suspension { what: subject.key(), before, notes })
             }
@@ -121,7 +111,6 @@ impl Orders<'_> {
         };
         match self.snapshot.suspensions.commanded().resume(&subject).await {
             Ok(before) => {
-                info!(uid = self.uid, what = subject.key(), before, "no longer suspended, by command");
                 let notes = self.still_suspended(&subject);
                 Response::Suspension(Suspension { what: subject.key(), before, notes })
             }
@@ -174,15 +163,6 @@ impl Orders<'_> {
         let found = self.snapshot.suspensions.check(address);
         found.map(|found| format!("mail for it is refused all the same: {found}")).into_iter().collect()
     }
-
-    /// The name of who gives the order. The system may ask another server for it.
-    async fn user(&self) -> Option<String> {
-        let uid = self.uid?;
-        let asked = tokio::task::spawn_blocking(move || User::from_uid(Uid::from_raw(uid)));
-        let found = tokio::time::timeout(NAME_SERVICE, asked).await;
-        let name = found.ok().and_then(Result::ok).and_then(Result::ok).flatten().map(|user| user.name);
-        Some(name.unwrap_or_else(|| format!("user {uid}")))
-    }
 }
 
 /// How many are named, where the store tells in time.
@@ -228,12 +208,6 @@ fn suspension_refused(error: &suspension::Refused) -> Response {
     }
 }
 
-/// RFC 3339, as the log's own times.
-fn time(seconds: u64) -> String {
-    let time = i64::try_from(seconds).ok().and_then(|seconds| jiff::Timestamp::from_second(seconds).ok());
-    time.map_or_else(|| "never".to_owned(), |time| time.to_string())
-}
-
 fn failed(error: &StoreError) -> Response {
     Response::Error { message: error.to_string() }
 }
@@ -242,5 +216,3 @@ fn failed(error: &StoreError) -> Response {
 const MOST_LISTED: usize = 5000;
 /// Who asks how the server is has not asked for a search of a large store.
 const COUNTING: Duration = Duration::from_secs(1);
-/// Who waits for a command waits no longer for a name.
-const NAME_SERVICE: Duration = Duration::from_secs(2);

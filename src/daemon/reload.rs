@@ -141,6 +141,8 @@ fn needs_restart(old: &Config, new: &Config) -> Vec<String> {
         ("listen", old.listen != new.listen),
         ("http.listen", old.http != new.http),
         ("control.socket", old.control.socket != new.control.socket),
+        ("control.mode", old.control.mode != new.control.mode),
+        ("control.group", old.control.group != new.control.group),
         ("control.trust_socket", old.control.trust_socket != new.control.trust_socket),
         ("control.trust_group", old.control.trust_group != new.control.trust_group),
         ("log", old.log != new.log),

@@ -3,14 +3,15 @@
 use std::sync::Arc;
 
 use crate::control::{
-    self, Handler,
-    message::{Directory, Request, Response, Status},
+    self, Handler, Peer,
+    message::{Directory, Disable, Request, Response, Status, Switched},
 };
 
 use super::{
     build::Parts,
     orders::{Orders, named},
     reload::Reloader,
+    switch,
 };
 
 /// The running process as the commands see it.
@@ -23,6 +24,21 @@ pub(super) struct Requests {
 impl Requests {
     pub(super) fn new(parts: Arc<Parts>, reloader: Arc<Reloader>, listening: Vec<String>) -> Self {
         Self { parts, reloader, listening }
+    }
+
+    async fn disable(&self, order: Disable, peer: &Peer) -> Response {
+        let switched = self.parts.switch.disable(order, peer.name()).await;
+        match switched {
+            Ok((disabled, before)) => Response::Switched(Switched { disabled: Some(disabled), before }),
+            Err(error) => not_switched(&error),
+        }
+    }
+
+    async fn enable(&self) -> Response {
+        match self.parts.switch.enable().await {
+            Ok(before) => Response::Switched(Switched { disabled: None, before }),
+            Err(error) => not_switched(&error),
+        }
     }
 
     async fn status(&self) -> Status {
@@ -41,6 +57,7 @@ impl Requests {
             pid: std::process::id(),
             uptime_seconds: self.parts.started.elapsed().as_secs(),
             mode: if snapshot.rules.monitor { "monitor" } else { "enforce" }.to_owned(),
+            disabled: self.parts.switch.told(),
             listening: self.listening.clone(),
             sessions_open: u64::try_from(server.open()).unwrap_or(u64::MAX),
             recipients: server.recipients_decided(),
@@ -54,16 +71,16 @@ impl Requests {
 }
 
 impl Handler for Requests {
-    async fn handle(&self, request: Request, uid: Option<u32>) -> Response {
+    async fn handle(&self, request: Request, peer: &Peer) -> Response {
         let snapshot = self.parts.server.snapshot();
-        let orders = Orders { snapshot: &snapshot, store: &self.parts.store, uid };
+        let orders = Orders { snapshot: &snapshot, store: &self.parts.store, peer };
         match request {
-            Request::Check(check) => Response::Check(control::check(&snapshot, &check).await),
-            Request::Status => Response::Status(self.status().await),
-            Request::Reload { accept } => {
-                tracing::info!(uid, "reload asked for");
-                Response::Reload(self.reloader.reload(accept).await)
+            Request::Check(check) => {
+                let disabled = self.parts.server.is_disabled();
+                Response::Check(control::check(&snapshot, &check, disabled).await)
             }
+            Request::Status => Response::Status(self.status().await),
+            Request::Reload { accept } => Response::Reload(self.reloader.reload(accept).await),
             Request::Trust { client, seconds } => orders.trust(client, seconds).await,
             Request::Block { client, seconds, reason } => orders.block(client, seconds, reason).await,
             Request::Release { client } => orders.release(client).await,
@@ -72,6 +89,16 @@ impl Handler for Requests {
             Request::Suspend(suspend) => orders.suspend(suspend).await,
             Request::Resume { what } => orders.resume(&what).await,
             Request::Suspended => orders.suspended(),
+            Request::Disable(order) => self.disable(order, peer).await,
+            Request::Enable => self.enable().await,
         }
+    }
+}
+
+fn not_switched(error: &switch::Refused) -> Response {
+    let message = error.to_string();
+    match error {
+        switch::Refused::Time | switch::Refused::Reason => Response::Refused { message },
+        switch::Refused::Unsaved(_) | switch::Refused::Left(_) => Response::Error { message },
     }
 }

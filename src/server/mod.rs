@@ -18,7 +18,7 @@ use std::{
     io,
     sync::{
         Arc,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -58,6 +58,8 @@ pub struct Server {
     drain: CancellationToken,
     wanted: WantedSteps,
     last_mta: ArcSwapOption<String>,
+    /// Beside the snapshot that a session keeps: open sessions follow at once.
+    disabled: AtomicBool,
 }
 
 /// What a session may ask its MTA for.
@@ -101,6 +103,7 @@ impl Server {
                 class: wanted(Steps(QUIET.0 & !Steps::NO_HELO.0 | Steps::NR_HELO.0)),
             },
             last_mta: ArcSwapOption::const_empty(),
+            disabled: AtomicBool::new(false),
         })
     }
 
@@ -113,6 +116,17 @@ impl Server {
     /// Sessions that begin from now on decide by this one.
     pub fn replace(&self, snapshot: Snapshot) {
         self.snapshot.store(Arc::new(snapshot));
+    }
+
+    /// Lets everything pass from the next decision on, in open sessions as well; or decides again.
+    pub fn set_disabled(&self, disabled: bool) {
+        self.disabled.store(disabled, Ordering::Relaxed);
+    }
+
+    /// Whether everything passes.
+    #[must_use]
+    pub fn is_disabled(&self) -> bool {
+        self.disabled.load(Ordering::Relaxed)
     }
 
     /// The number of open sessions.

@@ -310,8 +310,11 @@ impl Session {
         self.protocol.answer(ask, verdict, output);
     }
 
-    /// Has the client's class found out, while the client talks.
+    /// Has the client's class found out, while the client talks. While we are disabled nobody is asked about anybody.
     fn classify(&self) {
+        if self.server.is_disabled() {
+            return;
+        }
         let client = match self.client.address {
             Some(client) if !self.client.trusted => client.ip(),
             _ => {
@@ -424,7 +427,7 @@ impl Session {
     async fn remember(&mut self, decision: &Decision<'_>, mut facts: Facts) {
         let defences = &self.snapshot.defences;
         let is_insider = facts.insider() || facts.submission;
-        if decision.enforced_reply().is_none() && decision.reason != Reason::MtaRefused {
+        if decision.enforced_reply().is_none() && !facts.mta_refused {
             let rules = &self.snapshot.rules;
             self.message.accepted += 1;
             self.message.is_watched |=
@@ -483,6 +486,7 @@ impl Session {
     /// What is known at every stage.
     fn facts(&self) -> Facts {
         Facts {
+            disabled: self.server.is_disabled(),
             trusted: self.client.trusted,
             denied: self.client.denied,
             authenticated: self.message.authenticated,

@@ -1,6 +1,10 @@
 //! The configuration of the store, as written.
 
-use std::{fs, io, path::PathBuf, time::Duration};
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -34,13 +38,19 @@ impl Config {
     /// # Errors
     /// When it can't be made or written to.
     pub fn directory(&self) -> io::Result<PathBuf> {
-        let directory = match &self.url {
-            Place::Embedded(directory) => directory,
-            Place::Redis(_) => &self.directory,
-        };
+        let directory = self.place_of_files();
         fs::create_dir_all(directory)?;
         nix::unistd::access(directory, nix::unistd::AccessFlags::W_OK | nix::unistd::AccessFlags::X_OK)?;
-        Ok(directory.clone())
+        Ok(directory.to_owned())
+    }
+
+    /// The same as it is written; it may not be there.
+    #[must_use]
+    pub fn place_of_files(&self) -> &Path {
+        match &self.url {
+            Place::Embedded(directory) => directory,
+            Place::Redis(_) => &self.directory,
+        }
     }
 
     /// Tells `say` which key can't be used, and why.

@@ -1,5 +1,6 @@
 //! Backstop between real mail servers: each module is one behaviour, each test starts the servers it needs.
 
+mod audit;
 mod bounces;
 mod check;
 mod clients;
@@ -17,6 +18,7 @@ mod ipv6;
 mod kept;
 mod ldap;
 mod live_edit;
+mod manual;
 mod metrics;
 mod mta;
 mod next_hop;
@@ -37,6 +39,7 @@ mod store;
 mod structure;
 mod submission;
 mod suspending;
+mod switch;
 mod tarpit;
 mod traps;
 mod trust_socket;

@@ -137,7 +137,8 @@ fn suspensions_are_listed_and_explained() {
     ] {
         assert!(check.stdout.contains(words), "{words}: {check:?}");
     }
-    let trail = "suspended by command uid=0 what=\"anna@example.test\" until=\"2100-01-01T00:00:00Z\" reason=\"unpaid\"";
+    let trail =
+        "what=\"anna@example.test\" until=\"2100-01-01T00:00:00Z\" reason=\"unpaid\" outcome=\"done\"";
     assert!(backstop.log().contains(trail), "{}", backstop.log());
     assert!(backstop.command(&["status"]).stdout.contains("suspensions by command: 2\n"));
 }

@@ -38,10 +38,10 @@ fn a_hook_can_trust_and_nothing_else() {
 
     // The other socket is closed to it.
     let control = backstop.path("control.sock").display().to_string();
-    for command in ["status", "reload", "blocked"] {
+    for command in ["status", "reload", "blocked", "disable", "enable"] {
         let output = as_hook_with(&program, GROUP, &[command], &[("BACKSTOP__CONTROL__SOCKET", &control)]);
-        assert_eq!(output.status, 69, "{command}: {output:?}");
-        assert!(output.stderr.contains("only root and the user that backstop runs as"), "{output:?}");
+        assert_eq!(output.status, 77, "{command}: {output:?}");
+        assert!(output.stderr.contains("only root, the user that backstop runs as"), "{output:?}");
     }
     // And this one takes nothing else, whatever is written into it.
     for request in [
@@ -51,6 +51,8 @@ fn a_hook_can_trust_and_nothing_else() {
         r#"{"command":"release","client":"203.0.113.9"}"#,
         r#"{"command":"suspend","what":"anna@example.test"}"#,
         r#"{"command":"trusted"}"#,
+        r#"{"command":"disable"}"#,
+        r#"{"command":"enable"}"#,
         r#"{"command":"check","address":"anna@example.test"}"#,
     ] {
         let answer = ask(&socket, request);
@@ -59,6 +61,9 @@ fn a_hook_can_trust_and_nothing_else() {
             r#"{"refused":{"message":"nothing but `trust` is taken at this socket"}}"#
         );
     }
+    assert_eq!(backstop.metric("backstop_enabled", &[]), 1.0);
+    let trail = "order command=\"disable\" uid=0 user=\"root\" pid=";
+    assert!(backstop.log().contains(trail), "what was tried is logged: {}", backstop.log());
     assert!(
         ask(&socket, r#"{"command":"trust","client":"127.0.0.1","seconds":60}"#).contains("this host itself")
     );
@@ -70,7 +75,7 @@ fn whoever_is_not_in_the_group_is_told() {
     let (backstop, program) = with_group();
     let socket = socket(&backstop).display().to_string();
     let output = as_hook(&program, "nogroup", &["trust", "203.0.113.9", "--socket", &socket]);
-    assert_eq!(output.status, 69, "{output:?}");
+    assert_eq!(output.status, 77, "{output:?}");
     assert!(output.stderr.contains("the group of control.trust_group may trust clients"), "{output:?}");
     assert_eq!(backstop.command(&["trusted"]).stdout, "");
 }
@@ -166,7 +171,7 @@ fn as_hook_with(program: &Path, group: &str, args: &[&str], env: &[(&str, &str)]
 }
 
 /// group(5)
-fn gid(group: &str) -> u32 {
+pub(crate) fn gid(group: &str) -> u32 {
     let groups = fs::read_to_string("/etc/group").expect("there are groups");
     let line = groups.lines().find(|line| line.split(':').next() == Some(group)).expect("Debian has it");
     line.split(':').nth(2).and_then(|id| id.parse().ok()).expect("a number")

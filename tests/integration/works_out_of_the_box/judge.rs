@@ -97,7 +97,7 @@ impl Judge {
     pub(super) fn refuses_to(&self, client: Ipv4Addr, address: &str) -> Option<String> {
         let asked =
             Check { address: format!("<{address}>"), client: Some(client.into()), ..Check::default() };
-        let checked = self.runtime.block_on(check(&self.snapshot, &asked));
+        let checked = self.runtime.block_on(check(&self.snapshot, &asked, false));
         (checked.verdict == "reject").then_some(checked.reason)
     }
 }
