@@ -42,13 +42,14 @@ impl<R: BufRead> Journal<R> {
                 self.binary()?;
             }
             let (name, value) = self.field.split_at(name);
-            let value = String::from_utf8_lossy(value.get(1..).unwrap_or_default());
+            let value = &*String::from_utf8_lossy(value.get(1..).unwrap_or_default());
             match name {
                 b"__REALTIME_TIMESTAMP" => {
                     at = value.parse().ok().and_then(|micros| Timestamp::from_microsecond(micros).ok());
                 }
-                b"SYSLOG_IDENTIFIER" => self.program.push_str(&value),
-                b"MESSAGE" => self.text.push_str(&value),
+                // A field may come again and again: the last one counts.
+                b"SYSLOG_IDENTIFIER" => value.clone_into(&mut self.program),
+                b"MESSAGE" => value.clone_into(&mut self.text),
                 _ => {}
             }
         }
