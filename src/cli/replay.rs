@@ -137,8 +137,7 @@ fn bar(files: &[PathBuf]) -> ProgressBar {
         Some(size) => ProgressBar::new(size),
         None => ProgressBar::no_length(),
     };
-    let style = ProgressStyle::with_template("{wide_bar} {percent}% {msg} {eta}");
-    style.map_or_else(|_| bar.clone(), |style| bar.clone().with_style(style))
+    bar.with_style(ProgressStyle::with_template(BAR).expect("the template is right"))
 }
 
 fn unreadable(error: &InputError) -> Failure {
@@ -150,6 +149,8 @@ fn unreadable(error: &InputError) -> Failure {
     };
     Failure::new(status, error)
 }
+
+const BAR: &str = "{wide_bar} {percent}% {msg} {eta}";
 
 const NOTHING: &str = "no line of Postfix or Sendmail: is it the mail log?";
 

@@ -143,7 +143,7 @@ impl Standings {
         let Ok([trusted, blocked, counts @ ..]) = found.as_deref() else {
             return Standing { unanswered: true, unsure: true, ..Standing::default() };
         };
-        let (counts, of_network) = counts.split_at(counts.len().min(4));
+        let (counts, of_network) = counts.split_at(counts.len().min(harvest::QUESTIONS));
         let asked = self.ledger.read(counts, now);
         let trusted = is_there(trusted);
         // Who is excepted from now on need not wait for the end of a block.

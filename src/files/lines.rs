@@ -67,6 +67,11 @@ impl<R: BufRead> Lines<R> {
         Ok(Some(Line { number, text: &self.buffer, cut }))
     }
 
+    /// What follows the last line, for a format that has more than lines.
+    pub fn rest(&mut self) -> &mut R {
+        &mut self.reader
+    }
+
     /// Appends one line to the buffer. Whether it was cut; `None` at the end of the file.
     fn append(&mut self) -> io::Result<Option<bool>> {
         let start = self.buffer.len();

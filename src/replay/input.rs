@@ -240,6 +240,7 @@ mod tests {
             &binary,
             b"SYSLOG_IDENTIFIER=sm-mta\n\n\n",
             b"__CURSOR=s=3\nMESSAGE=no time\n\n",
+            b"__CURSOR=s=3\n__REALTIME_TIMESTAMP=1772263678000000\nSYSLOG_IDENTIFIER=a\nMESSAGE=one\nMESSAGE=two\n\n",
             b"__CURSOR=s=4\n__REALTIME_TIMESTAMP=1772263679000000\nSYSLOG_IDENTIFIER=a\nMESSAGE=last",
         ]
         .concat();
@@ -249,6 +250,7 @@ mod tests {
                 "2026-02-28T07:27:57.000001Z postfix/smtpd: connect from a",
                 "2026-02-28T07:27:58Z sm-mta: a\nb\x07c",
                 "strange",
+                "2026-02-28T07:27:58Z a: two",
                 "2026-02-28T07:27:59Z a: last",
             ]
         );

@@ -7,10 +7,11 @@ use std::io::{self, BufRead, Read};
 use jiff::Timestamp;
 
 use super::input::{Entry, Next};
+use crate::files::{LINE_LIMIT, Lines};
 
 /// Reads entries into buffers that are used again for each.
 pub(super) struct Journal<R> {
-    reader: R,
+    lines: Lines<R>,
     field: Vec<u8>,
     program: String,
     text: String,
@@ -18,7 +19,7 @@ pub(super) struct Journal<R> {
 
 impl<R: BufRead> Journal<R> {
     pub(super) fn new(reader: R) -> Self {
-        Self { reader, field: Vec::new(), program: String::new(), text: String::new() }
+        Self { lines: Lines::new(reader), field: Vec::new(), program: String::new(), text: String::new() }
     }
 
     pub(super) fn next(&mut self) -> io::Result<Next<'_>> {
@@ -26,29 +27,29 @@ impl<R: BufRead> Journal<R> {
         self.text.clear();
         let (mut at, mut any) = (None, false);
         loop {
-            self.field.clear();
-            let read = self.line()?;
-            if self.field.is_empty() {
-                match (any, read) {
-                    (true, _) => break,
-                    (false, false) => return Ok(Next::End),
-                    (false, true) => continue,
-                }
-            }
+            let line = match self.lines.next()? {
+                Some(line) if line.text.is_empty() && !any => continue,
+                Some(line) if !line.text.is_empty() => line,
+                None if !any => return Ok(Next::End),
+                _ => break,
+            };
             any = true;
+            self.field.clear();
+            self.field.extend_from_slice(line.text);
             let equals = self.field.iter().position(|byte| *byte == b'=');
             let name = equals.unwrap_or(self.field.len());
             if equals.is_none() {
                 self.binary()?;
             }
             let (name, value) = self.field.split_at(name);
-            let value = String::from_utf8_lossy(value.get(1..).unwrap_or_default());
+            let value = &*String::from_utf8_lossy(value.get(1..).unwrap_or_default());
             match name {
                 b"__REALTIME_TIMESTAMP" => {
                     at = value.parse().ok().and_then(|micros| Timestamp::from_microsecond(micros).ok());
                 }
-                b"SYSLOG_IDENTIFIER" => self.program.push_str(&value),
-                b"MESSAGE" => self.text.push_str(&value),
+                // A field may come again and again: the last one counts.
+                b"SYSLOG_IDENTIFIER" => value.clone_into(&mut self.program),
+                b"MESSAGE" => value.clone_into(&mut self.text),
                 _ => {}
             }
         }
@@ -58,38 +59,17 @@ impl<R: BufRead> Journal<R> {
         })
     }
 
-    /// Appends a line without its end to the field, and drops what is too long. Whether there was one.
-    fn line(&mut self) -> io::Result<bool> {
-        let mut any = false;
-        loop {
-            let chunk = match self.reader.fill_buf() {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                chunk => chunk?,
-            };
-            any |= !chunk.is_empty();
-            let end = chunk.iter().position(|byte| *byte == b'\n');
-            let line = &chunk[..end.unwrap_or(chunk.len())];
-            let room = LONGEST.saturating_sub(self.field.len());
-            self.field.extend_from_slice(&line[..line.len().min(room)]);
-            let used = line.len() + usize::from(end.is_some());
-            let is_over = end.is_some() || chunk.is_empty();
-            self.reader.consume(used);
-            if is_over {
-                return Ok(any);
-            }
-        }
-    }
-
     /// Appends a value that has its length before it, as if it stood behind a `=`.
     fn binary(&mut self) -> io::Result<()> {
+        let reader = self.lines.rest();
         let mut length = [0; 8];
-        self.reader.read_exact(&mut length)?;
+        reader.read_exact(&mut length)?;
         let length = u64::from_le_bytes(length);
         self.field.push(b'=');
-        let kept = length.min(u64::try_from(LONGEST).unwrap_or(u64::MAX));
+        let kept = length.min(u64::try_from(LINE_LIMIT).unwrap_or(u64::MAX));
         let mut left = length;
         for (most, is_kept) in [(kept, true), (u64::MAX, false)] {
-            let mut part = (&mut self.reader).take(left.min(most));
+            let mut part = (&mut *reader).take(left.min(most));
             left -= if is_kept {
                 u64::try_from(part.read_to_end(&mut self.field)?).unwrap_or(u64::MAX)
             } else {
@@ -101,8 +81,6 @@ impl<R: BufRead> Journal<R> {
         }
         // The end of the line.
         let mut end = [0; 1];
-        self.reader.read_exact(&mut end)
+        reader.read_exact(&mut end)
     }
 }
-
-const LONGEST: usize = 64 * 1024;

@@ -45,7 +45,7 @@ pub struct Replayed {
     pub since: Option<Timestamp>,
     /// The time of the last.
     pub until: Option<Timestamp>,
-    /// Recipients that the MTA refused then.
+    /// Recipients that the MTA refused or put off then.
     pub refused_then: u64,
     /// Recipients of mail that did not come by SMTP, or whose beginning is not in the logs: they are not judged.
     pub left_out: u64,
@@ -85,7 +85,7 @@ pub async fn replay(
     options: Options,
     mut progress: impl FnMut(&Path, u64),
 ) -> Result<Replayed, InputError> {
-    let mut replay = Replay { replayed: Replayed::default(), log: Log::default(), ..Replay::default() };
+    let mut replay = Replay::default();
     for path in files {
         let mut input = Input::open(path, Timestamp::now())?;
         loop {

@@ -60,7 +60,8 @@ impl Queue {
     pub(super) fn get(&mut self, id: &str) -> Option<&mut Origin> {
         if !self.lately.contains_key(id) {
             let (id, origin) = self.before.remove_entry(id)?;
-            self.insert(id, origin);
+            self.make_room();
+            self.lately.insert(id, origin);
         }
         self.lately.get_mut(id)
     }
@@ -68,8 +69,8 @@ impl Queue {
     /// A message that begins: an id may be used again.
     pub(super) fn begin(&mut self, id: &str) -> &mut Origin {
         self.before.remove(id);
-        self.insert(id.into(), Origin::default());
-        self.lately.entry(id.into()).or_default()
+        self.make_room();
+        self.lately.entry(id.into()).insert_entry(Origin::default()).into_mut()
     }
 
     /// It has left the queue.
@@ -79,11 +80,10 @@ impl Queue {
         }
     }
 
-    fn insert(&mut self, id: Box<str>, origin: Origin) {
+    fn make_room(&mut self) {
         if self.lately.len() >= HALF {
             self.before = std::mem::take(&mut self.lately);
         }
-        self.lately.insert(id, origin);
     }
 }
 

@@ -317,7 +317,7 @@ impl Site {
 
 impl Ledger {
     /// What to ask the store for about a client, or a network, that is counted.
-    pub(super) fn questions(&self, network: IpNet, now: Duration) -> [Op; 4] {
+    pub(super) fn questions(&self, network: IpNet, now: Duration) -> [Op; QUESTIONS] {
         let [current, before] = self.window.keys(Kind::Asked, network, now);
         let [recent, old] = self.history.keys(Kind::History, network, now);
         [current, before, recent, old].map(Op::Count)
@@ -400,6 +400,9 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// What a trap counts as.
 const TRAP: u32 = 10;
+
+/// Of the store, about one client or network.
+pub(super) const QUESTIONS: usize = 4;
 
 /// How far back a good name goes.
 const HISTORY: Duration = Duration::from_secs(30 * 24 * 60 * 60);

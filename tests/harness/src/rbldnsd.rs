@@ -1,13 +1,12 @@
 //! rbldnsd, which serves lists as the operators of lists do.
 
-use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::process::Command;
-use std::time::Duration;
 
 use crate::dir::{TempDir, chmod};
 use crate::ports::free_port;
 use crate::process::{Process, Signal};
-use crate::wait::wait_until;
+use crate::wait::wait_for_answer;
 
 /// A running rbldnsd. It stops when dropped.
 #[derive(Debug)]
@@ -36,13 +35,7 @@ impl Rbldnsd {
             command.arg(format!("{zone}:{format}:zone{number}"));
         }
         let mut process = Process::spawn("rbldnsd", &mut command, &dir.join("log"), Signal::TERM);
-        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
-        socket.set_read_timeout(Some(Duration::from_millis(50))).expect("a socket has a timeout");
-        wait_until(Duration::from_secs(10), "rbldnsd to answer", || {
-            assert!(process.exited().is_none(), "rbldnsd ended: {}", process.log());
-            let mut answer = [0; 512];
-            socket.send_to(QUESTION, address).is_ok() && socket.recv(&mut answer).is_ok()
-        });
+        wait_for_answer(&mut process, address, QUESTION);
         Self { address, _process: process, _dir: dir }
     }
 

@@ -1,13 +1,12 @@
 //! unbound, a resolver as sites run it.
 
-use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::process::Command;
-use std::time::Duration;
 
 use crate::dir::{TempDir, chmod};
 use crate::ports::free_port;
 use crate::process::{Process, Signal};
-use crate::wait::wait_until;
+use crate::wait::wait_for_answer;
 
 /// A running unbound. It stops when dropped.
 #[derive(Debug)]
@@ -37,13 +36,7 @@ impl Unbound {
         let mut command = Command::new("/usr/sbin/unbound");
         command.args(["-d", "-p", "-c"]).arg(path);
         let mut process = Process::spawn("unbound", &mut command, &dir.join("log"), Signal::TERM);
-        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
-        socket.set_read_timeout(Some(Duration::from_millis(50))).expect("a socket has a timeout");
-        wait_until(Duration::from_secs(10), "unbound to answer", || {
-            assert!(process.exited().is_none(), "unbound ended: {}", process.log());
-            let mut answer = [0; 512];
-            socket.send_to(QUESTION, address).is_ok() && socket.recv(&mut answer).is_ok()
-        });
+        wait_for_answer(&mut process, address, QUESTION);
         Self { address, _process: process, _dir: dir }
     }
 
