@@ -10,6 +10,7 @@ mod detect;
 mod exit;
 mod release;
 mod reload;
+mod report;
 mod resume;
 mod serve;
 mod status;
@@ -50,6 +51,8 @@ enum Command {
     Config(config::Command),
     /// Show how the running server is
     Status(status::Args),
+    /// Tell what was refused lately, and in monitor mode what would have been
+    Report(report::Args),
     /// Make the running server read its configuration and files again, and detect again
     #[command(visible_alias = "redetect")]
     Reload(reload::Args),
@@ -89,6 +92,7 @@ pub fn main() -> ExitCode {
         Command::Detect(args) => detect::run(config, &args),
         Command::Config(command) => config::run(config, &command),
         Command::Status(args) => status::run(config, &args),
+        Command::Report(args) => report::run(config, &args),
         Command::Reload(args) => reload::run(config, &args),
         Command::Trust(args) => trust::run(config, &args),
         Command::Block(args) => block::run(config, &args),

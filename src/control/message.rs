@@ -7,6 +7,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
+use super::report::Report;
 use crate::server::Trace;
 
 /// The version of this protocol; a change that an older client would misread raises it.
@@ -75,6 +76,11 @@ pub enum Request {
     },
     /// Who is suspended by command.
     Suspended,
+    /// What was decided lately.
+    Report {
+        /// So long before now it begins.
+        seconds: u64,
+    },
 }
 
 /// What is to be suspended.
@@ -130,6 +136,8 @@ pub enum Response {
     Suspension(Suspension),
     /// To [`Request::Suspended`].
     Suspensions(Suspensions),
+    /// To [`Request::Report`].
+    Report(Box<Report>),
     /// The request could not be carried out.
     Error {
         /// One sentence.

@@ -8,9 +8,11 @@ mod client;
 mod config;
 mod execute;
 pub mod message;
+pub mod report;
 mod socket;
 
 pub use client::{Error, ask, ask_to_trust};
 pub use config::Config;
 pub use execute::check;
+pub use report::{report, watched};
 pub use socket::{Control, Handler};

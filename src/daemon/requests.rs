@@ -2,9 +2,12 @@
 
 use std::sync::Arc;
 
-use crate::control::{
-    self, Handler,
-    message::{Directory, Request, Response, Status},
+use crate::{
+    control::{
+        self, Handler,
+        message::{Directory, Request, Response, Status},
+    },
+    server::Snapshot,
 };
 
 use super::{
@@ -28,14 +31,6 @@ impl Requests {
     async fn status(&self) -> Status {
         let server = &self.parts.server;
         let snapshot = server.snapshot();
-        let directories = snapshot.directories.health().into_iter().map(|health| Directory {
-            name: health.name.to_string(),
-            kind: health.kind.to_owned(),
-            up: health.state.is_up(),
-            state: health.state.as_str().to_owned(),
-            addresses: health.addresses,
-            age_seconds: health.age.map(|age| age.as_secs()),
-        });
         Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
@@ -46,7 +41,7 @@ impl Requests {
             recipients: server.recipients_decided(),
             last_mta: server.last_mta(),
             domains: self.reloader.domains().await,
-            directories: directories.collect(),
+            directories: directories(&snapshot),
             named: named(&snapshot).await,
             notices: self.parts.notices(),
         }
@@ -72,6 +67,24 @@ impl Handler for Requests {
             Request::Suspend(suspend) => orders.suspend(suspend).await,
             Request::Resume { what } => orders.resume(&what).await,
             Request::Suspended => orders.suspended(),
+            Request::Report { seconds } => {
+                let directories = directories(&snapshot);
+                let report = control::report(&snapshot, &self.parts.history, seconds, directories).await;
+                Response::Report(Box::new(report))
+            }
         }
     }
+}
+
+/// How each directory is.
+fn directories(snapshot: &Snapshot) -> Vec<Directory> {
+    let directories = snapshot.directories.health().into_iter().map(|health| Directory {
+        name: health.name.to_string(),
+        kind: health.kind.to_owned(),
+        up: health.state.is_up(),
+        state: health.state.as_str().to_owned(),
+        addresses: health.addresses,
+        age_seconds: health.age.map(|age| age.as_secs()),
+    });
+    directories.collect()
 }

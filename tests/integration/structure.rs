@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Low to high: each module and what it may use.
-const ORDER: [(&str, &[&str]); 17] = [
+const ORDER: [(&str, &[&str]); 18] = [
     ("address", &[]),
     ("policy", &["address"]),
     ("telemetry", &[]),
@@ -18,6 +18,7 @@ const ORDER: [(&str, &[&str]); 17] = [
     ("client", &["address", "policy", "net", "telemetry", "files"]),
     ("defence", &["address", "policy", "net", "telemetry", "files", "store"]),
     ("suspension", &["address", "policy", "telemetry", "files", "store"]),
+    ("history", &["policy"]),
     (
         "server",
         &[
@@ -31,6 +32,7 @@ const ORDER: [(&str, &[&str]); 17] = [
             "client",
             "defence",
             "suspension",
+            "history",
         ],
     ),
     ("http", &["telemetry", "directory", "suspension", "server"]),
@@ -47,6 +49,7 @@ const ORDER: [(&str, &[&str]); 17] = [
             "client",
             "defence",
             "suspension",
+            "history",
             "server",
         ],
     ),
@@ -82,6 +85,7 @@ const ORDER: [(&str, &[&str]); 17] = [
             "client",
             "defence",
             "suspension",
+            "history",
             "server",
             "http",
             "control",
