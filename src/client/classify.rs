@@ -41,7 +41,7 @@ pub struct Hint<'a> {
 pub struct Classified {
     /// What it looks like.
     pub class: ClientClass,
-    /// Its name, where the DNS confirms it both ways.
+    /// Its name, where the DNS confirms it both ways; what it calls itself, where that made it a server.
     pub name: Option<String>,
     /// On a list of good clients.
     pub is_welcome: bool,
@@ -125,13 +125,13 @@ impl Classifier {
             Judgement::plain(ClientClass::Dynamic, "a list in client.dynamic.dnsbl has it".to_owned())
         } else if self.judges_names {
             let (class, why) = self.by_name(client, &seen.reverse);
-            Judgement { class, why, is_by_name: true }
+            Judgement { class, why, is_by_name: true, helo: None }
         } else {
             Judgement::plain(ClientClass::Unknown, "no list has it, and its name is not judged".to_owned())
         };
         // Not even one that a list names is refused while an exception is in doubt.
-        if self.excepts_names && (excepted(Confirmed::Unknown).is_some() || seen.reverse == Reverse::Unknown)
-        {
+        let is_unread = matches!(seen.reverse, Reverse::Unknown | Reverse::Many);
+        if self.excepts_names && (excepted(Confirmed::Unknown).is_some() || is_unread) {
             judged.doubt("its name is in client.dynamic.except");
         }
         if seen.good.iter().any(|listing| listing.is_unknown()) {
@@ -194,11 +194,13 @@ struct Judgement {
     why: String,
     /// By nothing but the name of the address, against which another name can help.
     is_by_name: bool,
+    /// What it calls itself, if that is confirmed and outweighs the name of its address.
+    helo: Option<String>,
 }
 
 impl Judgement {
     fn plain(class: ClientClass, why: String) -> Self {
-        Self { class, why, is_by_name: false }
+        Self { class, why, is_by_name: false, helo: None }
     }
 
     /// It could not be found out whether `exception` holds.
@@ -215,6 +217,7 @@ impl Judgement {
             Confirmed::Yes => {
                 self.class = ClientClass::Server;
                 self.why = format!("{}, but it is {helo}, as it says", self.why);
+                self.helo = Some(helo.to_owned());
             }
             Confirmed::No => self.why = format!("{}, and it is not {helo}, as it says", self.why),
             Confirmed::Unknown => self.doubt(&format!("it is {helo}, as it says,")),
@@ -235,7 +238,8 @@ impl Judgement {
         let name = names.iter().find(|name| name.is_confirmed == Confirmed::Yes);
         Classified {
             class: self.class,
-            name: name.map(|name| name.text.clone()),
+            // The name of its address has its provider's domain in common with all others there.
+            name: self.helo.or_else(|| name.map(|name| name.text.clone())),
             is_welcome,
             evidence: named.chain(lists).chain([self.why]).collect(),
         }

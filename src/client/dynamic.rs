@@ -4,7 +4,7 @@ use std::{path::PathBuf, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use super::{DnsList, Network, NetworkError, Pattern};
+use super::{DnsList, Network, NetworkError, Pattern, name::is_end_of_names};
 use crate::address::DomainPattern;
 
 /// `[client.dynamic]`
@@ -50,7 +50,12 @@ impl Dynamic {
             let message = match (entry.parse::<Network>(), DomainPattern::parse(entry)) {
                 (Ok(_), _) => continue,
                 (Err(error @ NetworkError::HostBits(..)), _) => error.to_string(),
-                (Err(_), Ok(_)) => continue,
+                (Err(_), Ok(name)) if is_end_of_names(&name) => continue,
+                // Nobody has such a name, and whom it was meant for would be refused.
+                (Err(_), Ok(_)) => format!(
+                    "{entry:?} is no name of a host; write what the names end with, such as \"example.net\" (expressions and \
+                     tables belong into `patterns`)"
+                ),
                 (Err(_), Err(error)) => format!("{entry:?} is neither a network nor a name: {error}"),
             };
             say(&["except", &index.to_string()], message);

@@ -4,14 +4,19 @@
 //! Failure: what is not known by the deadline is unknown, and asked again soon.
 
 use std::{
+    collections::HashMap,
     net::IpAddr,
     sync::{Arc, Mutex, PoisonError, Weak},
     time::{Duration, Instant},
 };
 
 use futures_util::future::join_all;
+use ipnet::IpNet;
 use moka::{Expiry, future::Cache};
-use tokio::{sync::Semaphore, time::timeout_at};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::{timeout, timeout_at},
+};
 use tokio_util::task::TaskTracker;
 
 use super::{
@@ -61,6 +66,8 @@ pub(super) struct Lookups {
     bad: Box<[Arc<Asked>]>,
     good: Box<[Arc<Asked>]>,
     seen: Cache<IpAddr, Arc<Seen>>,
+    /// Turns of each owner of addresses.
+    shares: Mutex<HashMap<IpNet, Weak<Semaphore>>>,
     tasks: TaskTracker,
     metrics: Metrics,
 }
@@ -127,6 +134,7 @@ impl Shared {
                 bad: questions.bad.iter().map(|list| open.asked(list, questions.resolver)).collect(),
                 good: questions.good.iter().map(|list| open.asked(list, questions.resolver)).collect(),
                 seen: Cache::builder().max_capacity(REMEMBERED).expire_after(Lifetime).build(),
+                shares: Mutex::default(),
                 tasks: TaskTracker::new(),
                 questions,
                 metrics: self.metrics.clone(),
@@ -181,7 +189,10 @@ impl Lookups {
 
     /// Whether a name leads to the address.
     pub(super) async fn confirm(&self, name: &str, client: IpAddr, deadline: Instant) -> Confirmed {
-        self.leads_to(name, client, deadline).await
+        match self.share(client).await {
+            Some(_share) => self.leads_to(name, client, deadline).await,
+            None => Confirmed::Unknown,
+        }
     }
 
     /// Each list with what it says, for `backstop check`.
@@ -213,10 +224,32 @@ impl Lookups {
         if !self.questions.names {
             return Reverse::Unasked;
         }
+        let Some(_share) = self.share(client).await else {
+            self.metrics.named("busy");
+            return Reverse::Unknown;
+        };
         let found = timeout_at((deadline + GRACE).into(), self.names_of(client, deadline)).await;
         let found = found.unwrap_or(Ok(Reverse::Unknown));
         self.metrics.named(found.as_ref().map_or("busy", Reverse::as_str));
         found.unwrap_or(Reverse::Unknown)
+    }
+
+    /// A share in the turns. Whoever owns addresses and names can make the answers slow, and come from many at once: he holds
+    /// up his neighbours, and not everybody.
+    async fn share(&self, client: IpAddr) -> Option<OwnedSemaphorePermit> {
+        let turns = {
+            let mut shares = self.shares.lock().unwrap_or_else(PoisonError::into_inner);
+            if shares.len() >= MOST_SHARES {
+                shares.retain(|_, turns| turns.strong_count() > 0);
+            }
+            let turns = shares.entry(owner(client)).or_default();
+            turns.upgrade().unwrap_or_else(|| {
+                let new = Arc::new(Semaphore::new(SHARE));
+                *turns = Arc::downgrade(&new);
+                new
+            })
+        };
+        timeout(TURN, turns.acquire_owned()).await.ok()?.ok()
     }
 
     async fn names_of(&self, client: IpAddr, deadline: Instant) -> Result<Reverse, Busy> {
@@ -318,6 +351,19 @@ pub(super) fn host_name(text: &str) -> Option<String> {
     is_name.then(|| text.to_ascii_lowercase())
 }
 
+/// The network that most likely is of one owner, as providers get them: an IPv4 /16 or an IPv6 /32.
+fn owner(client: IpAddr) -> IpNet {
+    let bits = if client.is_ipv4() { 16 } else { 32 };
+    IpNet::new_assert(client, bits).trunc()
+}
+
+/// Clients of one owner whose names are asked for at the same time. Each has [`MOST_NAMES`] names at most, so that all of
+/// them together leave half of the turns to others.
+const SHARE: usize = 4;
+/// So long a client waits for others of the same owner.
+const TURN: Duration = Duration::from_millis(100);
+/// With so many those that nobody uses are dropped.
+const MOST_SHARES: usize = 1024;
 /// How many addresses are remembered at most, some hundred bytes each.
 const REMEMBERED: u64 = 65_536;
 /// The DNS' own answers are remembered for as long as they say; this spares the way there.

@@ -101,7 +101,8 @@ impl Clients {
         let lists = [self.trusted_files.as_ref(), self.denied_files.as_ref(), self.classifier.networks()];
         let files = lists.into_iter().flatten().map(Listed::status).chain(self.classifier.names().tables());
         let notices = files.filter_map(|status| status.notice());
-        notices.chain(self.classifier.lookups().notices()).collect()
+        let everybody = self.trusted.has_everybody().then(|| EVERYBODY.to_owned());
+        notices.chain(self.classifier.lookups().notices()).chain(everybody).collect()
     }
 }
 
@@ -109,3 +110,6 @@ fn is_in(address: Option<IpAddr>, networks: &Networks, files: Option<&Listed>) -
     let Some(address) = address else { return false };
     networks.contains(address) || files.is_some_and(|files| files.contains(address))
 }
+
+const EVERYBODY: &str =
+    "client.trusted, or what the MTA itself trusts, has all addresses there are: no defence refuses anybody";

@@ -62,6 +62,12 @@ pub struct Networks {
 }
 
 impl Networks {
+    /// Whether every IPv4 address, or every IPv6 address, is in one of them.
+    #[must_use]
+    pub fn has_everybody(&self) -> bool {
+        self.v4.get(&Ipv4Net::default()).is_some() || self.v6.get(&Ipv6Net::default()).is_some()
+    }
+
     /// Whether one of the networks contains the address. An IPv4-mapped IPv6 address is its IPv4 address.
     #[must_use]
     pub fn contains(&self, address: IpAddr) -> bool {
@@ -162,6 +168,17 @@ mod tests {
             assert_eq!(networks.contains(address.parse().expect("valid")), contained, "{address}");
         }
         assert!(!Networks::default().contains("127.0.0.1".parse().expect("valid")));
+    }
+
+    #[test]
+    fn everybody_is_noticed() {
+        for (net, expected) in
+            [("0.0.0.0/0", true), ("::/0", true), ("0.0.0.0/1", false), ("0.0.0.0", false), ("::", false)]
+        {
+            let networks: Networks = [net.parse::<Network>().expect("valid").0].into_iter().collect();
+            assert_eq!(networks.has_everybody(), expected, "{net}");
+        }
+        assert!(!Networks::default().has_everybody());
     }
 
     #[test]

@@ -181,7 +181,10 @@ fn expected(wanted: &impl ToString) -> String {
     let wanted = wanted.to_string();
     match wanted.as_str() {
         text if text.starts_with("enum ") => "a text in quotes".to_owned(),
-        "usize" | "u16" | "u32" | "u64" => "a whole number, not negative".to_owned(),
+        "u16" => format!("a whole number from 0 to {}", u16::MAX),
+        "u32" => format!("a whole number from 0 to {}", u32::MAX),
+        "usize" | "u64" => "a whole number, not negative".to_owned(),
+        "f64" => "a number".to_owned(),
         "a sequence" => "a list, such as [\"…\"]".to_owned(),
         "a string" => "a text in quotes".to_owned(),
         "a boolean" => "true or false".to_owned(),

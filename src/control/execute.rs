@@ -71,7 +71,12 @@ pub async fn check(snapshot: &Snapshot, check: &Check) -> Checked {
             return checked(check, end, &facts, trace);
         }
     }
-    checked(check, decision, &facts, trace)
+    let mut answer = checked(check, decision, &facts, trace);
+    if facts.greylisted.is_some() && (check.client.is_none() || check.from.is_none()) {
+        let note = "who has to come again depends on client and sender: ask with --client and --from";
+        answer.notes.push(note.to_owned());
+    }
+    answer
 }
 
 /// What was asked about the client, and what that makes it. Nothing was: nobody in particular.

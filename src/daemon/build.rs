@@ -209,7 +209,8 @@ fn snapshot(
     let of_the_mta = findings.networks.iter().map(|found| found.value);
     let clients = Clients::build(&config.client, of_the_mta, kept.clients, keeper)?;
     let is_us = |milter: &str| config.listen.iter().any(|listen| may_be(milter, listen));
-    let defences = Defences::build(&config.defence, kept.defences, findings.unseen(is_us), keeper)?;
+    let (delimiters, unseen) = (directories.delimiters(), findings.unseen(is_us));
+    let defences = Defences::build(&config.defence, kept.defences, delimiters, unseen, keeper)?;
     let rules = rules(config, &clients, &defences, &findings);
     Ok(Snapshot::new(
         rules,

@@ -112,8 +112,8 @@ async fn serve(path: Option<PathBuf>, loaded: Loaded) -> Result<(), Error> {
     core.spawn({
         let (parts, stopping) = (Arc::clone(&parts), stopping.clone());
         async move {
-            let remember = || parts.server.snapshot().defences.bounces.remembers();
-            parts.defences.senders.run(remember, stopping).await;
+            let terms = || parts.server.snapshot().defences.bounces.terms();
+            parts.defences.senders.run(terms, stopping).await;
             // What they told last is to be kept.
             closing.cancel();
             ("senders", Ok(()))

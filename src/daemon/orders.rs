@@ -15,13 +15,14 @@ use crate::{
     defence::{self, Listed, Released, standing_name},
     policy::{DomainFact, RecipientFact},
     server::Snapshot,
-    store::StoreError,
+    store::{Store, StoreError},
     suspension::{self, Record, Subject},
 };
 
 /// Carries orders out.
 pub(super) struct Orders<'s> {
     pub(super) snapshot: &'s Snapshot,
+    pub(super) store: &'s Store,
     /// Who gives them.
     pub(super) uid: Option<u32>,
 }
@@ -45,6 +46,7 @@ impl Orders<'_> {
         } else if self.snapshot.clients.is_denied(Some(client)) {
             notes.push("client.denied refuses it all the same, when it connects".to_owned());
         }
+        notes.extend(self.unkept());
         let client = standing_name(client, false);
         Response::Standing(Standing { client, seconds: Some(seconds), before: trust.before, notes })
     }
@@ -64,6 +66,7 @@ impl Orders<'_> {
         } else if standings.find(client).await.trusted {
             notes.push("it is trusted for a time: that counts for more; `backstop release` first".to_owned());
         }
+        notes.extend(self.unkept());
         Response::Standing(Standing { client: name, seconds: Some(seconds), before, notes })
     }
 
@@ -139,10 +142,15 @@ impl Orders<'_> {
         Response::Suspensions(Suspensions { total, suspensions, notes })
     }
 
+    /// That an order will not outlive this process.
+    fn unkept(&self) -> Option<String> {
+        self.store.unkept().map(|why| format!("it is in force, but not written down: {why}"))
+    }
+
     /// What speaks against the effect of a suspension.
     async fn doubts(&self, subject: &Subject) -> Vec<String> {
         let directories = &self.snapshot.directories;
-        let mut doubts = Vec::new();
+        let mut doubts = Vec::from_iter(self.unkept());
         let (domain, local) = match subject {
             Subject::Address(address) => (address.domain(), Some(address.local())),
             Subject::Domain(domain) => (domain, None),

@@ -51,7 +51,7 @@ impl Requests {
 impl Handler for Requests {
     async fn handle(&self, request: Request, uid: Option<u32>) -> Response {
         let snapshot = self.parts.server.snapshot();
-        let orders = Orders { snapshot: &snapshot, uid };
+        let orders = Orders { snapshot: &snapshot, store: &self.parts.store, uid };
         match request {
             Request::Check(check) => Response::Check(control::check(&snapshot, &check).await),
             Request::Status => Response::Status(self.status().await),

@@ -15,7 +15,7 @@ mod traps;
 
 use std::sync::{Arc, atomic::AtomicBool};
 
-pub use bounces::{Bounces, Senders, Solicited};
+pub use bounces::{Bounces, Senders, Solicited, Terms};
 pub use config::Config;
 pub use greylist::{Greylist, Triplet, Wait, Why};
 pub use harvest::{Guess, Harvest, Purpose};
@@ -25,6 +25,7 @@ pub use tarpit::{Held, Tarpit};
 pub use traps::Traps;
 
 use crate::{
+    address::Delimiters,
     files::{Keeper, OpenError},
     policy::{self, Rules},
     store::Store,
@@ -78,13 +79,14 @@ impl Shared {
 }
 
 impl Defences {
-    /// Reads the traps' files. `unseen`: why somebody may write whom no session shows, or shows under another name.
+    /// Reads the traps' files. `delimiters`: what begins a sub-address. `unseen`: why somebody may write whom no session shows, or shows under another name.
     ///
     /// # Errors
     /// When one can't be read.
     pub fn build(
         config: &Config,
         shared: &Shared,
+        delimiters: &Delimiters,
         unseen: Vec<String>,
         keeper: &Keeper,
     ) -> Result<Self, OpenError> {
@@ -95,7 +97,7 @@ impl Defences {
             tarpit: Tarpit::new(&config.tarpit, shared),
             greylist: Greylist::new(&config.greylist, shared),
             traps: Traps::build(&config.traps, keeper)?,
-            bounces: Bounces::new(&config.bounces, shared, unseen),
+            bounces: Bounces::new(&config.bounces, shared, delimiters, unseen),
         })
     }
 

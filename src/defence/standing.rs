@@ -39,6 +39,8 @@ pub struct Standing {
     pub blocked: Option<Block>,
     /// The store does not answer: it passes for neither.
     pub unanswered: bool,
+    /// It may be trusted for a time all the same: the store does not answer, or has lost what it was told.
+    pub unsure: bool,
     /// What it asked for; `None` where that is not counted, or can't be found out.
     pub lately: Option<Lately>,
 }
@@ -139,13 +141,17 @@ impl Standings {
         }
         let found = self.store.run(&ops).await;
         let Ok([trusted, blocked, counts @ ..]) = found.as_deref() else {
-            return Standing { unanswered: true, ..Standing::default() };
+            return Standing { unanswered: true, unsure: true, ..Standing::default() };
         };
         let (counts, of_network) = counts.split_at(counts.len().min(4));
         let asked = self.ledger.read(counts, now);
+        let trusted = is_there(trusted);
+        // Who is excepted from now on need not wait for the end of a block.
+        let applies = |block: &Block| block.by_hand || is_counted;
         let mut standing = Standing {
-            trusted: is_there(trusted),
-            blocked: self.read_block(own, blocked, now),
+            trusted,
+            unsure: !trusted && self.may_lack_trusts(),
+            blocked: self.read_block(own, blocked, now).filter(applies),
             unanswered: false,
             lately: asked.map(|own| Lately { own, network: None }),
         };
@@ -166,6 +172,11 @@ impl Standings {
         }
         let is_new = self.site.is_blocked_since_now(network, now);
         is_new.then(|| Block { network, by_hand: false, why: String::new() })
+    }
+
+    /// The store has lost some of them, or perhaps.
+    fn may_lack_trusts(&self) -> bool {
+        self.store.has_evicted(Table::Trusts, Duration::MAX) || self.store.has_forgotten()
     }
 
     /// Trusts a client for so long from now. Who is trusted for longer already stays so: what an admin has said is not cut

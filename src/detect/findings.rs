@@ -1,6 +1,6 @@
 //! What was found: plain values, made by the parts that look and read by everyone else.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use ipnet::IpNet;
 
@@ -30,6 +30,9 @@ pub struct Findings {
     pub notes: Vec<String>,
     /// Every file whose change makes these findings stale. Some may not exist (yet).
     pub watch: Vec<PathBuf>,
+    /// Some of `networks` could not be read: there may be more.
+    #[serde(skip)]
+    pub lacks_networks: bool,
 }
 
 /// One MTA's configuration.
@@ -50,6 +53,17 @@ pub enum Mta {
         /// sendmail.cf
         cf: PathBuf,
     },
+}
+
+impl Mta {
+    /// The file or directory of its settings.
+    #[must_use]
+    pub fn place(&self) -> &Path {
+        match self {
+            Self::Postfix { config_directory, .. } => config_directory,
+            Self::Sendmail { cf, .. } => cf,
+        }
+    }
 }
 
 /// A domain whose recipients the MTA answers for.
@@ -324,6 +338,24 @@ impl Findings {
             format!("{} does not name Backstop: who writes by it is not seen", service.service)
         });
         self.rewrites.iter().cloned().chain(unasked).collect()
+    }
+
+    /// The MTAs that were found `before`, and could not be looked at this time: their programs or files are not there, or fail.
+    pub fn lost<'b>(&self, before: &'b Self) -> impl Iterator<Item = &'b Mta> {
+        let is_same = |one: &Mta, other: &Mta| one.place() == other.place();
+        before.mtas.iter().filter(move |mta| !self.mtas.iter().any(|other| is_same(other, mta)))
+    }
+
+    /// Where networks could not be read, those stay that were read before: whom the MTA trusts is not refused for that.
+    pub fn keep_networks(&mut self, before: &Self) {
+        if !self.lacks_networks {
+            return;
+        }
+        for network in &before.networks {
+            if !self.networks.iter().any(|other| other.value == network.value) {
+                self.networks.push(network.clone());
+            }
+        }
     }
 
     /// Puts lists in order and drops what is there twice.

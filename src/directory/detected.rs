@@ -7,7 +7,10 @@
 use std::{
     collections::{HashMap, HashSet},
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant, SystemTime},
 };
 
@@ -34,6 +37,8 @@ pub struct Live {
     hint: Arc<Notify>,
     /// What the watched files looked like before detection ran.
     stamps: Mutex<Stamps>,
+    /// An MTA that was found before could not be looked at the last time.
+    has_lost: AtomicBool,
 }
 
 impl Live {
@@ -46,6 +51,7 @@ impl Live {
             findings: watch::Sender::default(),
             hint: Arc::default(),
             stamps: Mutex::default(),
+            has_lost: AtomicBool::new(false),
         };
         live.redetect().await;
         live
@@ -73,6 +79,12 @@ impl Live {
         let before = self.findings();
         *stamps = look(before.watch.clone()).await;
         let mut findings = detect::find(&self.options).await;
+        let lost: Vec<_> = findings.lost(&before).map(|mta| mta.place().display().to_string()).collect();
+        self.has_lost.store(!lost.is_empty(), Ordering::Relaxed);
+        if !lost.is_empty() {
+            return self.go_on(&before, &findings, &lost.join(", "));
+        }
+        findings.keep_networks(&before);
         let detected = load(&mut findings, &self.options, &self.keeper).await;
         if findings.watch != before.watch {
             // Files that are new to us were not looked at before they were read: one that may have changed since counts
@@ -85,6 +97,23 @@ impl Live {
         self.detected.store(Arc::new(detected));
         self.findings.send_replace(Arc::new(findings));
         self.hint.notify_one();
+    }
+
+    /// An MTA that was there can't be looked at: whom it trusts and who exists stays as it was, but nobody is absent.
+    fn go_on(&self, before: &Findings, now: &Findings, lost: &str) {
+        let note = format!("{lost} can't be looked at: what was found there before stays until a restart");
+        if !before.notes.contains(&note) {
+            let why = now.notes.join("; ");
+            tracing::warn!(
+                mta = lost,
+                why,
+                "the MTA's settings can't be looked at; what was found before stays"
+            );
+            let mut findings = before.clone();
+            findings.notes.push(note);
+            self.findings.send_replace(Arc::new(findings));
+        }
+        self.detected.rcu(|detected| in_doubt(detected));
     }
 
     /// Detects again whenever a watched file has changed and lies still, until `stop`.
@@ -105,18 +134,27 @@ impl Live {
                 continue;
             }
             self.detected.rcu(|detected| in_doubt(detected));
+            let has_lost = self.has_lost.load(Ordering::Relaxed);
+            let quiet = async {
+                if has_lost {
+                    tokio::time::sleep(POLL).await;
+                }
+                self.still().await;
+            };
             tokio::select! {
                 () = stop.cancelled() => return,
-                () = self.still() => {}
+                () = quiet => {}
             }
-            tracing::info!("a file of the MTA's configuration changed: looking again");
+            if !has_lost {
+                tracing::info!("a file of the MTA's configuration changed: looking again");
+            }
             self.redetect().await;
         }
     }
 
     async fn changed(&self) -> bool {
         let now = look(self.findings().watch.clone()).await;
-        now != *self.stamps.lock().await
+        now != *self.stamps.lock().await || self.has_lost.load(Ordering::Relaxed)
     }
 
     /// Waits until no watched file has changed for [`QUIET`].

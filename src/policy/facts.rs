@@ -59,6 +59,8 @@ pub struct Facts {
     pub accepted: Option<u32>,
     /// Row 6.
     pub blocked: Option<bool>,
+    /// Whether the client is trusted for a time could not be found out: it may be an insider.
+    pub is_unsure: bool,
     /// Row 6: by an administrator, not for what it asked for.
     pub by_hand: bool,
     /// Found out together with row 6, for the count.
@@ -86,6 +88,12 @@ impl Facts {
     #[must_use]
     pub fn insider(&self) -> bool {
         self.trusted || self.authenticated
+    }
+
+    /// Nobody knows whether it is an insider: no refusal for good of those that insiders are spared.
+    #[must_use]
+    pub fn may_be_insider(&self) -> bool {
+        self.is_unsure && !self.insider()
     }
 
     /// The words of the reply of this reason, where they are not the usual ones.
@@ -183,7 +191,7 @@ pub enum Question {
     /// Is the domain local? Fill in [`Level::domain`], or `fact` of an invalid recipient.
     Domain(usize),
     /// Is the client trusted for a time, or blocked? Fill in [`Facts::blocked`], [`Facts::by_hand`], [`Facts::lately`], and [`Facts::trusted`] if
-    /// it is.
+    /// it is, or [`Facts::is_unsure`].
     Standing,
     /// What does the client look like? Fill in [`Facts::class`].
     Class,

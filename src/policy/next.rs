@@ -94,6 +94,7 @@ fn connect(rules: &Rules, facts: &Facts) -> Outcome {
     // Row 7, where nobody authenticates.
     if rules.defences.dynamic_at_connect
         && !is_trusted(rules, facts)?
+        && !facts.may_be_insider()
         && facts.class.ok_or(Question::Class)? == ClientClass::Dynamic
     {
         return Ok(Reason::DynamicClient);
@@ -193,6 +194,7 @@ fn defence(rules: &Rules, facts: &Facts, free: bool) -> Result<Option<Reason>, Q
         return Ok(Some(Reason::Harvest));
     }
     if rules.defences.dynamic
+        && !facts.may_be_insider()
         && facts.class.ok_or(Question::Class)? == ClientClass::Dynamic
         && refuses(Reason::DynamicClient)
     {
@@ -252,7 +254,11 @@ fn recipient(rules: &Rules, facts: &Facts, levels: &[Level], at: usize) -> Outco
         }
     }
     // Row 11.
-    if rules.defences.traps && !facts.insider() && level.trap.ok_or(Question::Trap(at))? {
+    if rules.defences.traps
+        && !facts.insider()
+        && !facts.may_be_insider()
+        && level.trap.ok_or(Question::Trap(at))?
+    {
         // What else nobody's addresses here are told, and how long that takes.
         level.suspended.ok_or(Question::Suspended(at))?;
         return Ok(Reason::SpamTrap);
@@ -317,7 +323,11 @@ fn decide<'r>(rules: &'r Rules, facts: &Facts, reason: Reason) -> Decision<'r> {
         Reason::SpamTrap if facts.stage == Stage::Rcpt => rules.replies.of(unknown(facts)),
         Reason::DirectoryUnavailable if !defers(facts) => None,
         Reason::SuspendedRecipient if is_doubtful(facts) => {
-            (!facts.trusted).then(|| rules.replies.of_doubtful_suspension())
+            (!facts.trusted).then(|| rules.replies.of_doubtful(reason)).flatten()
+        }
+        // Insiders are not refused for these.
+        Reason::RelaySyntax | Reason::RestrictedRecipient if facts.may_be_insider() => {
+            rules.replies.of_doubtful(reason)
         }
         reason => rules.replies.of(reason),
     };

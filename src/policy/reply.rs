@@ -135,7 +135,7 @@ pub struct ReplyConfig {
 #[derive(Debug, Clone)]
 pub struct Replies {
     usual: BTreeMap<Reason, Reply>,
-    doubtful: Reply,
+    doubtful: BTreeMap<Reason, Reply>,
 }
 
 impl Replies {
@@ -143,9 +143,6 @@ impl Replies {
     ///
     /// # Errors
     /// The first reply that can't be used, with its reason.
-    ///
-    /// # Panics
-    /// Never: every list of replies has one for suspended recipients.
     pub fn build(changes: &BTreeMap<Reason, ReplyConfig>) -> Result<Self, (Reason, ReplyError)> {
         let mut replies: BTreeMap<_, _> =
             Reason::ALL.into_iter().filter_map(|r| Some((r, default(r)?))).collect();
@@ -161,8 +158,10 @@ impl Replies {
                 reply.text = tagged(&reply.text, *reason);
             }
         }
-        let suspended = replies.get(&Reason::SuspendedRecipient).expect("it refuses");
-        let doubtful = Reply { code: suspended.code.temporary(), ..suspended.clone() };
+        let temporary = |(&reason, usual): (&Reason, &Reply)| {
+            (reason, Reply { code: usual.code.temporary(), ..usual.clone() })
+        };
+        let doubtful = replies.iter().map(temporary).collect();
         Ok(Self { usual: replies, doubtful })
     }
 
@@ -172,11 +171,10 @@ impl Replies {
         self.usual.get(&reason)
     }
 
-    /// That of [`Reason::SuspendedRecipient`] where it could not be found out whether the suspension still is: never
-    /// permanent.
+    /// The same where it could not be found out whether there is a reason: never permanent.
     #[must_use]
-    pub fn of_doubtful_suspension(&self) -> &Reply {
-        &self.doubtful
+    pub fn of_doubtful(&self, reason: Reason) -> Option<&Reply> {
+        self.doubtful.get(&reason)
     }
 
     /// The usual ones, one for each reason that refuses.
@@ -302,7 +300,8 @@ mod tests {
             (Some("452 4.2.1"), "452 4.2.1 Mailbox suspended [suspended-recipient]"),
         ] {
             let replies = change(Reason::SuspendedRecipient, code, None).expect("it can be used");
-            assert_eq!(replies.of_doubtful_suspension().to_string(), expected);
+            let doubtful = replies.of_doubtful(Reason::SuspendedRecipient).expect("it refuses");
+            assert_eq!(doubtful.to_string(), expected);
         }
     }
 

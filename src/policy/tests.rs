@@ -24,6 +24,7 @@ struct World {
     suspended: SuspensionFact,
     blocked: bool,
     trusted: bool,
+    is_unsure: bool,
     class: ClientClass,
     trap: bool,
     greylisted: bool,
@@ -38,6 +39,7 @@ impl Default for World {
             suspended: SuspensionFact::No,
             blocked: false,
             trusted: false,
+            is_unsure: false,
             class: ClientClass::Server,
             trap: false,
             greylisted: false,
@@ -80,6 +82,7 @@ fn run<'r>(rules: &'r Rules, facts: &mut Facts, world: &World) -> (Decision<'r>,
             Question::Standing => {
                 facts.blocked = Some(world.blocked);
                 facts.trusted |= world.trusted;
+                facts.is_unsure = world.is_unsure;
             }
             Question::Class => facts.class = Some(world.class),
             Question::Trap(at) => levels[at].trap = Some(world.trap),
@@ -466,6 +469,59 @@ fn trusted_for_a_time() {
     assert_eq!(reason(&rules, to("joe@a.test"), &World { trusted: false, ..world.clone() }), Reason::Harvest);
     let absent = World { trusted: true, ..World::found(RecipientFact::Absent) };
     assert_eq!(reason(&rules, to("joe@a.test"), &absent), Reason::UnknownRecipient);
+}
+
+/// A log-in is in the store, which does not answer. Whom insiders may write to, and from where, is not refused for good.
+#[test]
+fn who_may_be_trusted_for_a_time_is_refused_nothing_for_good_that_insiders_are_not() {
+    let unsure = |world| World { is_unsure: true, ..world };
+    let restricted = Attributes { restricted: true, ..Attributes::default() };
+    let restricted = World::found(RecipientFact::Exists(restricted));
+    let dynamic = World { class: ClientClass::Dynamic, ..World::default() };
+    let foreign =
+        World { domains: vec![IN_CHARGE, DomainFact::Foreign], ..World::found(RecipientFact::Absent) };
+    let absent = World { trap: true, ..World::found(RecipientFact::Absent) };
+    let trap = World { trap: true, ..World::found(CAUGHT) };
+    for (address, world, expected, known) in [
+        ("joe@a.test", dynamic.clone(), (Reason::Ok, "continue"), Reason::DynamicClient),
+        ("joe@a.test", trap, (Reason::Ok, "continue"), Reason::SpamTrap),
+        (
+            "joe@a.test",
+            restricted,
+            (
+                Reason::RestrictedRecipient,
+                "450 4.7.1 Only authenticated senders may write to this address [restricted-recipient]",
+            ),
+            Reason::RestrictedRecipient,
+        ),
+        (
+            "joe%x.test@a.test",
+            foreign,
+            (Reason::RelaySyntax, "450 4.7.1 Relaying denied [relay-syntax]"),
+            Reason::RelaySyntax,
+        ),
+        // This holds for insiders, too.
+        (
+            "joe@a.test",
+            absent,
+            (Reason::UnknownRecipient, "550 5.1.1 No such user here [unknown-recipient]"),
+            Reason::SpamTrap,
+        ),
+    ] {
+        let rules = everything_on();
+        assert_eq!(reason(&rules, to(address), &world), known, "{address}");
+        let (decision, _) = run(&rules, &mut to(address), &unsure(world.clone()));
+        let reply = decision.reply.map_or("continue".to_owned(), ToString::to_string);
+        assert_eq!((decision.reason, reply.as_str()), expected, "{address}");
+        // Who has authenticated is an insider whatever the store says, and nobody asks it.
+        let mut authenticated = Facts { authenticated: true, ..to(address) };
+        let (decision, asked) = run(&rules, &mut authenticated, &unsure(world));
+        assert!(decision.reason != known && !asked.contains(&Question::Standing), "{decision:?}");
+    }
+    let mut rules = everything_on();
+    rules.defences.dynamic_at_connect = true;
+    let connect = Facts { stage: Stage::Connect, ..Facts::default() };
+    assert_eq!(reason(&rules, connect, &unsure(dynamic)), Reason::Ok);
 }
 
 /// For a port where nobody authenticates.

@@ -175,6 +175,7 @@ async fn answer(
                 None => Standing::default(),
             };
             facts.trusted |= standing.trusted;
+            facts.is_unsure = standing.unsure;
             facts.blocked = Some(standing.blocked.is_some());
             facts.by_hand = standing.blocked.as_ref().is_some_and(|block| block.by_hand);
             facts.lately = standing.lately;
@@ -182,6 +183,9 @@ async fn answer(
                 Standing { trusted: true, .. } => "trusted for a time, an insider",
                 Standing { blocked: Some(_), .. } => "blocked",
                 Standing { unanswered: true, .. } => "could not find out: the store does not answer",
+                Standing { unsure: true, .. } => {
+                    "not blocked; could not find out whether it is trusted: the store has lost what it was told"
+                }
                 Standing { .. } => "neither blocked nor trusted for a time",
             };
             (words, if explain { explain_standing(envelope, &standing) } else { Vec::new() })
@@ -207,9 +211,8 @@ async fn answer(
             (words, if explain { vec![wait.why.to_string()] } else { Vec::new() })
         }
         Question::Solicited => {
-            let delimiters = snapshot.directories.delimiters();
-            let found =
-                snapshot.defences.bounces.solicited(envelope.recipients, delimiters, envelope.began).await;
+            let Envelope { recipients, began, is_rehearsal, .. } = envelope;
+            let found = snapshot.defences.bounces.solicited(recipients, began, is_rehearsal).await;
             facts.solicited = Some(found.is_solicited());
             (found.as_str(), Vec::new())
         }
@@ -229,7 +232,7 @@ pub(super) async fn give_up(snapshot: &Snapshot, facts: &mut Facts, question: Qu
             }
             Recipient::None | Recipient::Bare(_) => {}
         },
-        Question::Standing => facts.blocked = Some(false),
+        Question::Standing => (facts.blocked, facts.is_unsure) = (Some(false), true),
         Question::Class => facts.class = Some(ClientClass::Unknown),
         Question::Trap(at) => {
             if let Some(level) = level_mut(facts, at) {

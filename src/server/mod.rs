@@ -179,6 +179,7 @@ impl Server {
         if self.open.load(Ordering::Relaxed) >= self.sessions {
             // Closed, not left waiting: the MTA then does at once what its admin chose.
             self.metrics.sessions_over_limit.inc();
+            self.snapshot.load().defences.bounces.miss();
             return;
         }
         let open = Open::new(self);

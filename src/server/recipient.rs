@@ -87,6 +87,11 @@ pub(super) fn unknown_to_mta(macros: &Macros) -> bool {
     refused_by_mta(macros) && matches!(macros.get("rcpt_host"), Some(b"5.1.1" | b"5.1.6"))
 }
 
+/// Whether the MTA put the recipient off (RFC 3463 §2: 4.X.X), which says nothing of whether he exists.
+pub(super) fn put_off_by_mta(macros: &Macros) -> bool {
+    refused_by_mta(macros) && macros.get("rcpt_host").is_some_and(|code| code.starts_with(b"4."))
+}
+
 /// `{auth_authen}` is the user's name, `{auth_type}` the mechanism; either is set only after AUTH succeeded.
 pub(super) fn is_authenticated(macros: &Macros) -> bool {
     ["auth_authen", "auth_type"]

@@ -436,7 +436,7 @@ impl Session {
             match &self.message.reverse_path {
                 Some(sender) if goes_out && defences.bounces.is_on() => {
                     if matches!(self.snapshot.directories.domain(sender.domain()), DomainFact::Local { .. }) {
-                        defences.bounces.note(sender, self.snapshot.directories.delimiters());
+                        defences.bounces.note(sender);
                     }
                 }
                 None if self.message.null_sender => match facts.recipient.outermost() {

@@ -89,7 +89,10 @@ mod tests {
                 assert_eq!(encode(&reply).code(), reply.code.basic);
             }
         }
-        assert_eq!(encode(Replies::default().of_doubtful_suspension()).code(), 450);
+        for reason in Reason::ALL {
+            let doubtful = Replies::default();
+            assert!(doubtful.of_doubtful(reason).is_none_or(|reply| encode(reply).code() < 500), "{reason}");
+        }
         let text = "%".repeat(200);
         let change = ReplyConfig { code: Some("599 5.999.999".to_owned()), text: Some(text) };
         let changes = Reason::ALL.into_iter().map(|reason| (reason, change.clone()));

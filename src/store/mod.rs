@@ -205,6 +205,18 @@ impl Store {
         }
     }
 
+    /// Why nothing that it is told will outlive this process, where it could not be opened as configured.
+    #[must_use]
+    pub fn unkept(&self) -> Option<&str> {
+        self.inner.notice.as_deref()
+    }
+
+    /// Whether within the last hour it lost all that it was told, as far as this process saw.
+    #[must_use]
+    pub fn has_forgotten(&self) -> bool {
+        matches!(&self.inner.backend, Backend::Redis(redis) if redis.has_forgotten())
+    }
+
     /// What an admin should look at.
     #[must_use]
     pub fn notices(&self) -> Vec<String> {

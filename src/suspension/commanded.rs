@@ -271,7 +271,7 @@ impl Commanded {
         let mut list = List::default();
         for entry in entries.into_iter().take(MOST) {
             match String::from_utf8(entry.id) {
-                Ok(what) if what != LAST_CHANGE => list.insert(Record::read(what, &entry.value)),
+                Ok(what) if what.contains('@') => list.insert(Record::read(what, &entry.value)),
                 _ => {}
             }
         }

@@ -26,11 +26,11 @@ pub enum SubjectError {
     #[error("{0:?} is no address; write user@example.com, or @example.com for the whole domain")]
     Form(String),
     /// Something else is wrong with the address.
-    #[error(transparent)]
-    Address(#[from] AddressError),
+    #[error("{0:?} is no address: {1}")]
+    Address(String, AddressError),
     /// The text after the `@` is no domain.
-    #[error("the domain: {0}")]
-    Domain(#[from] DomainError),
+    #[error("{0:?} names no domain: {1}")]
+    Domain(String, DomainError),
 }
 
 /// One suspension. Times are seconds since 1970 UTC.
@@ -59,12 +59,14 @@ impl Subject {
     /// [`SubjectError`]
     pub fn parse(text: &str) -> Result<Self, SubjectError> {
         if let Some(domain) = text.strip_prefix('@') {
-            return Ok(Self::Domain(Domain::parse(domain)?));
+            let domain = Domain::parse(domain).map_err(|error| SubjectError::Domain(text.to_owned(), error));
+            return domain.map(Self::Domain);
         }
         if !text.contains('@') {
             return Err(SubjectError::Form(text.to_owned()));
         }
-        Ok(Self::Address(Address::parse(text)?))
+        let address = Address::parse(text).map_err(|error| SubjectError::Address(text.to_owned(), error));
+        address.map(Self::Address)
     }
 
     /// The key in the store and in memory. A local part that begins with `@` is no domain: its key has a second `@`.

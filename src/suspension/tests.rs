@@ -8,7 +8,7 @@ use super::*;
 use crate::{
     address::{Delimiters, candidates},
     files,
-    store::{self, Store},
+    store::{self, Key, LONGEST, Op, Store, Table},
     telemetry::Registry,
 };
 
@@ -180,6 +180,17 @@ async fn a_list_of_this_process_alone_is_never_too_old() {
         assert!(!commanded.is_behind(next_year) && commanded.notice_at(next_year).is_none());
     }
     shared.end().await;
+}
+
+/// Another version may keep something of its own beside them.
+#[tokio::test]
+async fn what_is_no_address_is_no_suspension() {
+    let store = Store::in_memory(store::Metrics::register(&Registry::default()));
+    let key = Key::new(Table::Suspensions, "changes");
+    store.keep(&[Op::Put { key, value: b"7".to_vec(), ttl: LONGEST }]).await.unwrap();
+    let commanded = Commanded::new(store);
+    commanded.refresh().await.unwrap();
+    assert!(commanded.is_empty(), "{:?}", commanded.all());
 }
 
 /// As many changes as there were before the store lost all of them.

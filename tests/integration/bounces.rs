@@ -8,7 +8,10 @@ use backstop_harness::{
     Backstop, BackstopBuilder, Postfix, PostfixBuilder, Redis, SASL_PASSWORD, SASL_USER, Sendmail, Signal,
     Sink, Smtp, wait_until,
 };
+use milter_protocol::command::{CStrings, Command, Mail};
+use milter_protocol::negotiation::CURRENT_OFFER;
 
+use crate::mta::{Answer, Mta};
 use crate::site;
 
 /// Anna writes to somebody whom another server does not know, and somebody else writes there in Bob's name. That server
@@ -164,6 +167,21 @@ fn it_learns_first_and_may_only_watch() {
     assert!(backstop.log().contains("bob@example.test"), "the log says for whom it was: {}", backstop.log());
 }
 
+/// An MTA that is sent away goes on by itself where its admin said so, and lets mail out that nobody sees.
+#[test]
+fn too_many_sessions_are_a_gap() {
+    let backstop = unsolicited("enforce", "1s").env("BACKSTOP__LIMITS__SESSIONS", "1").start();
+    is_experienced(&backstop);
+    let open = || backstop.metric("backstop_sessions_open", &[]);
+    wait_until(Duration::from_secs(20), "that session to end", || open() == 0.0);
+    let _one = Mta::connect(backstop.milter_port());
+    let mut other = Mta::silent((Ipv4Addr::LOCALHOST, backstop.milter_port()).into(), CURRENT_OFFER);
+    other.is_closed();
+    backstop.wait_for_log("an MTA that was sent away may have let mail out");
+    let note = "more sessions were open than limits.sessions allows";
+    assert!(backstop.log().contains(note), "{}", backstop.log());
+}
+
 /// It says last of all that it was there: from then on five minutes are no gap.
 #[test]
 fn a_restart_is_no_gap() {
@@ -217,8 +235,17 @@ fn experienced() -> Backstop {
 
 fn is_experienced(backstop: &Backstop) {
     backstop.wait_for_log("senders are remembered from now on");
+    // The domain is learned from the first bounce on, which passes.
+    let mut mta = Mta::connect(backstop.milter_port());
+    mta.greet();
+    let parameters = CStrings::default();
+    let _ = mta.send(&Command::Mail(Mail { address: b"<>", parameters }));
+    assert_eq!(mta.rcpt("<bob@example.test>"), Answer::Continue);
+    assert_eq!(mta.send(&Command::EndOfMessage(b"")), Answer::Continue);
     wait_until(Duration::from_secs(20), "it to have learned", || {
-        !backstop.command(&["status"]).stdout.contains("senders are remembered since")
+        let check =
+            backstop.command(&["check", "bob@example.test", "--client", "198.51.100.7", "--from", ""]);
+        check.stdout.contains("solicited: nobody it is for wrote lately")
     });
 }
 

@@ -144,6 +144,16 @@ fn wrong_values_are_refused_with_what_to_write() {
         ("[client.dynamic]\ndnsbl = [\"a.example\", \"A.example=127.0.0.2\"]", 2, 23, "is there twice"),
         ("[client.dynamic]\nexcept = [\"192.0.2.1/24\"]", 2, 11, "did you mean 192.0.2.0/24?"),
         ("[client.dynamic]\nexcept = [\"a b\"]", 2, 11, "is neither a network nor a name"),
+        // What no host is called excepts nobody, and whom it was meant for would be refused.
+        ("[client.dynamic]\nexcept = [\"*.example.net\"]", 2, 11, "what the names end with"),
+        ("[client.dynamic]\nexcept = [\"/^mail/\"]", 2, 11, "expressions and tables belong into `patterns`"),
+        ("[client.dynamic]\nexcept = [\"192.0.2.1-192.0.2.9\"]", 2, 11, "is no name of a host"),
+        (
+            "[client.dynamic]\npatterns = [\"*.example.net\"]",
+            2,
+            13,
+            "what the names end with (pool.example.net)",
+        ),
         ("[client.dynamic]\ndeadline = \"6s\"", 2, 12, "at most 5s"),
         (
             "[limits]\nlookup = \"7s\"\n[client.dynamic]\nenforce = \"rcpt\"\ndeadline = \"2s\"",
@@ -173,7 +183,10 @@ fn wrong_values_are_refused_with_what_to_write() {
         ("[defence.harvest]\nunknown = 0", 2, 11, "at least 1"),
         ("[defence.harvest]\nratio = 1.5", 2, 9, "from 0 to 1"),
         ("[defence.harvest]\nblock = \"2160h\"", 2, 9, "30 days"),
-        ("[defence.harvest]\nexcept = [\"192.0.2.1/24\"]", 2, 10, "is not a network"),
+        ("[defence.harvest]\nunknown = 5000000000", 2, 11, "expected a whole number from 0 to 4294967295"),
+        ("[defence.harvest]\nratio = \"50%\"", 2, 9, "expected a number"),
+        ("[defence.tarpit]\nwindow = \"0s\"", 2, 10, "at least 1s"),
+        ("[defence.harvest]\nexcept = [\"192.0.2.1/24\"]", 2, 10, "has bits set beyond"),
         ("[defence.tarpit]\nfirst = \"5s\"", 2, 9, "at most `max`"),
         ("[defence.tarpit]\nsleepers = 0", 2, 12, "at least 1"),
         ("[defence.tarpit]\nenabled = true\nmax = \"6s\"", 3, 7, "Sendmail gives up"),

@@ -1,9 +1,12 @@
 //! A client on the deny list is refused when it connects, and nobody else is; not even there, once it is trusted.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Duration;
 
-use backstop_harness::{Backstop, Postfix, Sendmail, Smtp};
+use backstop_harness::{Backstop, Postfix, Sendmail, Smtp, free_port, wait_until};
+use milter_protocol::command::{ClientAddress, Command, Connect};
 
+use crate::mta::{Answer, Mta};
 use crate::site;
 
 #[test]
@@ -20,6 +23,46 @@ fn on_sendmail() {
     let sendmail = Sendmail::builder().milter(&backstop.for_sendmail()).start();
     // Sendmail drops the text of a refusal at connect.
     refused(&backstop, sendmail.ipv4(), (550, "Command rejected"));
+}
+
+/// The MTA's settings can't be read for a while, as when its package is upgraded: whom it trusts is trusted yet.
+#[test]
+fn whom_the_mta_trusts_stays_trusted_while_its_settings_cannot_be_read() {
+    let milter = format!("inet:127.0.0.1:{}", free_port());
+    let postfix = Postfix::builder()
+        .milter(&milter)
+        .file("networks", "127.0.0.65\n")
+        .main("mynetworks = 127.0.0.66, $config_directory/networks")
+        .start();
+    let settings = postfix.config_directory();
+    let backstop = site::backstop()
+        .listen(&milter)
+        .env("MAIL_CONFIG", &settings.display().to_string())
+        .env("BACKSTOP__DOMAINS__DETECT", "true")
+        .env("BACKSTOP__CLIENT__DENIED", r#"["127.0.0.64/30"]"#)
+        .start();
+    // Postfix itself is in trouble meanwhile.
+    let passes = || {
+        [64, 65, 66].map(|last| {
+            let address = ClientAddress::Inet(Ipv4Addr::new(127, 0, 0, last), 4711);
+            let connect = Connect { host: b"client.example.org", address };
+            Mta::connect(backstop.milter_port()).send(&Command::Connect(connect)) == Answer::Continue
+        })
+    };
+    assert_eq!(passes(), [false, true, true]);
+    let status = || backstop.command(&["status"]).stdout;
+    for lost in ["networks", "main.cf"] {
+        let (there, away) = (settings.join(lost), settings.join("away"));
+        std::fs::rename(&there, &away).expect("it is there");
+        assert_eq!(backstop.command(&["reload"]).status, 0);
+        assert_eq!(passes(), [false, true, true], "without {lost}: {}", status());
+        std::fs::rename(&away, &there).expect("it is there");
+    }
+    assert!(backstop.log().contains("what was found before stays"), "{}", backstop.log());
+    // By itself it is seen that they are back, and what they say.
+    let of_main = std::fs::read_to_string(settings.join("main.cf")).expect("it is there");
+    std::fs::write(settings.join("main.cf"), of_main.replace("127.0.0.66,", "127.0.0.64,")).expect("written");
+    wait_until(Duration::from_secs(60), "the MTA's settings to be seen", || passes() == [true, true, false]);
 }
 
 fn refused(backstop: &Backstop, mta: SocketAddr, (code, text): (u16, &str)) {

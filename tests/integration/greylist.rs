@@ -83,6 +83,9 @@ fn a_pool_that_changes_its_address_within_a_network_passes() {
     let output =
         backstop.command(&["check", "bob@example.test", "--client", "198.51.100.7", "--from", "x@y.test"]);
     assert!(output.status == 2 && output.stdout.contains("it was never seen"), "{output:?}");
+    assert!(!output.stdout.contains("note:"), "{output:?}");
+    let output = backstop.command(&["check", "bob@example.test", "--client", "198.51.100.7"]);
+    assert!(output.status == 0 && output.stdout.contains("ask with --client and --from"), "{output:?}");
     assert_eq!(backstop.metric("backstop_greylist_total", &[("outcome", "first")]), 2.0);
 }
 

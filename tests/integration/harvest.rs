@@ -108,6 +108,80 @@ fn what_the_mta_refuses_counts() {
     assert_eq!(reasons.get("unknown-recipient"), None, "{reasons:?}");
 }
 
+/// Postfix knows its recipients by itself, and puts off all who exist, as a greylist before it does: a list with 2 % dead
+/// addresses is told of these first, and must not pay for that.
+#[test]
+fn whom_the_mta_puts_off_counts_as_known() {
+    let backstop = town(1000).start();
+    let known: String = (0..1000).map(|number| format!("user{number}@example.test x\n")).collect();
+    let postfix = Postfix::builder()
+        .milter(&backstop.for_postfix())
+        .map("hash", "known", &known)
+        .main("relay_domains = example.test\nrelay_recipient_maps = hash:$config_directory/known")
+        .main("smtpd_recipient_restrictions = reject_unlisted_recipient, check_client_access static:{450 4.2.0 Greylisted}")
+        .main("smtpd_error_sleep_time = 0\nsmtpd_hard_error_limit = 5000")
+        .start();
+    let mut smtp = session(&postfix, "198.51.100.10");
+    for number in 0..1050 {
+        if number % 50 == 0 {
+            smtp.rset();
+            smtp.mail("<list-bounces@lists.test>");
+        }
+        let (rcpt, code) = match number % 50 {
+            7 => (format!("dead{number}"), 550),
+            _ => (format!("user{}", number % 1000), 450),
+        };
+        assert_eq!(smtp.rcpt(&format!("<{rcpt}@example.test>")).code, code, "{rcpt}: {}", smtp.transcript());
+    }
+    assert_eq!(backstop.metric("backstop_harvesters_blocked", &[]), 0.0);
+}
+
+/// An admin who only watches what a client looks like, before he refuses for it, blocks nobody by that.
+#[test]
+fn whom_a_watched_client_knows_counts() {
+    let builder = town(600).file("dynamic", "198.51.100.10\n");
+    let networks = format!("[{:?}]", builder.path("dynamic").display().to_string());
+    let backstop = builder
+        .env("BACKSTOP__CLIENT__DYNAMIC__ENFORCE", "rcpt")
+        .env("BACKSTOP__CLIENT__DYNAMIC__NETWORKS", &networks)
+        .env("BACKSTOP__MONITOR__REASONS", r#"["dynamic-client"]"#)
+        .start();
+    let postfix = Postfix::builder().milter(&backstop.for_postfix()).start();
+    let mut smtp = transaction(&postfix, "198.51.100.10");
+    for number in 0..500 {
+        let (rcpt, code) = match number % 20 {
+            7 => (format!("dead{number}"), 550),
+            _ => (format!("user{number}"), 250),
+        };
+        assert_eq!(smtp.rcpt(&format!("<{rcpt}@example.test>")).code, code, "{rcpt}: {}", smtp.transcript());
+    }
+    assert_eq!(backstop.metric("backstop_harvesters_blocked", &[]), 0.0);
+    let watched = [("reason", "dynamic-client"), ("enforced", "no")];
+    assert_eq!(backstop.metric("backstop_decisions_total", &watched), 475.0);
+}
+
+/// A partner was blocked, and the admin excepts him. Whom he has blocked himself stays out.
+#[test]
+fn whoever_is_excepted_is_let_in_at_once() {
+    let backstop = town(3).start();
+    let postfix = Postfix::builder().milter(&backstop.for_postfix()).start();
+    guess_up_to_the_limit(&postfix, "198.51.100.66");
+    assert_eq!(backstop.command(&["block", "198.51.100.67"]).status, 0);
+    let answers = || {
+        ["198.51.100.66", "198.51.100.67"]
+            .map(|ip| transaction(&postfix, ip).rcpt("<user1@example.test>").code)
+    };
+    assert_eq!(answers(), [421, 421]);
+    let config = format!(
+        "[domains]\ndetect = false\nnames = [\"example.test\"]\n[directory.people.file]\npath = {:?}\n\
+         [defence.harvest]\nexcept = [\"198.51.100.0/24\"]\n",
+        backstop.path("addresses")
+    );
+    backstop.write("backstop.toml", &config);
+    assert_eq!(backstop.command(&["reload"]).status, 0);
+    assert_eq!(answers(), [250, 421]);
+}
+
 /// The same of Sendmail and its local users. It tells of no others: not of those whom check_rcpt, an access_db or a virtusertable
 /// refuses.
 #[test]

@@ -167,6 +167,20 @@ fn what_has_no_effect_is_told() {
     );
 }
 
+/// What is said to a server that can write nothing down ends with it: whoever says it has to know.
+#[test]
+fn where_nothing_can_be_kept_each_command_says_so() {
+    let backstop = site::backstop().env("BACKSTOP__STORE__URL", "embedded:/dev/null/store").start();
+    for args in [["suspend", "anna@example.test"], ["block", CLIENT], ["trust", CLIENT]] {
+        let output = backstop.command(&args);
+        let note =
+            "note: it is in force, but not written down: store embedded:/dev/null/store: Not a directory";
+        assert!(output.status == 0 && output.stdout.contains(note), "{output:?}");
+    }
+    let output = backstop.command(&["suspended"]);
+    assert!(output.stdout.starts_with("anna@example.test  since "), "{output:?}");
+}
+
 #[test]
 fn what_makes_no_sense_is_refused_with_what_to_write() {
     let (backstop, _postfix) = site();
@@ -174,7 +188,7 @@ fn what_makes_no_sense_is_refused_with_what_to_write() {
         (&["suspend", "anna"][..], "write user@example.com, or @example.com for the whole domain"),
         (&["suspend", "example.test"], "write user@example.com, or @example.com for the whole domain"),
         (&["suspend", "a b@example.test"], "unexpected"),
-        (&["suspend", "@"], "the domain: empty"),
+        (&["suspend", "@"], "names no domain: empty"),
         (&["suspend", "anna@example.test", "--until", "2001-01-01"], "lies in the future"),
         (&["suspend", "anna@example.test", "--until", "tomorrow"], "a time is written like"),
         (&["suspend", "anna@example.test", "--until", "2100-01-01", "--for", "1h"], "cannot be used with"),

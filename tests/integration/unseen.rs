@@ -58,6 +58,12 @@ fn what_is_rewritten_or_unseen_gets_its_bounces() {
     wait_until(Duration::from_secs(40), "the MTA's settings to be seen", || {
         !notes(&backstop).contains("none is called unsolicited")
     });
+    // Whoever wrote unseen until then may get his bounces yet.
+    wait_until(Duration::from_secs(20), "it to have learned", || {
+        let check =
+            backstop.command(&["check", "bob@example.test", "--client", "198.51.100.7", "--from", ""]);
+        check.stdout.contains("solicited: nobody it is for wrote lately")
+    });
     assert_eq!(bounce(&postfix), 550);
     postfix.sendmail("bob@example.test", &["somebody@foreign.test"], "Subject: by a program\n\nHello.\n");
     sink.wait_for("Subject: by a program");
@@ -118,6 +124,7 @@ mod full {
             ("recipient_canonical_maps", "inline:{a=b}", false),
             ("masquerade_domains", "example.test", true),
             ("smtp_generic_maps", "inline:{a=b}", true),
+            ("smtpd_milter_maps", "inline:{192.0.2.7=DISABLE}", true),
             ("virtual_alias_maps", "inline:{a=b}", false),
             ("non_smtpd_milters", "inet:localhost:2", true),
         ] {

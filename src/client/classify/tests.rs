@@ -93,6 +93,9 @@ fn what_lists_and_exceptions_say() {
         (&excepting, seen(named(&[(LINE, Unknown)]), &[], &[]), ClientClass::Unknown),
         (&excepting, seen(named(&[(SERVER, No), (LINE, Unknown)]), &[LISTED], &[]), ClientClass::Unknown),
         (&excepting, seen(Reverse::Unknown, &[LISTED], &[]), ClientClass::Unknown),
+        // One of so many names may be the exception.
+        (&excepting, seen(Reverse::Many, &[LISTED], &[]), ClientClass::Unknown),
+        (&plain, seen(Reverse::Many, &[LISTED], &[]), ClientClass::Dynamic),
         (&excepting, seen(Reverse::Unnamed, &[LISTED], &[]), ClientClass::Dynamic),
         (&by_lists_alone, seen(Reverse::Unasked, &[Clear], &[]), ClientClass::Unknown),
         (&by_lists_alone, seen(Reverse::Unasked, &[LISTED], &[]), ClientClass::Dynamic),
@@ -140,6 +143,9 @@ fn what_a_client_calls_itself() {
             let mut judged = judged.clone();
             judged.weigh(helo, confirmed);
             assert_eq!(judged.class, expected);
+            // For the greylist it is not one with all others of its provider.
+            let name = judged.classified(seen, Vec::new()).name;
+            assert_eq!(name.as_deref(), Some(if confirmed == Yes { helo } else { LINE }));
         }
     }
     let server = classifier.judge(CLIENT, &seen(named(&[(SERVER, Yes)]), &[], &[]));

@@ -149,7 +149,7 @@ async fn who_asks_at_the_same_time_waits_for_one_answer() {
     // One session's end is not the end of the question.
     dns.fault_of(v4(2), Some(Fault::Delay(DEADLINE / 4)));
     dns.host(v4(2), "mail.example.org");
-    let given_up = tokio::time::timeout(Duration::from_millis(5), lookups.seen(v4(2))).await;
+    let given_up = timeout(Duration::from_millis(5), lookups.seen(v4(2))).await;
     assert!(given_up.is_err());
     let Reverse::Names(_) = lookups.seen(v4(2)).await.reverse else { panic!("it was asked") };
 }
@@ -196,7 +196,9 @@ async fn questions_are_bounded() {
     let before = open_files();
     let mut most = 0;
     let begun = Instant::now();
-    let mut all = std::pin::pin!(join_all((0..=255).map(|last| lookups.seen(v4(last)))));
+    // Of many owners.
+    let clients = (0..=255).map(|owner| IpAddr::from([203, owner, 113, 9]));
+    let mut all = std::pin::pin!(join_all(clients.map(|client| lookups.seen(client))));
     let all = loop {
         tokio::select! {
             all = &mut all => break all,
@@ -212,6 +214,29 @@ async fn questions_are_bounded() {
     // One server is asked.
     let bound = before + usize::try_from(DESCRIPTORS / 2).expect("a small number") + 16;
     assert!(most > before + 3 * AT_ONCE && most <= bound, "{before} before, then {most}, at most {bound}");
+}
+
+/// Who has many addresses, and name servers that keep silent, holds up his neighbours and nobody else.
+#[tokio::test]
+async fn one_owner_of_slow_names_leaves_turns_to_others() {
+    let dns = Dns::start();
+    dns.fault("8.b.d.0.1.0.0.2.ip6.arpa", Some(Fault::Silence));
+    dns.host(v4(1), "mail.example.org");
+    let lookups = lookups(&dns, &[], &[]);
+    let flood = (0..200).map(|n| IpAddr::from([0x2001, 0xdb8, n, 0, 0, 0, 0, 1]));
+    let flood = join_all(flood.map(|client| lookups.seen(client)));
+    let (slow, other) = tokio::join!(flood, lookups.seen(v4(1)));
+    assert!(slow.iter().all(|seen| seen.reverse == Reverse::Unknown));
+    let name = Name { text: "mail.example.org".to_owned(), is_confirmed: Confirmed::Yes };
+    assert_eq!(other.reverse, Reverse::Names(vec![name]));
+    // What a client calls itself is a question to its owner, too.
+    dns.fault("slow.example", Some(Fault::Silence));
+    let deadline = Instant::now() + DEADLINE;
+    let flood = (0..200).map(|n| IpAddr::from([0x2001, 0xdb8, n, 0, 0, 0, 0, 1]));
+    let flood = join_all(flood.map(|client| lookups.confirm("host.slow.example", client, deadline)));
+    let (slow, other) = tokio::join!(flood, lookups.confirm("mail.example.org", v4(1), deadline));
+    assert!(slow.iter().all(|confirmed| *confirmed == Confirmed::Unknown));
+    assert_eq!(other, Confirmed::Yes);
 }
 
 #[test]

@@ -15,6 +15,7 @@ mod words;
 
 use std::{net::IpAddr, path::PathBuf};
 
+pub(super) use pattern::is_end_of_names;
 pub use pattern::{Pattern, PatternError};
 pub use rule::Rule;
 

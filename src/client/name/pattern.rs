@@ -29,6 +29,11 @@ pub enum PatternError {
         "{0:?} is neither a name (pool.example.net), nor a /regular expression/, nor pcre:/PATH or regexp:/PATH: {1}"
     )]
     Name(String, DomainError),
+    /// What no host can be called.
+    #[error(
+        "{0:?} is no name of a host; write what the names end with (pool.example.net), or a /regular expression/"
+    )]
+    NoHost(String),
     /// An expression that can't be compiled.
     #[error("{0}")]
     Expression(String),
@@ -52,6 +57,14 @@ pub(super) fn class_of_result(result: &str) -> Option<ClientClass> {
         _ if is_number => Some(ClientClass::Server),
         _ => None,
     }
+}
+
+/// Whether a host's name can be this, or end with it: no wildcard, no expression, no range of addresses.
+pub(in crate::client) fn is_end_of_names(pattern: &DomainPattern) -> bool {
+    let name = pattern.domain().as_str();
+    let is_of_a_name = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
+    let top = name.rsplit('.').next().unwrap_or_default();
+    name.bytes().all(is_of_a_name) && !top.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 /// An expression as a table of one rule.
@@ -87,8 +100,11 @@ impl FromStr for Pattern {
         if text.starts_with('/') {
             return compile(text).map(|_| Self::Expression(text.to_owned()));
         }
-        let name = DomainPattern::parse(text);
-        name.map(Self::Name).map_err(|error| PatternError::Name(text.to_owned(), error))
+        match DomainPattern::parse(text) {
+            Ok(name) if is_end_of_names(&name) => Ok(Self::Name(name)),
+            Ok(_) => Err(PatternError::NoHost(text.to_owned())),
+            Err(error) => Err(PatternError::Name(text.to_owned(), error)),
+        }
     }
 }
 

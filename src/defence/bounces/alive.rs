@@ -22,8 +22,16 @@ pub(super) struct Found {
     pub(super) is_evicted: bool,
     /// What this process said last, if it did before.
     pub(super) own: Option<Alive>,
+    /// What was said of this host a short time ago is gone before its time.
+    pub(super) is_forgotten: bool,
     /// There were more senders than could be kept for the store while it did not answer.
     pub(super) is_lost: bool,
+    /// An MTA was sent away, and may have gone on alone.
+    pub(super) is_missed: bool,
+    /// Somebody may write unseen, or under another name, or could until now.
+    pub(super) is_unseen: bool,
+    /// Names are kept for longer from now on, or are compared in another form.
+    pub(super) is_other: bool,
     /// The clock was set forward by long since then, or the host slept.
     pub(super) has_jumped: bool,
 }
@@ -37,8 +45,16 @@ pub(super) enum Anew {
     Namesake,
     /// The store gave up what it was told.
     Evicted,
+    /// The store forgot what it was told before its time.
+    Forgotten,
     /// The store was away for too long.
     Lost,
+    /// There were too many sessions.
+    Missed,
+    /// By what the MTA's settings say.
+    Unseen,
+    /// The configuration has changed, or hosts have different ones.
+    Other,
     /// The clock.
     Jumped,
     /// The store went back to what it had been.
@@ -69,7 +85,11 @@ impl Found {
             ),
             (is_new, Anew::Begins),
             (self.is_evicted, Anew::Evicted),
+            (self.is_forgotten, Anew::Forgotten),
             (self.is_lost, Anew::Lost),
+            (self.is_missed, Anew::Missed),
+            (self.is_other, Anew::Other),
+            (self.is_unseen, Anew::Unseen),
             (self.has_jumped, Anew::Jumped),
             (self.went_back() > MOST_BACK, Anew::WentBack),
         ]
@@ -97,6 +117,17 @@ impl Anew {
                 "the store has no room for all that it is told, and may have given senders up: give Redis more memory \
                  (maxmemory), and find out who writes in so many names",
             ),
+            Self::Forgotten => Some(
+                "the store forgot what it was told before its time: somebody took keys away, or its clock was set forward",
+            ),
+            Self::Missed => Some(
+                "more sessions were open than limits.sessions allows, and an MTA that was sent away may have let mail out",
+            ),
+            Self::Unseen => Some("until then somebody may have written unseen, or under another name"),
+            Self::Other => Some(
+                "defence.bounces.remember was raised or recipients.delimiters changed, or hosts that share the store have \
+                 different ones",
+            ),
             Self::Lost => Some("more senders wrote while the store was away than could be kept for it"),
             Self::WentBack => Some("the store went back to an old copy, and lost who wrote since"),
         }
@@ -120,7 +151,11 @@ mod tests {
             alive: said(60, 1),
             own: said(60, 1),
             is_evicted: false,
+            is_forgotten: false,
             is_lost: false,
+            is_missed: false,
+            is_unseen: false,
+            is_other: false,
             has_jumped: false,
         };
         for (found, expected) in [
@@ -138,7 +173,11 @@ mod tests {
             (Found { alive: said(0, 2), is_evicted: true, since: None, ..usual }, Some(Anew::Namesake)),
             (Found { is_evicted: true, ..usual }, Some(Anew::Evicted)),
             (Found { is_evicted: true, own: None, ..usual }, Some(Anew::Evicted)),
+            (Found { alive: None, is_forgotten: true, ..usual }, Some(Anew::Forgotten)),
             (Found { is_lost: true, ..usual }, Some(Anew::Lost)),
+            (Found { is_missed: true, ..usual }, Some(Anew::Missed)),
+            (Found { is_unseen: true, ..usual }, Some(Anew::Unseen)),
+            (Found { is_other: true, ..usual }, Some(Anew::Other)),
             (Found { has_jumped: true, ..usual }, Some(Anew::Jumped)),
             (Found { alive: said(30 * 60, 1), own: said(0, 1), ..usual }, None),
             (Found { alive: said(30 * 60 + 1, 1), own: said(0, 1), ..usual }, Some(Anew::WentBack)),

@@ -6,6 +6,8 @@
 
 mod alive;
 mod senders;
+mod site;
+mod terms;
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -16,6 +18,7 @@ use crate::address::{Address, Delimiters, mailbox, untag};
 
 pub use senders::Senders;
 use senders::Wrote;
+pub use terms::Terms;
 
 /// `[defence.bounces]`
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,6 +49,7 @@ pub enum Unsolicited {
 pub struct Bounces {
     config: Config,
     shared: Shared,
+    delimiters: Delimiters,
     /// Why somebody may have written whom nobody here saw, or saw under another name.
     unseen: Vec<String>,
 }
@@ -65,7 +69,7 @@ pub enum Solicited {
     Unseen,
     /// The store may have given up who wrote.
     Evicted,
-    /// The store does not answer.
+    /// The store does not answer, or was not told of a change yet.
     StoreDown,
     /// None of them did.
     No,
@@ -84,15 +88,21 @@ impl Config {
         if self.remember < Duration::from_secs(1) || self.remember > LONGEST {
             say(
                 "remember",
-                "must be at least 1s, or every bounce would be unsolicited, and at most 365d".to_owned(),
+                "must be at least 1s, or every bounce would be unsolicited, and at most 8760h (365 days)"
+                    .to_owned(),
             );
         }
     }
 }
 
 impl Bounces {
-    pub(super) fn new(config: &Config, shared: &Shared, unseen: Vec<String>) -> Self {
-        Self { config: config.clone(), shared: shared.clone(), unseen }
+    pub(super) fn new(
+        config: &Config,
+        shared: &Shared,
+        delimiters: &Delimiters,
+        unseen: Vec<String>,
+    ) -> Self {
+        Self { config: config.clone(), shared: shared.clone(), delimiters: delimiters.clone(), unseen }
     }
 
     /// Whether anything is remembered and asked.
@@ -101,10 +111,11 @@ impl Bounces {
         self.config.unsolicited != Unsolicited::Off
     }
 
-    /// For how long it is remembered who wrote; `None`: it is switched off.
+    /// How it is remembered who wrote; `None`: it is switched off.
     #[must_use]
-    pub fn remembers(&self) -> Option<Duration> {
-        self.is_on().then_some(self.config.remember)
+    pub fn terms(&self) -> Option<Terms> {
+        let terms = || Terms::new(self.config.remember, &self.delimiters, self.unseen.is_empty());
+        self.is_on().then(terms)
     }
 
     /// Unsolicited bounces are only counted.
@@ -114,23 +125,33 @@ impl Bounces {
     }
 
     /// Mail went out in this name. Does not wait for the store.
-    pub fn note(&self, sender: &Address, delimiters: &Delimiters) {
-        self.shared.senders.note(mailbox(sender, delimiters));
+    pub fn note(&self, sender: &Address) {
+        self.shared.senders.note(mailbox(sender, &self.delimiters));
     }
 
-    /// Whether one of the recipients of a bounce wrote lately. `now` is in seconds since 1970.
-    pub async fn solicited(&self, recipients: &[Address], delimiters: &Delimiters, now: u64) -> Solicited {
+    /// An MTA was sent away unheard: mail may go out now of which nobody knows.
+    pub fn miss(&self) {
+        self.shared.senders.miss();
+    }
+
+    /// Whether one of the recipients of a bounce wrote lately. `now` is in seconds since 1970. `is_rehearsal`: nothing is
+    /// remembered of it.
+    pub async fn solicited(&self, recipients: &[Address], now: u64, is_rehearsal: bool) -> Solicited {
+        let Some(terms) = self.terms() else { return Solicited::Learning };
         if recipients.is_empty() {
             return Solicited::Nobody;
         }
         if recipients.iter().any(|recipient| is_of_a_machine(recipient.local())) {
             return Solicited::Machine;
         }
-        let mailboxes: Vec<_> = recipients.iter().map(|recipient| mailbox(recipient, delimiters)).collect();
-        match self.shared.senders.wrote(&mailboxes).await {
+        let mailboxes: Vec<_> =
+            recipients.iter().map(|recipient| mailbox(recipient, &self.delimiters)).collect();
+        match self.shared.senders.wrote(&mailboxes, &terms, now, is_rehearsal).await {
             Wrote::Somebody => Solicited::Wrote,
+            Wrote::CouldNotFindOut | Wrote::Nobody { .. } | Wrote::Evicted if !terms.sees_all => {
+                Solicited::Unseen
+            }
             Wrote::CouldNotFindOut => Solicited::StoreDown,
-            Wrote::Nobody { .. } if !self.unseen.is_empty() => Solicited::Unseen,
             Wrote::Evicted => Solicited::Evicted,
             Wrote::Nobody { since } if now < self.begins(since) => Solicited::Learning,
             Wrote::Nobody { .. } => Solicited::No,
@@ -189,19 +210,23 @@ impl Solicited {
             Self::Learning => "senders have not been remembered for long enough",
             Self::Unseen => "could not find out: senders may write unseen, or under another name",
             Self::Evicted => "could not find out: the store may have given up who wrote",
-            Self::StoreDown => "could not find out: the store does not answer",
+            Self::StoreDown => {
+                "could not find out: the store does not answer, or it is not settled who wrote"
+            }
             Self::No => "nobody it is for wrote lately",
         }
     }
 }
 
 /// A tag (SRS, BATV) was put there by some program of the site that knows its own bounces. Lists write in names of their own,
-/// often from where no session shows it; and `=` holds the recipient of each message (VERP).
+/// often from where no session shows it; and `=` holds the recipient of each message (VERP). Where reports are collected
+/// (RFC 6591, 7489, 8460, 5965; the journal of Exchange) nobody writes, and many of them come without a sender.
 fn is_of_a_machine(local: &str) -> bool {
     let mut words = local.split(|c: char| !c.is_alphanumeric());
     let is_of_a_list =
         |word| matches!(word, "owner" | "bounce" | "bounces" | "return" | "request" | "errors");
-    untag(local).is_some() || local.contains('=') || words.any(is_of_a_list)
+    let collects = |word| matches!(word, "dmarc" | "rua" | "ruf" | "tlsrpt" | "fbl" | "journal");
+    untag(local).is_some() || local.contains('=') || words.any(|word| is_of_a_list(word) || collects(word))
 }
 
 /// Nobody reports so late.

@@ -23,9 +23,13 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use super::alive::{Alive, Anew, Found};
+use super::{
+    alive::{Alive, Anew, Found},
+    site::{BEAT, FOR_GOOD, GAP, Site},
+    terms::Terms,
+};
 use crate::{
-    address::Address,
+    address::{Address, Domain},
     store::{Evictions, Key, Op, Outcome, Store, StoreError, Table},
 };
 
@@ -43,24 +47,14 @@ pub struct Senders {
     process: u64,
 }
 
-/// What all that share the store have in common.
-struct Site {
-    key: hmac::Key,
-    since: u64,
-    /// When this host said last that it remembers, by the clock that nobody sets and by the other one.
-    beaten: (Instant, u64),
-    /// What the store had given up then; `None`: it does not tell.
-    evictions: Option<Vec<u8>>,
-    /// Why, and when, this host found that it has to begin anew, within the last hour.
-    anew: Option<(Anew, u64)>,
-}
-
 /// What the store was not told yet.
 #[derive(Default)]
 struct Pending {
     senders: HashSet<Address>,
-    /// There were too many.
-    lost: bool,
+    /// How many were too many.
+    lost: u64,
+    /// How often an MTA was sent away.
+    missed: u64,
 }
 
 /// What is known of some senders.
@@ -95,16 +89,16 @@ impl Senders {
         }
     }
 
-    /// Tells the store who writes, until `stop`. `remember` says for how long that is kept; nothing: it is switched off.
-    pub async fn run(&self, remember: impl Fn() -> Option<Duration>, stop: CancellationToken) {
+    /// Tells the store who writes, until `stop`. `terms` says how that is kept; nothing: it is switched off.
+    pub async fn run(&self, terms: impl Fn() -> Option<Terms>, stop: CancellationToken) {
         loop {
-            if let Some(remember) = remember() {
+            if let Some(terms) = terms() {
                 let now = unix_seconds();
-                if self.site.load().as_ref().is_none_or(|site| site.is_due(now)) {
+                if self.has_gap() || self.site.load().as_ref().is_none_or(|site| site.is_due(now, &terms)) {
                     // It is tried again soon.
-                    let _ = self.beat(now).await;
+                    let _ = self.beat(now, &terms).await;
                 }
-                self.flush(remember).await;
+                self.flush(terms.remember, now).await;
             } else if self.site.load().is_some() {
                 self.forget().await;
             }
@@ -114,10 +108,11 @@ impl Senders {
                 () = tokio::time::sleep(TICK) => false,
             };
             if stopped {
-                if let (Some(remember), true) = (remember(), self.site.load().is_some()) {
-                    self.flush(remember).await;
+                if let (Some(terms), true) = (terms(), self.site.load().is_some()) {
+                    let now = unix_seconds();
+                    self.flush(terms.remember, now).await;
                     // From here on it is away.
-                    let _ = self.beat(unix_seconds()).await;
+                    let _ = self.beat(now, &terms).await;
                 }
                 return;
             }
@@ -134,27 +129,58 @@ impl Senders {
         if pending.senders.len() < MOST_PENDING {
             pending.senders.insert(sender);
         } else {
-            pending.lost = true;
+            pending.lost += 1;
         }
         drop(pending);
         self.wake.notify_one();
     }
 
-    pub(super) async fn wrote(&self, mailboxes: &[Cow<'_, Address>]) -> Wrote {
+    /// An MTA was sent away unheard, and may let mail out that nobody sees.
+    pub(super) fn miss(&self) {
+        if self.site.load().is_some() {
+            self.pending().missed += 1;
+            self.wake.notify_one();
+        }
+    }
+
+    /// Whether one of them wrote, by what is remembered by these terms. `is_rehearsal`: nothing is written down.
+    pub(super) async fn wrote(
+        &self,
+        mailboxes: &[Cow<'_, Address>],
+        terms: &Terms,
+        now: u64,
+        is_rehearsal: bool,
+    ) -> Wrote {
         if mailboxes.iter().any(|mailbox| self.noted.contains_key(&**mailbox)) {
             return Wrote::Somebody;
         }
         let Some(site) = self.site.load_full() else { return Wrote::CouldNotFindOut };
+        // What is not written down yet, and sessions that began before a reload or have just begun after it.
+        if self.has_gap() || site.terms != *terms {
+            return Wrote::CouldNotFindOut;
+        }
+        let domains = domains(mailboxes.iter().map(|mailbox| &**mailbox));
+        let known = domains.iter().map(|domain| match is_rehearsal {
+            true => Op::Get(site.domain(domain)),
+            false => site.meet(domain, now),
+        });
         let senders = mailboxes.iter().map(|mailbox| Op::Get(site.sender(mailbox)));
-        let ops: Vec<Op> = [Op::Get(since_key())].into_iter().chain(senders).collect();
+        let common = [Op::Get(since_key()), Op::Get(self.alive_key())];
+        let ops: Vec<Op> = common.into_iter().chain(known).chain(senders).collect();
         let Ok(outcomes) = self.store.run(&ops).await else { return Wrote::CouldNotFindOut };
         let mut values = outcomes.into_iter().map(Outcome::value);
-        let since = values.next().flatten().and_then(|value| decode(&value));
+        let (since, alive) = (values.next().flatten(), values.next().flatten());
+        let met: Vec<_> = values.by_ref().take(domains.len()).collect();
         if values.flatten().next().is_some() {
             return Wrote::Somebody;
         }
-        // Asked each time: another process may have found a gap.
-        let Some(since) = since else { return Wrote::CouldNotFindOut };
+        // Asked each time: another process may have found a gap; and where what this host said of itself is gone, others may be.
+        let (Some(since), Some(_)) = (since.and_then(|value| decode(&value)), alive) else {
+            return Wrote::CouldNotFindOut;
+        };
+        // Before a domain came here its users wrote elsewhere.
+        let met = met.into_iter().map(|value| value.and_then(|value| decode(&value)).unwrap_or(now));
+        let since = met.fold(since, u64::max);
         // After the answer, so that what was given up before it is counted.
         let evictions = self.store.evictions(Table::Senders).await;
         match (evictions, &site.evictions) {
@@ -181,7 +207,7 @@ impl Senders {
 
     /// Finds out the site's secret, and says that this host goes on remembering. Where it did not for a while, others may have
     /// written whom nobody knows of: the site begins anew.
-    pub(super) async fn beat(&self, now: u64) -> Result<(), StoreError> {
+    pub(super) async fn beat(&self, now: u64, terms: &Terms) -> Result<(), StoreError> {
         let mut fresh = vec![0; 32];
         if SystemRandom::new().fill(&mut fresh).is_err() {
             return Err(StoreError::Down("the system gives no random numbers".to_owned()));
@@ -193,11 +219,12 @@ impl Senders {
                 Op::Get(since_key()),
                 Op::Get(evictions_key()),
                 Op::Get(self.alive_key()),
+                Op::Get(terms_key()),
             ])
             .await?;
         let mut values = outcomes.into_iter().map(Outcome::value);
         let mut value = || values.next().flatten();
-        let (secret, since, counted, alive) = (value(), value(), value(), value());
+        let (secret, since, counted, alive, kept) = (value(), value(), value(), value(), value());
         // What is given up from here on is found by the next one.
         let evictions = match self.store.evictions(Table::Senders).await {
             Ok(evictions) => Some(evictions.to_bytes()).zip(Some(evictions)),
@@ -208,13 +235,20 @@ impl Senders {
             |evictions: &Evictions| !counted.as_ref().is_some_and(|counted| evictions.is_none_since(counted));
         let since = since.and_then(|value| decode(&value));
         let site = self.site.load_full();
-        let lost = std::mem::take(&mut self.pending().lost);
+        let (lost, missed) = {
+            let pending = self.pending();
+            (pending.lost, pending.missed)
+        };
         let found = Found {
             since: since.filter(|_| secret.is_some()),
+            is_forgotten: alive.is_none() && site.as_ref().is_some_and(|site| site.has_just_beaten()),
             alive: alive.and_then(|value| Alive::decode(&value)),
             is_evicted: evictions.as_ref().is_some_and(|(_, evictions)| is_evicted(evictions)),
             own: site.as_ref().map(|site| Alive { at: site.beaten.1, process: self.process }),
-            is_lost: lost,
+            is_lost: lost > 0,
+            is_missed: missed > 0,
+            is_unseen: !terms.sees_all || site.as_ref().is_some_and(|site| !site.terms.sees_all),
+            is_other: !kept.as_ref().is_some_and(|kept| terms.finds_what_was_kept_by(kept)),
             has_jumped: site.as_ref().is_some_and(|site| site.has_jumped(now)),
         };
         let anew = found.judge();
@@ -233,10 +267,10 @@ impl Senders {
         if let Some(evictions) = evictions.clone().filter(|_| !is_counted) {
             ops.push(put(evictions_key(), evictions, FOR_GOOD));
         }
-        if let Err(error) = self.store.run(&ops).await {
-            self.pending().lost |= lost;
-            return Err(error);
+        if kept != Some(terms.to_bytes()) {
+            ops.push(put(terms_key(), terms.to_bytes(), FOR_GOOD));
         }
+        self.store.run(&ops).await?;
         let key = hmac::Key::new(hmac::HMAC_SHA256, &secret.unwrap_or(fresh));
         let before =
             site.and_then(|site| site.anew).filter(|(_, at)| now.saturating_sub(*at) < NOTED.as_secs());
@@ -252,13 +286,17 @@ impl Senders {
             }
         }
         let anew = anew.map(|anew| (anew, now)).or(before);
-        self.site
-            .store(Some(Site { key, since: begun, beaten: (Instant::now(), now), evictions, anew }.into()));
+        let beaten = (Instant::now(), now);
+        let site = Site { key, since: begun, beaten, evictions, terms: terms.clone(), anew };
+        self.site.store(Some(site.into()));
+        let mut pending = self.pending();
+        pending.lost = pending.lost.saturating_sub(lost);
+        pending.missed = pending.missed.saturating_sub(missed);
         Ok(())
     }
 
     /// Tells the store whom it does not know of yet.
-    pub(super) async fn flush(&self, remember: Duration) {
+    pub(super) async fn flush(&self, remember: Duration, now: u64) {
         let Some(site) = self.site.load_full() else { return };
         loop {
             let batch: Vec<Address> = self.pending().senders.iter().take(BATCH).cloned().collect();
@@ -267,7 +305,8 @@ impl Senders {
             }
             let put =
                 |sender| Op::Put { key: site.sender(sender), value: b"1".to_vec(), ttl: remember + NOTED };
-            let ops: Vec<Op> = batch.iter().map(put).collect();
+            let met = domains(batch.iter()).into_iter().map(|domain| site.meet(domain, now));
+            let ops: Vec<Op> = batch.iter().map(put).chain(met).collect();
             if self.store.run(&ops).await.is_err() {
                 return;
             }
@@ -293,6 +332,12 @@ impl Senders {
         Key::new(Table::Secrets, format!("bounces/alive/{}", self.host))
     }
 
+    /// Somebody may have written who is not counted in [`Site::since`] yet.
+    fn has_gap(&self) -> bool {
+        let pending = self.pending();
+        pending.lost > 0 || pending.missed > 0
+    }
+
     fn pending(&self) -> MutexGuard<'_, Pending> {
         self.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -304,22 +349,12 @@ impl fmt::Debug for Senders {
     }
 }
 
-impl Site {
-    fn is_due(&self, now: u64) -> bool {
-        self.beaten.0.elapsed() > BEAT || self.has_jumped(now)
-    }
-
-    /// The clock was set forward by long: it was remembered for less long than it looks. Or the host slept.
-    fn has_jumped(&self, now: u64) -> bool {
-        let (beaten, at) = self.beaten;
-        now.saturating_sub(at) > (beaten.elapsed() + GAP).as_secs()
-    }
-
-    fn sender(&self, mailbox: &Address) -> Key {
-        let tag = hmac::sign(&self.key, mailbox.key());
-        let id: &[u8; 16] = tag.as_ref().first_chunk().expect("HMAC-SHA-256 has 32 bytes");
-        Key::new(Table::Senders, id)
-    }
+/// Each once.
+fn domains<'a>(addresses: impl Iterator<Item = &'a Address>) -> Vec<&'a Domain> {
+    let mut domains: Vec<_> = addresses.map(Address::domain).collect();
+    domains.sort_unstable_by_key(|domain| domain.as_str());
+    domains.dedup();
+    domains
 }
 
 fn secret_key() -> Key {
@@ -332,6 +367,10 @@ fn since_key() -> Key {
 
 fn evictions_key() -> Key {
     Key::new(Table::Secrets, "bounces/evictions")
+}
+
+fn terms_key() -> Key {
+    Key::new(Table::Secrets, "bounces/terms")
 }
 
 fn decode(value: &[u8]) -> Option<u64> {
@@ -351,11 +390,3 @@ const MOST_PENDING: usize = 100_000;
 const BATCH: usize = 500;
 
 const TICK: Duration = Duration::from_secs(1);
-const BEAT: Duration = Duration::from_secs(60);
-
-/// A host that was away for no longer than this had nobody write meanwhile: a restart, a reboot.
-/// Longer than a drain, a boot, and the loading of all directories.
-const GAP: Duration = Duration::from_secs(5 * 60);
-
-/// Ten years.
-const FOR_GOOD: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);

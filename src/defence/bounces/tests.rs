@@ -18,23 +18,24 @@ struct Host(Bounces);
 impl Host {
     async fn start(store: &Store, now: u64) -> Self {
         let shared = Shared::new(store.clone(), Metrics::register(&Registry::default()));
-        let host = Self(Bounces::new(&enforce(), &shared, Vec::new()));
+        let host = Self(Bounces::new(&enforce(), &shared, &Delimiters::default(), Vec::new()));
         host.beat(now).await;
         host
     }
 
     async fn beat(&self, now: u64) {
-        self.0.shared.senders.beat(now).await.expect("it is in memory");
+        let terms = self.0.terms().expect("it is on");
+        self.0.shared.senders.beat(now, &terms).await.expect("it is in memory");
     }
 
     async fn note(&self, sender: &str) {
-        self.0.note(&address(sender), &Delimiters::default());
-        self.0.shared.senders.flush(REMEMBER).await;
+        self.0.note(&address(sender));
+        self.0.shared.senders.flush(REMEMBER, NOW - 15 * DAY).await;
     }
 
     async fn bounce(&self, recipients: &[&str], now: u64) -> Solicited {
         let recipients: Vec<_> = recipients.iter().map(|text| address(text)).collect();
-        self.0.solicited(&recipients, &Delimiters::default(), now).await
+        self.0.solicited(&recipients, now, false).await
     }
 
     /// What it says of itself, as if it had said it then.
@@ -79,7 +80,9 @@ async fn who_wrote_gets_bounces_and_nobody_else() {
         (&["ANNA@Example.COM"], Solicited::Wrote),
         (&["anna+list@example.com"], Solicited::Wrote),
         (&["bob@example.com"], Solicited::No),
-        (&["anna@example.org"], Solicited::No),
+        // Nobody knows yet who writes from there.
+        (&["anna@example.org"], Solicited::Learning),
+        (&["bob@example.com", "anna@example.org"], Solicited::Learning),
         // One of several is enough, and a bounce for nobody who is defended is not looked at.
         (&["bob@example.com", "anna@example.com"], Solicited::Wrote),
         (&["bob@example.com", "carl@example.com"], Solicited::No),
@@ -92,6 +95,9 @@ async fn who_wrote_gets_bounces_and_nobody_else() {
         (&["owner-staff@example.com"], Solicited::Machine),
         (&["staff-return-12-bob=example.org@example.com"], Solicited::Machine),
         (&["staff-request@example.com"], Solicited::Machine),
+        (&["dmarc-reports@example.com"], Solicited::Machine),
+        (&["tlsrpt@example.com"], Solicited::Machine),
+        (&["journal.2026@example.com"], Solicited::Machine),
         (&["bouncer@example.com"], Solicited::No),
     ] {
         assert_eq!(host.bounce(recipients, NOW).await, expected, "{recipients:?}");
@@ -131,8 +137,12 @@ async fn after_a_gap_it_begins_anew() {
         assert!(entry.left <= Duration::from_secs(5 * 60));
         store.later(vec![Op::Remove(Key::new(Table::Secrets, entry.id))]);
     }
+    // It was there a moment ago: then other things are gone as well, such as when the clock of the store is set forward.
+    assert_eq!(host.bounce(&["bob@example.com"], NOW).await, Solicited::StoreDown, "at once");
     host.beat(NOW).await;
-    assert_eq!(host.since(), Some(NOW - 15 * DAY), "the process itself knows that it was there");
+    assert_eq!(host.since(), Some(NOW));
+    assert!(host.0.shared.senders.trouble().expect("it says so").contains("before its time"));
+    let (store, host) = experienced().await;
     store.later(vec![Op::Remove(host.0.shared.senders.alive_key())]);
     let other = Host::start(&store, NOW).await;
     assert_eq!(other.since(), Some(NOW));
@@ -152,14 +162,15 @@ async fn after_a_gap_it_begins_anew() {
 #[tokio::test]
 async fn before_the_store_answered_nobody_is_unsolicited() {
     let shared = Shared::new(store(), Metrics::register(&Registry::default()));
-    let host = Host(Bounces::new(&enforce(), &shared, Vec::new()));
+    let host = Host(Bounces::new(&enforce(), &shared, &Delimiters::default(), Vec::new()));
     assert_eq!(host.bounce(&["bob@example.com"], NOW).await, Solicited::StoreDown);
     // Who writes meanwhile is not forgotten, and known at once.
     host.note("bob@example.com").await;
     assert_eq!(host.bounce(&["bob@example.com"], NOW).await, Solicited::Wrote);
     host.beat(NOW).await;
-    host.0.shared.senders.flush(REMEMBER).await;
-    assert_eq!(shared.store.list(Table::Senders).await.expect("in memory").len(), 1);
+    host.0.shared.senders.flush(REMEMBER, NOW - 15 * DAY).await;
+    let stored = shared.store.list(Table::Senders).await.expect("in memory");
+    assert_eq!(stored.len(), 2, "he, and his domain");
 }
 
 #[tokio::test]
@@ -180,8 +191,8 @@ async fn the_store_holds_no_names_and_two_hosts_understand_each_other() {
     let (elsewhere, _) = experienced().await;
     let (ours, theirs) = (store.list(Table::Senders).await, elsewhere.list(Table::Senders).await);
     let (ours, theirs) = (ids(ours.expect("in memory")), ids(theirs.expect("in memory")));
-    assert_eq!((ours.len(), theirs.len()), (2, 1));
-    assert!(!ours.contains(&theirs[0]));
+    assert_eq!((ours.len(), theirs.len()), (3, 2), "with the domain");
+    assert!(!theirs.iter().any(|id| ours.contains(id)));
 }
 
 /// A host without a clock of its own begins in 1970; then it learns what time it is.
@@ -207,7 +218,7 @@ async fn a_store_that_went_back_is_told_again() {
         let ttl = REMEMBER;
         store.later(vec![Op::Put { key: host.0.shared.senders.alive_key(), value: old, ttl }]);
         host.beat(NOW).await;
-        host.0.shared.senders.flush(REMEMBER).await;
+        host.0.shared.senders.flush(REMEMBER, NOW - 15 * DAY).await;
         assert_eq!(host.since(), Some(since), "{minutes} minutes");
         let other = Host::start(&store, NOW).await;
         assert_eq!(other.bounce(&["bob@example.com"], NOW).await, Solicited::Wrote, "{minutes} minutes");
@@ -219,7 +230,7 @@ async fn a_store_that_went_back_is_told_again() {
 async fn what_is_lost_is_a_gap() {
     let (_, host) = experienced().await;
     for n in 0..=100_000 {
-        host.0.note(&address(&format!("user{n}@example.com")), &Delimiters::default());
+        host.0.note(&address(&format!("user{n}@example.com")));
     }
     host.beat(NOW).await;
     assert_eq!(host.since(), Some(NOW));
@@ -230,20 +241,20 @@ async fn what_is_lost_is_a_gap() {
 #[tokio::test]
 async fn what_the_store_gives_up_is_a_gap() {
     let store = Store::bounded(store::Metrics::register(&Registry::default()), 640);
-    Host::start(&store, NOW - 15 * DAY).await;
+    Host::start(&store, NOW - 15 * DAY).await.note("anna@example.com").await;
     let host = Host::start(&store, NOW - 60).await;
     assert_eq!(host.bounce(&["bob@example.com"], NOW).await, Solicited::No);
     for n in 0..1000 {
-        host.0.note(&address(&format!("user{n}@example.com")), &Delimiters::default());
+        host.0.note(&address(&format!("user{n}@example.com")));
     }
-    host.0.shared.senders.flush(REMEMBER).await;
+    host.0.shared.senders.flush(REMEMBER, NOW - 15 * DAY).await;
     assert_eq!(host.bounce(&["bob@example.com"], NOW).await, Solicited::Evicted, "at once");
     host.beat(NOW).await;
     assert_eq!(host.since(), Some(NOW));
     assert_eq!(host.bounce(&["bob@example.com"], NOW).await, Solicited::Learning);
     assert_eq!(host.bounce(&["user1@example.com"], NOW).await, Solicited::Wrote);
     assert!(host.0.shared.senders.trouble().expect("it says so").contains("no room for all"));
-    host.0.shared.senders.flush(REMEMBER).await;
+    host.0.shared.senders.flush(REMEMBER, NOW - 15 * DAY).await;
     // What is told again does not fit either. Then nobody writes any more.
     host.beat(NOW + 60).await;
     host.beat(NOW + 120).await;
@@ -277,13 +288,105 @@ async fn two_hosts_of_one_name_are_noticed() {
 async fn where_senders_are_not_seen_as_they_are_nobody_is_unsolicited() {
     let (store, _) = experienced().await;
     let shared = Shared::new(store, Metrics::register(&Registry::default()));
-    let host = Host(Bounces::new(&enforce(), &shared, vec!["smtp_generic_maps rewrites senders".to_owned()]));
+    let host = Host(Bounces::new(
+        &enforce(),
+        &shared,
+        &Delimiters::default(),
+        vec!["smtp_generic_maps rewrites senders".to_owned()],
+    ));
     host.beat(NOW).await;
     assert_eq!(host.bounce(&["bob@example.com"], NOW).await, Solicited::Unseen);
     assert_eq!(host.bounce(&["anna@example.com"], NOW).await, Solicited::Wrote);
     assert!(Solicited::Unseen.is_solicited() && Solicited::Unseen.as_str().starts_with("could not find out"));
     let notices = host.0.notices();
     assert_eq!(notices[0], "bounces: none is called unsolicited: smtp_generic_maps rewrites senders");
+}
+
+/// Who wrote while nobody saw it did so yesterday, too.
+#[tokio::test]
+async fn who_was_unseen_until_now_wrote_perhaps() {
+    let (store, _) = experienced().await;
+    let shared = Shared::new(store, Metrics::register(&Registry::default()));
+    let host = |unseen| Host(Bounces::new(&enforce(), &shared, &Delimiters::default(), unseen));
+    let blind = host(vec!["non_smtpd_milters does not name Backstop".to_owned()]);
+    let seeing = host(Vec::new());
+    for (now, host) in [(NOW, &blind), (NOW + 60, &blind), (NOW + 61, &seeing)] {
+        host.beat(now).await;
+        assert_eq!(host.since(), Some(now));
+    }
+    // Sessions that began before the setting changed, or just after it.
+    assert_eq!(blind.bounce(&["bob@example.com"], NOW + 61).await, Solicited::Unseen);
+    blind.beat(NOW + 62).await;
+    assert_eq!(seeing.bounce(&["bob@example.com"], NOW + 14 * DAY).await, Solicited::StoreDown);
+    seeing.beat(NOW + 63).await;
+    seeing.beat(NOW + 123).await;
+    for (now, expected) in [
+        (NOW + 63, Solicited::Learning),
+        (NOW + 62 + 14 * DAY, Solicited::Learning),
+        (NOW + 63 + 14 * DAY, Solicited::No),
+    ] {
+        assert_eq!(seeing.bounce(&["bob@example.com"], now).await, expected, "{now}");
+    }
+}
+
+/// Who wrote three weeks ago was forgotten after two, and `mary-ann@` was noted as such before `-` began a sub-address.
+#[tokio::test]
+async fn a_changed_configuration_does_not_find_who_wrote_before() {
+    let longer = Config { remember: REMEMBER * 2, ..enforce() };
+    for (config, delimiters) in [(longer, "+"), (enforce(), "+-")] {
+        let (store, host) = experienced().await;
+        host.note("mary-ann@example.com").await;
+        let shared = Shared::new(store, Metrics::register(&Registry::default()));
+        let changed = Host(Bounces::new(&config, &shared, &Delimiters::new(delimiters), Vec::new()));
+        changed.beat(NOW).await;
+        assert_eq!(changed.since(), Some(NOW), "{delimiters}");
+        assert_eq!(changed.bounce(&["bob@example.com"], NOW).await, Solicited::Learning);
+        assert!(changed.0.shared.senders.trouble().expect("it says so").contains("recipients.delimiters"));
+        changed.beat(NOW + 60).await;
+        assert_eq!(changed.since(), Some(NOW), "it goes on from there");
+        // And so do hosts that have different ones.
+        let bob = ["bob@example.com"];
+        if delimiters == "+-" {
+            assert_eq!(host.bounce(&bob, NOW + 60).await, Solicited::Learning);
+            host.beat(NOW + 60).await;
+            assert_eq!(host.since(), Some(NOW + 60));
+        }
+    }
+}
+
+/// Before a domain came here its users wrote elsewhere.
+#[tokio::test]
+async fn a_domain_that_is_new_here_is_learned_by_itself() {
+    let (_, host) = experienced().await;
+    for (recipients, after, expected) in [
+        (&["bob@example.org"][..], 0, Solicited::Learning),
+        (&["bob@example.com"], 0, Solicited::No),
+        (&["bob@example.org"], 14 * DAY - 1, Solicited::Learning),
+        (&["bob@example.org", "bob@example.com"], 14 * DAY - 1, Solicited::Learning),
+        (&["bob@example.org"], 14 * DAY, Solicited::No),
+    ] {
+        assert_eq!(host.bounce(recipients, NOW + after).await, expected, "{recipients:?} after {after} s");
+    }
+    // A rehearsal leaves no trace.
+    let net = [address("bob@example.net")];
+    for after in [0, 15 * DAY] {
+        assert_eq!(host.0.solicited(&net, NOW + after, true).await, Solicited::Learning);
+    }
+}
+
+/// An MTA that goes on without Backstop lets mail out which nobody sees.
+#[tokio::test]
+async fn an_mta_that_was_sent_away_is_a_gap() {
+    let (_, host) = experienced().await;
+    assert_eq!(host.bounce(&["bob@example.com"], NOW).await, Solicited::No);
+    host.0.miss();
+    assert_eq!(host.bounce(&["bob@example.com"], NOW).await, Solicited::StoreDown, "at once");
+    host.beat(NOW).await;
+    assert_eq!(host.since(), Some(NOW));
+    assert_eq!(host.bounce(&["bob@example.com"], NOW).await, Solicited::Learning);
+    assert!(host.0.shared.senders.trouble().expect("it says so").contains("limits.sessions"));
+    host.beat(NOW + 60).await;
+    assert_eq!(host.since(), Some(NOW), "it is over");
 }
 
 /// What was told last counts from the end of the process on.
@@ -293,7 +396,7 @@ async fn a_restart_may_take_five_minutes() {
     let stop = tokio_util::sync::CancellationToken::new();
     stop.cancel();
     let alive = host.alive(0).await;
-    host.0.shared.senders.run(|| Some(REMEMBER), stop).await;
+    host.0.shared.senders.run(|| host.0.terms(), stop).await;
     let today = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs();
     assert_eq!(Alive::decode(&alive).map(|alive| alive.at), Some(0));
     let said = host.0.shared.store.list(Table::Secrets).await.expect("in memory").into_iter();
@@ -309,9 +412,9 @@ async fn it_runs_while_it_is_switched_on() {
     let host = Host::start(&store(), NOW).await;
     let senders = &host.0.shared.senders;
     let (is_on, stop) = (AtomicBool::new(true), tokio_util::sync::CancellationToken::new());
-    let run = senders.run(|| is_on.load(Ordering::Relaxed).then_some(REMEMBER), stop.clone());
+    let run = senders.run(|| is_on.load(Ordering::Relaxed).then(|| host.0.terms()).flatten(), stop.clone());
     let watch = async {
-        host.0.note(&address("bob@example.com"), &Delimiters::default());
+        host.0.note(&address("bob@example.com"));
         while host.0.shared.store.list(Table::Senders).await.expect("in memory").is_empty() {
             tokio::task::yield_now().await;
         }

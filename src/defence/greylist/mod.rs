@@ -143,10 +143,11 @@ impl Config {
             say("window", message);
         }
         if self.window > LONGEST {
-            say("window", "must be at most 365d".to_owned());
+            say("window", "must be at most 8760h (365 days)".to_owned());
         }
         if self.pass < self.window || self.pass > LONGEST {
-            let message = format!("must be at least the window ({:?}), and at most 365d", self.window);
+            let message =
+                format!("must be at least the window ({:?}), and at most 8760h (365 days)", self.window);
             say("pass", message);
         }
     }

@@ -56,11 +56,23 @@ impl Config {
         }
         for (key, value) in [("window", self.window), ("block", self.block)] {
             if !(SHORTEST..=LONGEST).contains(&value) {
-                say(key, format!("must be from {SHORTEST:?} to 30 days: no count and no block is for ever"));
+                say(
+                    key,
+                    format!("must be from {SHORTEST:?} to 720h (30 days): no count and no block is for ever"),
+                );
             }
         }
         for text in self.except.iter().filter(|text| network(text).is_none()) {
-            say("except", format!("`{text}` is not a network; write it like 192.0.2.0/24 or 2001:db8::1"));
+            say(
+                "except",
+                match text.parse::<IpNet>() {
+                    Ok(net) => format!(
+                        "`{text}` has bits set beyond its prefix length; did you mean {}?",
+                        net.trunc()
+                    ),
+                    Err(_) => format!("`{text}` is not a network; write it like 192.0.2.0/24 or 2001:db8::1"),
+                },
+            );
         }
     }
 

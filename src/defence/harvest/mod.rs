@@ -16,7 +16,10 @@ mod window;
 use std::{
     hash::{BuildHasher, RandomState},
     net::IpAddr,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, SystemTime},
 };
 
@@ -74,6 +77,9 @@ pub struct Harvest {
 #[derive(Debug, Default)]
 pub struct Site {
     keys: RandomState,
+    /// The length of the window in force, in milliseconds. Sessions that began before a reload remember by it, too: what one
+    /// window holds would be forgotten with each look through the other.
+    window: AtomicU64,
     guesses: Mutex<Seen>,
     known: Mutex<Seen>,
     history: Mutex<Seen>,
@@ -100,6 +106,8 @@ impl Harvest {
             window: Window::new(config.window),
             history: Window::new(HISTORY),
         };
+        let length = u64::try_from(config.window.as_millis()).unwrap_or(u64::MAX);
+        shared.site.window.store(length, Ordering::Relaxed);
         Self {
             ledger: Arc::new(ledger),
             rule: Rule { unknown: config.unknown.into(), ratio: config.ratio },
@@ -185,7 +193,7 @@ impl Harvest {
     /// Whether it has not asked for this address before; for one that is known, within this window.
     fn is_new(&self, client: IpNet, guess: Guess<'_>, now: Duration) -> bool {
         let site = &self.shared.site;
-        let (hash, bucket) = (site.hash(client, guess), self.ledger.window.bucket(now));
+        let (hash, bucket) = (site.hash(client, guess), site.window().bucket(now));
         if guess.is_known() {
             lock(&site.known).is_new_in(bucket, hash)
         } else {
@@ -206,7 +214,7 @@ impl Harvest {
             address: site.keys.hash_one(guess.address()),
             is_known: guess.is_known(),
         };
-        let window = self.ledger.window;
+        let window = site.window();
         let limits = Limits { unknown: self.distributed, ratio: self.rule.ratio, window };
         let sight = lock(&site.watch).note(limits, asked, now);
         report(sight);
@@ -272,6 +280,10 @@ impl<'a> Guess<'a> {
 }
 
 impl Site {
+    fn window(&self) -> Window {
+        Window::new(Duration::from_millis(self.window.load(Ordering::Relaxed)))
+    }
+
     fn hash(&self, client: IpNet, guess: Guess<'_>) -> u64 {
         self.keys.hash_one((client, guess.address(), guess.is_known()))
     }

@@ -86,6 +86,20 @@ fn address(local: &str) -> Address {
 
 const CLIENT: &str = "198.51.100.7";
 
+/// Sessions that began before a reload go on by the limits that they began with.
+#[tokio::test]
+async fn while_the_window_changes_one_address_counts_once() {
+    let before = Scene::new(&Config::default());
+    let window = Config::default().window * 2;
+    let after = Scene::on(&Config { window, ..Config::default() }, before.shared.clone());
+    for _ in 0..25 {
+        for scene in [&before, &after] {
+            scene.guesses("203.0.113.9", 0..1).await;
+            assert!(!scene.is_blocked("203.0.113.9").await);
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_dictionary_is_blocked_at_the_limit() {
     let scene = Scene::new(&Config::default());

@@ -52,6 +52,23 @@ async fn a_trust_is_of_the_very_address() {
     assert_eq!(trusted, ["192.168.1.9", "2001:db8::9"]);
 }
 
+/// Who is not trusted as far as the store knows may have been given up.
+#[tokio::test]
+async fn what_the_store_gives_up_may_have_been_a_trust() {
+    let registry = Registry::default();
+    let store = Store::bounded(store::Metrics::register(&registry), 64);
+    let shared = Shared::new(store, Metrics::register(&registry));
+    let standings = Standings::new(&shared, &Harvest::new(&harvest::Config::default(), &shared));
+    assert!(!standings.find(ip("203.0.113.9")).await.unsure);
+    for last in 0..=255 {
+        standings.trust(IpAddr::from([198, 51, 100, last]), HOUR).await.unwrap();
+    }
+    assert!(standings.find(ip("203.0.113.9")).await.unsure);
+    let trusted = standings.trusted().await.unwrap();
+    let found = standings.find(trusted[0].client.parse().unwrap()).await;
+    assert!(found.trusted && !found.unsure, "{found:?}");
+}
+
 /// A log-in of a client that an admin trusts for a day.
 #[tokio::test]
 async fn a_trust_is_never_cut_short() {

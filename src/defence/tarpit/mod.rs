@@ -79,6 +79,12 @@ impl Config {
         if self.first.is_zero() || self.first > self.max {
             say("first", format!("must be more than 0, and at most `max` ({:?})", self.max));
         }
+        if self.window < SHORTEST_WINDOW {
+            say(
+                "window",
+                format!("must be at least {SHORTEST_WINDOW:?}, or no delay is longer than the first"),
+            );
+        }
         if self.sleepers == 0 {
             say("sleepers", "must be at least 1; `enabled = false` switches the defence off".to_owned());
         }
@@ -160,6 +166,9 @@ impl Drop for Held {
         self.metrics.tarpit_seconds.inc_by(self.begun.elapsed().as_secs_f64());
     }
 }
+
+/// Delays of a shorter one would be over before the next refusal.
+const SHORTEST_WINDOW: Duration = Duration::from_secs(1);
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)

@@ -25,6 +25,7 @@ impl Postfix<'_> {
                 Ok(found) => networks
                     .extend(found.into_iter().map(|value| Found { value, evidence: evidence.clone() })),
                 Err(why) => {
+                    self.findings.lacks_networks = true;
                     self.findings.notes.push(format!("mynetworks: {word} is left out: {why}"));
                     if negated {
                         networks.clear(); // whom it takes away is not known

@@ -1,5 +1,5 @@
 //! Settings that give a message another envelope sender than the client wrote: its bounces come to that one
-//! (ADDRESS_REWRITING_README).
+//! (ADDRESS_REWRITING_README). And those by which some clients ask no milter.
 
 use super::Postfix;
 use super::conf::split;
@@ -21,6 +21,17 @@ impl Postfix<'_> {
                     rewrites
                         .push(format!("master.cf {}: {parameter} = {value} rewrites senders", service.name));
                 }
+            }
+        }
+        // postconf(5), smtpd_milter_maps: some clients ask other milters, or none.
+        let maps = "smtpd_milter_maps";
+        if !self.conf.value(maps).is_empty() {
+            rewrites.push(format!("{} lets clients write unseen", self.evidence(maps)));
+        }
+        for service in &self.services {
+            if let Some(value) = service.over(maps).filter(|value| !value.is_empty()) {
+                rewrites
+                    .push(format!("master.cf {}: {maps} = {value} lets clients write unseen", service.name));
             }
         }
         self.findings.rewrites.extend(rewrites);

@@ -2,7 +2,10 @@
 //!
 //! A delayed session holds no buffer, and still sees its MTA go away. Failure: nothing is counted, nothing delayed.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use bytes::BytesMut;
 use milter_protocol::{session::Ask, verdict::RcptVerdict};
@@ -12,10 +15,10 @@ use crate::{
     address::Address,
     defence::{Guess, Held, Purpose},
     net::Connection,
-    policy::{Decision, DomainFact, Facts, Reason},
+    policy::{Decision, DomainFact, Facts, Reason, RecipientFact},
     server::{
         buffers,
-        recipient::{is_found, mailbox, unknown_to_mta},
+        recipient::{is_found, mailbox, put_off_by_mta, unknown_to_mta},
     },
 };
 
@@ -39,21 +42,34 @@ impl Session {
             return;
         }
         let defences = &self.snapshot.defences;
+        let macros = self.protocol.macros();
         let known;
         let guess = match decision.reason {
             Reason::UnknownRecipient => Guess::Unknown(recipient),
             // Where no directory says who is known, the guesses alone would make a harvester of every large sender.
-            Reason::MtaRefused if unknown_to_mta(self.protocol.macros()) && self.is_in_charge(recipient) => {
+            Reason::MtaRefused if unknown_to_mta(macros) && self.is_in_charge(recipient) => {
                 Guess::Unknown(recipient)
             }
             Reason::SpamTrap => Guess::Trap(recipient),
-            Reason::Ok | Reason::RestrictedRecipient | Reason::SuspendedRecipient | Reason::Greylisted
-                if is_found(&facts.recipient) =>
-            {
+            reason => {
+                let is_known = match reason {
+                    Reason::Ok
+                    | Reason::RestrictedRecipient
+                    | Reason::SuspendedRecipient
+                    | Reason::Greylisted
+                    // Only watched, or nobody was looked up.
+                    | Reason::DynamicClient
+                    | Reason::BounceMany => is_found(&facts.recipient),
+                    // A greylist of the MTA's puts off all who exist: the others alone must not count.
+                    Reason::MtaRefused if put_off_by_mta(macros) => self.remembers(recipient).await,
+                    _ => false,
+                };
+                if !is_known {
+                    return;
+                }
                 known = mailbox(recipient, self.snapshot.directories.delimiters());
                 Guess::Known(&known)
             }
-            _ => return,
         };
         // Row 3 comes before anybody asks how the client stands.
         if facts.blocked.is_none() {
@@ -117,6 +133,12 @@ impl Session {
         connection.write_all(&output, SHORT).await?;
         buffers::give_back(output);
         Ok(())
+    }
+
+    /// Whether a directory knows the recipient himself, without asking anybody who could keep us waiting.
+    async fn remembers(&self, recipient: &Address) -> bool {
+        let found = self.snapshot.directories.find_within(Duration::ZERO, recipient, false).await;
+        matches!(found.fact, RecipientFact::Exists(found) if !found.catch_all)
     }
 
     fn is_in_charge(&self, recipient: &Address) -> bool {

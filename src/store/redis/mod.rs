@@ -168,6 +168,11 @@ impl Redis {
         self.evicted.is_any_below(Duration::MAX, now)
     }
 
+    /// Whether it lost what it was told lately.
+    pub(super) fn has_forgotten(&self) -> bool {
+        self.health().forgot.is_some_and(|when| when.elapsed().is_ok_and(|ago| ago < LATELY))
+    }
+
     /// Tries once to connect.
     pub(super) async fn connect(&self) -> bool {
         let connected = timeout(CONNECT, self.connector.connect(&self.tasks)).await;
@@ -390,5 +395,7 @@ const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 /// For a whole table.
 const LISTING: Duration = Duration::from_secs(20);
+/// What was lost has mostly been told again by then.
+const LATELY: Duration = Duration::from_secs(60 * 60);
 /// Keys that SCAN looks at in one go.
 const PAGE: u32 = 1000;

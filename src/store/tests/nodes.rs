@@ -1,6 +1,6 @@
 //! Redis servers that can't be used alone: nodes of a cluster, replicas.
 
-use backstop_harness::Redis as Server;
+use backstop_harness::{Redis as Server, free_port};
 
 use super::{
     redis::{answers, config},
@@ -10,7 +10,7 @@ use super::{
 /// It would take some of what it is told and not the rest; nothing of it is used, and it is told why.
 #[tokio::test]
 async fn a_node_of_a_cluster_or_a_replica_is_out_of_use() {
-    let node = Server::start_with("cluster-enabled yes\n");
+    let node = Server::start_with(&format!("cluster-enabled yes\ncluster-port {}\n", free_port()));
     let command = |words: &str| node.command(&words.split(' ').collect::<Vec<_>>());
     command("config set cluster-require-full-coverage no");
     let is_out = async |url: &str, part: &str| {

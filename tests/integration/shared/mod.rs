@@ -142,6 +142,36 @@ fn nothing_false_is_told_while_redis_is_down() {
     assert!(!status().contains("out of use"), "{}", status());
 }
 
+/// Who has logged in over POP is an insider, which only the store knows.
+#[test]
+fn who_may_be_trusted_for_a_time_is_not_refused_for_good_while_redis_is_down() {
+    const LINE: &str = "203.0.113.9";
+    let (mut redis, dns) = (Redis::start(), Dns::start());
+    for client in [LINE, "203.0.113.10"] {
+        let name = format!("{}.dynamic.isp.example", client.replace('.', "-"));
+        dns.host(client.parse().expect("an address"), &name);
+    }
+    let backstop = site::backstop()
+        .env("BACKSTOP__STORE__URL", &redis.url())
+        .env("BACKSTOP__CLIENT__RESOLVER", &dns.address().to_string())
+        .env("BACKSTOP__CLIENT__DYNAMIC__ENFORCE", "rcpt")
+        .start();
+    let postfix = Postfix::builder().milter(&backstop.for_postfix()).start();
+    let host = Host { backstop, postfix };
+    host.command(&["trust", LINE]);
+    let both = || [LINE, "203.0.113.10"].map(|client| host.answer(client, "<anna@example.test>"));
+    assert_eq!(both(), [250, 550]);
+    redis.kill();
+    for _ in 0..5 {
+        assert_eq!(both(), [250, 250], "nobody knows who has logged in");
+    }
+    assert_eq!(host.answer(LINE, "<nobody@example.test>"), 550, "that holds for everybody");
+    // It comes back empty.
+    redis.resume();
+    wait_until(SOON, "it to be back", || host.command(&["status"]).contains("it had lost what it was told"));
+    assert_eq!(both(), [250, 250], "nobody knows who had logged in");
+}
+
 /// One MX host.
 struct Host {
     backstop: Backstop,

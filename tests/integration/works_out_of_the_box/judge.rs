@@ -49,7 +49,8 @@ impl Judge {
             Suspensions::build(&Default::default(), &keeper, commanded).expect("there are none");
         let shared = defence::Shared::new(store, defence::Metrics::register(&registry));
         let defences =
-            Defences::build(&Default::default(), &shared, Vec::new(), &keeper).expect("there are no traps");
+            Defences::build(&Default::default(), &shared, &Default::default(), Vec::new(), &keeper)
+                .expect("there are no traps");
         let trusted = [Ipv4Net::from(INSIDER).into()];
         // Nobody's name is asked for.
         let dynamic = Dynamic { reverse_dns: false, ..Dynamic::default() };

@@ -35,9 +35,9 @@ impl Full {
         while self.evicted() == 0 {
             for _ in 0..500 {
                 n += 1;
-                host.0.note(&address(&format!("user{n}@example.com")), &Delimiters::default());
+                host.0.note(&address(&format!("user{n}@example.com")));
             }
-            host.0.shared.senders.flush(REMEMBER).await;
+            host.0.shared.senders.flush(REMEMBER, NOW - 15 * DAY).await;
             assert!(n < 100_000, "it never gets full");
         }
     }
@@ -52,7 +52,7 @@ async fn open(url: &str) -> Store {
 async fn what_it_gives_up_is_a_gap() {
     for policy in ["volatile-ttl", "allkeys-lru", "allkeys-random"] {
         let full = Full::start(policy).await;
-        Host::start(&full.store, NOW - 15 * DAY).await;
+        Host::start(&full.store, NOW - 15 * DAY).await.note("anna@example.com").await;
         let host = Host::start(&full.store, NOW - 60).await;
         assert_eq!(host.bounce(&["bob@example.com"], NOW).await, Solicited::No, "{policy}");
         full.flood(&host).await;
@@ -79,7 +79,12 @@ async fn a_redis_that_is_started_anew_may_have_given_something_up() {
         let mut full = Full::start("volatile-ttl").await;
         full.redis.command(&["config", "set", "maxmemory", maxmemory]);
         Host::start(&full.store, NOW - 15 * DAY).await.note("anna@example.com").await;
-        let kept = ["secrets:bounces/secret", "secrets:bounces/since", "secrets:bounces/evictions"];
+        let kept = [
+            "secrets:bounces/secret",
+            "secrets:bounces/since",
+            "secrets:bounces/evictions",
+            "secrets:bounces/terms",
+        ];
         let dumps: Vec<String> = kept.iter().map(|key| dump(&full.redis, key)).collect();
         full.redis.kill();
         full.redis.resume();
@@ -91,6 +96,7 @@ async fn a_redis_that_is_started_anew_may_have_given_something_up() {
         let host = Host(Bounces::new(
             &enforce(),
             &Shared::new(store.clone(), Metrics::register(&Registry::default())),
+            &Delimiters::default(),
             Vec::new(),
         ));
         let ttl = REMEMBER;
