@@ -260,3 +260,41 @@ const REASON: &str = "reason:";
 const MOST: usize = 100;
 /// Who is spelt like it.
 const MOST_SIMILAR: usize = 3;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::address::DomainPattern;
+
+    #[test]
+    fn what_watches_a_rule() {
+        let patterns = ["example.test", ".example.org"].map(|name| DomainPattern::parse(name).unwrap());
+        let rules = Rules {
+            monitor: true,
+            monitor_domains: patterns.to_vec(),
+            monitor_reasons: [Reason::Greylisted].into(),
+            ..Rules::default()
+        };
+        assert_eq!(
+            watched(&rules),
+            ["mode", "domain:example.test", "domain:.example.org", "reason:greylisted"]
+        );
+        for (what, domain, expected) in [
+            ("mode", "", true),
+            ("domain:example.test", "example.test", true),
+            ("domain:example.test", "mx.example.test", false),
+            ("domain:example.test", "", false),
+            ("domain:.example.org", "a.example.org", true),
+            ("domain:.example.org", ".example.org", true),
+            ("domain:.example.org", "example.org", false),
+            // no longer in the configuration
+            ("domain:example.net", "example.net", false),
+            ("reason:greylisted", "example.net", false),
+            ("reason:unknown-recipient", "example.net", true),
+        ] {
+            let domain = domain.to_owned();
+            let rule = Rule { reason: Reason::UnknownRecipient, domain, is_permanent: true, enforced: false };
+            assert_eq!(is_watched_by(&rules, what, &rule), expected, "{what} {}", rule.domain);
+        }
+    }
+}

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use super::{
-    History, Refusal, Summary,
+    History, QUEUE, Refusal, Summary,
     bucket::{Counted, Noted},
     file::{Place, encode},
     timeline::Timeline,
@@ -21,7 +21,7 @@ use super::{
 #[derive(Debug)]
 pub(super) struct Kept {
     waiting: mpsc::Receiver<Refusal>,
-    pub(super) timeline: Timeline,
+    timeline: Timeline,
     place: Option<Arc<Place>>,
     looked: Instant,
     /// What the greylist's counters said last.
@@ -55,8 +55,8 @@ impl Kept {
         }
     }
 
-    /// Takes in what has happened.
-    fn look(&mut self, history: &History, sight: Option<&Sight>) {
+    /// Takes in what has happened; whether there is more. Not all of it at once: sessions share the thread.
+    fn look(&mut self, history: &History, sight: Option<&Sight>) -> bool {
         let now = unix_seconds();
         let seconds = self.looked.elapsed().as_secs();
         self.looked += Duration::from_secs(seconds);
@@ -77,11 +77,18 @@ impl Kept {
         self.is_changed |=
             !counted.counts.is_empty() || !counted.greylist.is_empty() || self.unsaved >= SELDOM.as_secs();
         self.timeline.count(now, &counted);
-        while let Ok(refusal) = self.waiting.try_recv() {
+        for _ in 0..AT_ONCE {
+            let Ok(refusal) = self.waiting.try_recv() else { return false };
             self.is_changed = true;
             // Those that came within the last second may be of the hour before.
             self.timeline.note(now, &Noted::from(refusal));
         }
+        true
+    }
+
+    /// How long it ran is written down at the end, too.
+    fn end(&mut self, stops: bool) {
+        self.is_changed |= stops && self.unsaved > 0;
     }
 }
 
@@ -119,11 +126,8 @@ impl History {
                 () = self.hurry.notified() => false,
                 _ = tick.tick() => false,
             };
-            {
-                let mut kept = self.kept.lock().await;
-                kept.look(&self, Some(&sight()));
-                kept.is_changed |= stops && kept.unsaved > 0;
-            }
+            self.look(Some(&sight())).await;
+            self.kept.lock().await.end(stops);
             if stops || saved.elapsed() >= SAVE {
                 saved = Instant::now();
                 self.save().await;
@@ -136,12 +140,9 @@ impl History {
 
     /// Everything since so many seconds ago.
     pub async fn summary(&self, seconds: u64) -> Summary {
-        let timeline = {
-            let mut kept = self.kept.lock().await;
-            kept.look(self, None);
-            // A copy, so that nobody waits while it is added up.
-            kept.timeline.clone()
-        };
+        self.look(None).await;
+        // A copy, so that nobody waits while it is added up.
+        let timeline = self.kept.lock().await.timeline.clone();
         let now = unix_seconds();
         tokio::task::spawn_blocking(move || timeline.summary(now, seconds)).await.unwrap_or_default()
     }
@@ -149,6 +150,16 @@ impl History {
     /// How long the server has run since this time.
     pub async fn running_since(&self, since: u64) -> u64 {
         self.kept.lock().await.timeline.running_since(unix_seconds(), since)
+    }
+
+    /// Takes in what came until now; not for ever, if more comes all the time.
+    async fn look(&self, sight: Option<&Sight>) {
+        for _ in 0..=QUEUE / AT_ONCE {
+            if !self.kept.lock().await.look(self, sight) {
+                return;
+            }
+            tokio::task::yield_now().await;
+        }
     }
 
     async fn save(&self) {
@@ -179,6 +190,8 @@ fn unix_seconds() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
+/// Refusals that are taken in without a pause: about a millisecond.
+const AT_ONCE: usize = 256;
 const TICK: Duration = Duration::from_secs(1);
 /// What a power failure may lose.
 const SAVE: Duration = Duration::from_secs(60);
