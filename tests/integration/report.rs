@@ -54,7 +54,8 @@ fn it_tells_what_was_refused_and_to_whom() {
     assert_eq!(unknown[0]["last"]["sender"], "<sender@elsewhere.test>");
     let listed = |list: &str| {
         let list = told[list].as_array().into_iter().flatten();
-        list.map(|listed| (text(&listed["what"]), listed["times"].as_u64().unwrap_or(0))).collect::<Vec<_>>()
+        list.map(|listed| (text_of(&listed["what"]), listed["times"].as_u64().unwrap_or(0)))
+            .collect::<Vec<_>>()
     };
     for (client, times) in [(CLIENT, 2), ("203.0.113.10", 1), ("198.51.100.1", 2), ("2001:db8:1:2::/64", 1)] {
         assert!(listed("clients").contains(&(client.to_owned(), times)), "{client}: {told:#}");
@@ -102,7 +103,7 @@ fn monitor_mode_says_whether_it_looks_safe() {
     let (backstop, postfix) = site("monitor");
     assert_eq!(answer(&postfix, "198.51.100.7", "<guess@example.test>"), 250, "it passes");
     let watching =
-        |told: &Value| (text(&told["watching"][0]["looks"]), told["watching"][0]["times"].as_u64());
+        |told: &Value| (text_of(&told["watching"][0]["looks"]), told["watching"][0]["times"].as_u64());
     let told = report(&backstop, &[]);
     assert_eq!(watching(&told), ("early".to_owned(), Some(1)), "{told:#}");
     assert_eq!(told["watching"][0]["what"], "mode");
@@ -143,6 +144,50 @@ fn monitor_mode_says_whether_it_looks_safe() {
     let told = report(&backstop, &[]);
     assert_eq!(told["would_refuse"][0]["known_now"], json!(["carol@example.test"]), "{told:#}");
     assert!(backstop.command(&["report"]).stdout.contains("exists now: carol@example.test\n"));
+}
+
+/// A week can't be waited for: what the file tells of is made a week older.
+#[test]
+fn after_a_week_without_evidence_it_looks_safe() {
+    let dir = TempDir::new("store");
+    let store = format!("embedded:{}", dir.join("store").display());
+    let start =
+        || site::backstop().env("BACKSTOP__STORE__URL", &store).env("BACKSTOP__MODE", "monitor").start();
+    let mut backstop = start();
+    assert_eq!(answer(&postfix(&backstop), CLIENT, "<guess@example.test>"), 250);
+    backstop.signal(Signal::TERM);
+    assert!(backstop.wait_exit().success());
+    drop(backstop);
+
+    let file = dir.join("store/history.json");
+    let text = fs::read_to_string(&file).expect("it was written");
+    let mut written: Value = serde_json::from_str(&text).expect("JSON");
+    let history = &mut written["history"];
+    let week = 8 * 86_400;
+    history["began"] = json!(history["began"].as_u64().expect("a time") - week);
+    history["watched"]["mode"] = history["began"].clone();
+    let today = history["days"]["buckets"][0].clone();
+    let number = today["number"].as_u64().expect("a number");
+    let days = (number - 8..=number).map(|number| {
+        let mut day = today.clone();
+        (day["number"], day["seconds"]) = (json!(number), json!(86_400));
+        day
+    });
+    history["days"]["buckets"] = days.collect();
+    fs::write(&file, written.to_string()).expect("the file can be written");
+
+    let backstop = start();
+    let looks = |since: &str| {
+        let told = report(&backstop, &["--since", since]);
+        (text_of(&told["watching"][0]["looks"]), text_of(&told["would_refuse"][0]["judgement"]["looks"]))
+    };
+    assert_eq!(looks("8d"), ("safe".to_owned(), "safe".to_owned()));
+    assert_eq!(looks("3d"), ("early".to_owned(), "early".to_owned()));
+    let stdout = backstop.command(&["report", "--since", "8d"]).stdout;
+    assert!(
+        stdout.contains("  looks safe to enforce: in 8 days it would have refused no insider"),
+        "{stdout}"
+    );
 }
 
 /// One domain is only watched, the others are not.
@@ -291,7 +336,7 @@ fn report(backstop: &Backstop, args: &[&str]) -> Value {
     serde_json::from_str(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output:?}"))
 }
 
-fn text(value: &Value) -> String {
+fn text_of(value: &Value) -> String {
     value.as_str().unwrap_or_default().to_owned()
 }
 
