@@ -445,7 +445,7 @@ mod tests {
         assert_eq!(names(&shape(""), &Object::of(&[("cn", &["x"])])), <[&str; 0]>::default());
     }
 
-    /// facts/recipients: a disabled account is not a dead mailbox.
+    /// A disabled account is not a dead mailbox.
     #[test]
     fn who_is_suspended_in_active_directory() {
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000);

@@ -96,7 +96,10 @@ impl Database for Sqlite {
         "?1"
     }
     fn run(&self, statements: &str) {
-        let output = Command::new("sqlite3").arg(self.0.join("mail.db")).arg(statements).output();
+        let mut command = Command::new("sqlite3");
+        // It does not wait by itself for who reads just now.
+        let output =
+            command.args(["-cmd", ".timeout 10000"]).arg(self.0.join("mail.db")).arg(statements).output();
         let output = output.expect("sqlite3 is installed");
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     }
