@@ -183,7 +183,7 @@ fn rule(refused: &Refused) -> String {
 }
 
 fn sample(sample: &Sample) -> String {
-    let Sample { at, client, sender, recipient, .. } = sample;
+    let Sample { at, client, sender, recipient, insider, good, .. } = sample;
     let client = if client.is_empty() { "an unknown client" } else { client };
     let mut text = format!("{}  {}", time::show_moment(*at), safe(client));
     if !sender.is_empty() {
@@ -191,6 +191,11 @@ fn sample(sample: &Sample) -> String {
     }
     if !recipient.is_empty() {
         text.push_str(&format!("  to {}", safe(recipient)));
+    }
+    match (insider, good) {
+        (true, _) => text.push_str("  (an insider)"),
+        (false, true) => text.push_str("  (it also writes to recipients that exist)"),
+        (false, false) => {}
     }
     text
 }
@@ -217,7 +222,7 @@ fn recipient(unknown: &UnknownRecipient) -> String {
 
 fn client(listed: &Listed) -> String {
     let Listed { what, good, last, .. } = listed;
-    let known = if *good > 0 { "  also writes to recipients that exist" } else { "" };
+    let known = if *good > 0 { "  (it also writes to recipients that exist)" } else { "" };
     let outcome = if last.enforced { "" } else { ", only watched" };
     format!("{}  last {}  {}{outcome}{known}", safe(what), time::show_moment(last.at), last.reason)
 }

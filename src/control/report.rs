@@ -62,7 +62,7 @@ pub struct Refused {
     pub verdict: String,
     /// How often.
     pub times: u64,
-    /// The last ones, newest last.
+    /// Three of them, newest last; those of insiders and of clients that write to recipients that exist first of all.
     pub samples: Vec<Sample>,
 }
 

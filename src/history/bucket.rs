@@ -107,6 +107,8 @@ impl From<Refusal> for Noted {
             client: client.map(|client| client.to_string()).unwrap_or_default(),
             sender,
             recipient,
+            insider: is_insider,
+            good: is_good,
         };
         let one =
             Entry { times: 1, insiders: is_insider.into(), good: is_good.into(), samples: vec![sample] };

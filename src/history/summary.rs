@@ -81,6 +81,10 @@ pub struct Sample {
     pub sender: String,
     /// The address, or what the client wrote.
     pub recipient: String,
+    /// The client is trusted or authenticated.
+    pub insider: bool,
+    /// The client asks for recipients that exist.
+    pub good: bool,
 }
 
 /// A mode, domain or reason that is only watched.
@@ -95,6 +99,7 @@ pub struct Watched {
 impl Default for Sample {
     fn default() -> Self {
         let (client, sender, recipient, domain) = Default::default();
-        Self { at: 0, reason: Reason::Ok, enforced: false, domain, client, sender, recipient }
+        let (insider, good) = (false, false);
+        Self { at: 0, reason: Reason::Ok, enforced: false, domain, client, sender, recipient, insider, good }
     }
 }

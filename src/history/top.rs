@@ -33,7 +33,7 @@ pub(crate) struct Entry {
     pub(crate) insiders: u64,
     /// Of these, by clients that ask for recipients that exist.
     pub(crate) good: u64,
-    /// The last ones, newest last.
+    /// The last ones, newest last; those of insiders and good clients first of all.
     pub(crate) samples: Vec<Sample>,
 }
 
@@ -131,9 +131,12 @@ impl Entry {
         self.insiders = self.insiders.saturating_add(other.insiders);
         self.good = self.good.saturating_add(other.good);
         self.samples.extend(other.samples.iter().cloned());
+        // Of several, those that speak against a rule are worth more than guesses, of which there are always newer ones.
+        let is_worth_more = |sample: &Sample| samples > 1 && (sample.insider || sample.good);
+        self.samples.sort_by_key(|sample| (is_worth_more(sample), sample.at));
+        let rest = self.samples.len().saturating_sub(samples);
+        self.samples.drain(..rest);
         self.samples.sort_by_key(|sample| sample.at);
-        let old = self.samples.len().saturating_sub(samples);
-        self.samples.drain(..old);
     }
 
     /// When it was seen last.
@@ -256,5 +259,19 @@ mod tests {
         top.pour(&mut all, 2);
         let at: Vec<u64> = all["key"].samples.iter().map(|sample| sample.at).collect();
         assert_eq!((at, all["key"].last()), (vec![8, 9], 9));
+    }
+
+    #[test]
+    fn what_speaks_against_a_rule_is_not_hidden_by_guesses() {
+        let mut top = Top::default();
+        for at in 0..100 {
+            let mut entry = seen(at);
+            (entry.samples[0].insider, entry.samples[0].good) = (at == 5, at == 7);
+            top.add(&"key", &entry, 3);
+        }
+        let mut all = HashMap::new();
+        top.pour(&mut all, 3);
+        let at: Vec<u64> = all["key"].samples.iter().map(|sample| sample.at).collect();
+        assert_eq!(at, [5, 7, 99]);
     }
 }
