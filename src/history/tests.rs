@@ -1,6 +1,6 @@
 use std::{sync::Arc, time::Duration};
 
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::*;
 use crate::policy::Replies;
@@ -82,7 +82,7 @@ async fn it_is_there_after_a_restart() {
         history.open(directory.path()).await;
         let stop = CancellationToken::new();
         let greylist = || Sight { greylist: vec![("first".to_owned(), 2)], watched: vec!["mode".to_owned()] };
-        let task = tokio::spawn(Arc::clone(&history).run(greylist, stop.clone()));
+        let task = TaskTracker::new().spawn(Arc::clone(&history).run(greylist, stop.clone()));
         history.count(Stage::Rcpt, &decision(Reason::UnknownRecipient, &Replies::default()));
         history.note(refusal(7));
         let told = async {

@@ -187,6 +187,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(32))]
+
         #[test]
         fn counts_are_exact_until_the_list_is_full(keys in proptest::collection::vec(0_u32..256, 0..3000)) {
             let (all, is_crowded, model) = run(keys);

@@ -13,8 +13,8 @@ fn refusal(at: u64, reason: Reason, key: u32, enforced: bool) -> Refusal {
         client: Some(format!("203.0.{}.9", key % 8).parse().unwrap()),
         sender: "<a@elsewhere.test>".to_owned(),
         recipient: format!("r{key}@example.test"),
-        is_insider: key % 5 == 0,
-        is_good: key % 3 == 0,
+        is_insider: key.is_multiple_of(5),
+        is_good: key.is_multiple_of(3),
     }
 }
 
