@@ -14,6 +14,7 @@ pub mod history;
 pub mod http;
 pub mod net;
 pub mod policy;
+pub mod replay;
 pub mod server;
 pub mod store;
 pub mod suspension;

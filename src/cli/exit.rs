@@ -10,12 +10,20 @@ pub(super) const NO: u8 = 1;
 pub(super) const UNSURE: u8 = 2;
 /// EX_USAGE: the command line is wrong.
 pub(super) const USAGE: u8 = 64;
+/// EX_DATAERR: what was given to read makes no sense.
+pub(super) const DATA: u8 = 65;
+/// EX_NOINPUT: a file to read is not there.
+pub(super) const NO_INPUT: u8 = 66;
 /// EX_UNAVAILABLE: no server answers.
 pub(super) const UNAVAILABLE: u8 = 69;
 /// EX_SOFTWARE: a bug.
 pub(super) const SOFTWARE: u8 = 70;
 /// EX_OSERR: the operating system refused something.
 pub(super) const OS: u8 = 71;
+/// EX_IOERR: reading or writing failed.
+pub(super) const IO: u8 = 74;
+/// EX_NOPERM: that is not allowed.
+pub(super) const NO_PERMISSION: u8 = 77;
 /// EX_CONFIG: the configuration is wrong.
 pub(super) const CONFIG: u8 = 78;
 

@@ -10,6 +10,7 @@ mod detect;
 mod exit;
 mod release;
 mod reload;
+mod replay;
 mod report;
 mod resume;
 mod serve;
@@ -49,6 +50,8 @@ enum Command {
     /// Validate or show the configuration
     #[command(subcommand)]
     Config(config::Command),
+    /// Say which mail in the MTA's logs would be refused now, before switching on
+    Replay(replay::Args),
     /// Show how the running server is
     Status(status::Args),
     /// Tell what was refused lately, and in monitor mode what would have been
@@ -91,6 +94,7 @@ pub fn main() -> ExitCode {
         Command::Check(args) => check::run(config, &args),
         Command::Detect(args) => detect::run(config, &args),
         Command::Config(command) => config::run(config, &command),
+        Command::Replay(args) => replay::run(config, &args),
         Command::Status(args) => status::run(config, &args),
         Command::Report(args) => report::run(config, &args),
         Command::Reload(args) => reload::run(config, &args),

@@ -12,7 +12,11 @@ mod requests;
 mod supervisor;
 mod welcome;
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
@@ -32,6 +36,7 @@ use crate::{
     files::{self, Keeper},
     http::Http,
     net::{Inherited, Listener},
+    replay::{self, InputError, Replayed},
     telemetry,
 };
 
@@ -226,6 +231,22 @@ pub fn check_offline(loaded: &Loaded, check: &Check) -> Result<Checked, Error> {
         // The store is another process' own.
         checked.notes.push(NOT_LOOKED_AT.to_owned());
         Ok(checked)
+    })
+}
+
+/// What would become of the mail in logs, from the configuration alone.
+///
+/// # Errors
+/// What would prevent the start; and a log that can't be read.
+pub fn replay(
+    loaded: &Loaded,
+    files: &[PathBuf],
+    options: replay::Options,
+    progress: impl FnMut(&Path, u64),
+) -> Result<Result<Replayed, InputError>, Error> {
+    offline(async {
+        let parts = Parts::build(&loaded.config, 0).await?;
+        Ok(replay::replay(&parts.server.snapshot(), files, options, progress).await)
     })
 }
 

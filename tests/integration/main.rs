@@ -23,6 +23,7 @@ mod next_hop;
 mod out_of_the_box;
 mod pop_before_smtp;
 mod remembered;
+mod replay;
 mod report;
 mod reverse_ndr;
 mod seed;

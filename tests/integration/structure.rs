@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Low to high: each module and what it may use.
-const ORDER: [(&str, &[&str]); 18] = [
+const ORDER: [(&str, &[&str]); 19] = [
     ("address", &[]),
     ("policy", &["address"]),
     ("telemetry", &[]),
@@ -35,6 +35,7 @@ const ORDER: [(&str, &[&str]); 18] = [
             "history",
         ],
     ),
+    ("replay", &["policy", "files", "server"]),
     ("http", &["telemetry", "directory", "suspension", "server"]),
     (
         "control",
@@ -90,9 +91,10 @@ const ORDER: [(&str, &[&str]); 18] = [
             "http",
             "control",
             "config",
+            "replay",
         ],
     ),
-    ("cli", &["address", "config", "control", "daemon"]),
+    ("cli", &["address", "config", "control", "daemon", "replay"]),
 ];
 
 #[test]
