@@ -10,6 +10,7 @@ pub mod defence;
 pub mod detect;
 pub mod directory;
 pub mod files;
+pub mod history;
 pub mod http;
 pub mod net;
 pub mod policy;

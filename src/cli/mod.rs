@@ -17,6 +17,7 @@ mod probe;
 mod release;
 mod reload;
 mod replay;
+mod report;
 mod resume;
 mod serve;
 mod status;
@@ -61,6 +62,8 @@ enum Command {
     Probe(Box<probe::Args>),
     /// Show how the running server is
     Status(status::Args),
+    /// Tell what was refused lately, and in monitor mode what would have been
+    Report(report::Args),
     /// Make the running server read its configuration and files again, and detect again
     #[command(visible_alias = "redetect")]
     Reload(reload::Args),
@@ -116,6 +119,7 @@ pub fn main() -> ExitCode {
         Command::Replay(args) => replay::run(config, &args),
         Command::Probe(args) => probe::run(*args),
         Command::Status(args) => status::run(config, &args),
+        Command::Report(args) => report::run(config, &args),
         Command::Reload(args) => reload::run(config, &args),
         Command::Disable(args) => disable::run(config, args),
         Command::Enable(args) => enable::run(config, &args),

@@ -45,7 +45,8 @@ impl Order {
             | Request::Status
             | Request::Trusted
             | Request::Blocked
-            | Request::Suspended => {
+            | Request::Suspended
+            | Request::Report { .. } => {
                 return None;
             }
             Request::Reload { accept } => ("reload", accept.then(|| "accept".to_owned()), Until::None, None),

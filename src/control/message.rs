@@ -7,6 +7,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
+use super::report::Report;
 use crate::server::Trace;
 
 /// The version of this protocol; a change that an older client would misread raises it.
@@ -79,6 +80,11 @@ pub enum Request {
     Disable(Disable),
     /// Decide again.
     Enable,
+    /// What was decided lately.
+    Report {
+        /// So long before now it begins.
+        seconds: u64,
+    },
 }
 
 /// For how long everything is to pass.
@@ -151,6 +157,8 @@ pub enum Response {
     Suspensions(Suspensions),
     /// To [`Request::Disable`] and [`Request::Enable`].
     Switched(Switched),
+    /// To [`Request::Report`].
+    Report(Box<Report>),
     /// The request could not be carried out.
     Error {
         /// One sentence.

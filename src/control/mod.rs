@@ -11,10 +11,12 @@ mod config;
 mod execute;
 pub mod message;
 mod peer;
+pub mod report;
 mod socket;
 
 pub use client::{Error, ask, ask_to_trust};
 pub use config::Config;
 pub use execute::check;
 pub use peer::Peer;
+pub use report::{report, watched};
 pub use socket::{Control, Handler};

@@ -7,10 +7,12 @@ use prometheus::{IntCounterVec, IntGauge, IntGaugeVec};
 use crate::{
     client::{self, Clients, Enforce},
     config::{Config, Mode},
+    control,
     defence::{self, Defences},
     detect::{self, Findings},
     directory::{self, Directories, Remotes, detected::Live},
     files::{self, Keeper},
+    history::{History, Sight},
     http::Views,
     policy::{self, Reason, Replies, Rules},
     server::{self, Limits, Server, Snapshot},
@@ -33,6 +35,7 @@ pub(super) struct Parts {
     pub(super) commanded: Arc<Commanded>,
     pub(super) server: Arc<Server>,
     pub(super) switch: Arc<Switch>,
+    pub(super) history: Arc<History>,
     pub(super) started: Instant,
     pub(super) reloads: IntCounterVec,
     directory_metrics: directory::Metrics,
@@ -101,7 +104,13 @@ impl Parts {
         let kept = Kept { clients: &clients, defences: &defences, commanded: &commanded };
         let snapshot = snapshot(config, &keeper, &remotes, &metrics.directory, &live, kept)?;
         let limits = Limits { sessions, ..config.limits.clone() };
-        let server = Server::new(snapshot, &limits, metrics.server);
+        let history = Arc::new(History::new());
+        if sessions > 0
+            && let Ok(directory) = config.store.directory()
+        {
+            history.open(&directory).await;
+        }
+        let server = Server::new(snapshot, &limits, metrics.server, Arc::clone(&history));
         let started = Instant::now();
         let Metrics { directory: directory_metrics, mode, enabled, reloads, .. } = metrics;
         let directory = (sessions > 0).then(|| config.store.place_of_files());
@@ -117,6 +126,7 @@ impl Parts {
             commanded,
             server,
             switch,
+            history,
             started,
             reloads,
             directory_metrics,
@@ -147,6 +157,12 @@ impl Parts {
             registry: Arc::clone(&self.registry),
             waiting_for: Box::new(move || parts.server.snapshot().directories.waiting_for()),
         }
+    }
+
+    /// What reports tell of others.
+    pub(super) fn sight(&self) -> Sight {
+        let watched = control::watched(&self.server.snapshot().rules);
+        Sight { greylist: self.defences.metrics.greylist_outcomes(), watched }
     }
 
     /// What an admin should look at.

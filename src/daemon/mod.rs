@@ -125,6 +125,13 @@ async fn serve(path: Option<PathBuf>, loaded: Loaded) -> Result<(), Error> {
             ("senders", Ok(()))
         }
     });
+    core.spawn({
+        let (parts, stopping) = (Arc::clone(&parts), stopping.clone());
+        async move {
+            Arc::clone(&parts.history).run(|| parts.sight(), stopping).await;
+            ("history", Ok(()))
+        }
+    });
     // One that does not answer now is read when it does; `refresh` has said so.
     let _ = parts.commanded.refresh().await;
     core.spawn({

@@ -2,9 +2,12 @@
 
 use std::sync::Arc;
 
-use crate::control::{
-    self, Handler, Peer,
-    message::{Directory, Disable, Request, Response, Status, Switched},
+use crate::{
+    control::{
+        self, Handler, Peer,
+        message::{Directory, Disable, Request, Response, Status, Switched},
+    },
+    server::Snapshot,
 };
 
 use super::{
@@ -44,14 +47,6 @@ impl Requests {
     async fn status(&self) -> Status {
         let server = &self.parts.server;
         let snapshot = server.snapshot();
-        let directories = snapshot.directories.health().into_iter().map(|health| Directory {
-            name: health.name.to_string(),
-            kind: health.kind.to_owned(),
-            up: health.state.is_up(),
-            state: health.state.as_str().to_owned(),
-            addresses: health.addresses,
-            age_seconds: health.age.map(|age| age.as_secs()),
-        });
         Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
@@ -63,7 +58,7 @@ impl Requests {
             recipients: server.recipients_decided(),
             last_mta: server.last_mta(),
             domains: self.reloader.domains().await,
-            directories: directories.collect(),
+            directories: directories(&snapshot),
             named: named(&snapshot).await,
             notices: self.parts.notices(),
         }
@@ -91,6 +86,11 @@ impl Handler for Requests {
             Request::Suspended => orders.suspended(),
             Request::Disable(order) => self.disable(order, peer).await,
             Request::Enable => self.enable().await,
+            Request::Report { seconds } => {
+                let directories = directories(&snapshot);
+                let report = control::report(&snapshot, &self.parts.history, seconds, directories).await;
+                Response::Report(Box::new(report))
+            }
         }
     }
 }
@@ -101,4 +101,17 @@ fn not_switched(error: &switch::Refused) -> Response {
         switch::Refused::Time | switch::Refused::Reason => Response::Refused { message },
         switch::Refused::Unsaved(_) | switch::Refused::Left(_) => Response::Error { message },
     }
+}
+
+/// How each directory is.
+fn directories(snapshot: &Snapshot) -> Vec<Directory> {
+    let directories = snapshot.directories.health().into_iter().map(|health| Directory {
+        name: health.name.to_string(),
+        kind: health.kind.to_owned(),
+        up: health.state.is_up(),
+        state: health.state.as_str().to_owned(),
+        addresses: health.addresses,
+        age_seconds: health.age.map(|age| age.as_secs()),
+    });
+    directories.collect()
 }

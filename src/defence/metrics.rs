@@ -1,6 +1,6 @@
 //! Counts of the defences.
 
-use prometheus::{Counter, IntCounter, IntCounterVec, IntGauge};
+use prometheus::{Counter, IntCounter, IntCounterVec, IntGauge, core::Collector};
 
 use crate::telemetry::{Followed, Registry};
 
@@ -42,5 +42,19 @@ impl Metrics {
                 &["outcome"],
             ),
         }
+    }
+
+    /// What the greylist has found since the start, by outcome.
+    #[must_use]
+    pub fn greylist_outcomes(&self) -> Vec<(String, u64)> {
+        let mut outcomes = Vec::new();
+        for family in self.greylist.collect() {
+            for metric in family.get_metric() {
+                if let Some(label) = metric.get_label().first() {
+                    outcomes.push((label.value().to_owned(), metric.get_counter().get_value() as u64));
+                }
+            }
+        }
+        outcomes
     }
 }

@@ -34,6 +34,16 @@ impl DomainSet {
             || (!self.above.is_empty() && domain.ancestors().any(|above| self.above.contains(above)))
     }
 
+    /// Whether the domain itself is in the set.
+    pub(super) fn names(&self, domain: &Domain) -> bool {
+        self.names.contains(domain)
+    }
+
+    /// The domain above it all of whose subdomains are in the set.
+    pub(super) fn above<'d>(&'d self, domain: &'d Domain) -> Option<&'d Domain> {
+        domain.ancestors().find_map(|above| self.above.get(above))
+    }
+
     /// Number of names and patterns.
     pub fn len(&self) -> usize {
         self.names.len() + self.above.len()

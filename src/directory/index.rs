@@ -3,7 +3,7 @@
 //! A look-up walks bytes that are shared between millions of keys; it never allocates, locks or fails.
 //! Building takes memory for one chunk of keys as they come, and for all of them front-coded.
 
-use fst::{Map, MapBuilder, Streamer, raw};
+use fst::{Automaton, IntoStreamer, Map, MapBuilder, Streamer, raw};
 
 use super::{
     Entry,
@@ -57,6 +57,16 @@ impl Index {
     pub(super) fn get(&self, key: &[u8]) -> Option<u8> {
         let fst = self.map.as_fst();
         walk(fst, At::root(fst), key)?.value()
+    }
+
+    /// All keys that the automaton accepts, in order, while `each` wants more.
+    pub(super) fn search(&self, automaton: impl Automaton, each: &mut dyn FnMut(&[u8]) -> bool) {
+        let mut stream = self.map.search(automaton).into_stream();
+        while let Some((key, _)) = stream.next() {
+            if !each(key) {
+                return;
+            }
+        }
     }
 
     /// All keys with their bits, in order.

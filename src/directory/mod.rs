@@ -17,6 +17,7 @@ mod remote;
 mod remotes;
 mod replica;
 mod search;
+mod similar;
 mod smtp;
 mod source;
 mod sql;

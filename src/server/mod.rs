@@ -35,7 +35,7 @@ use tokio_util::{
 };
 use tracing::{error, warn};
 
-use crate::net::Listener;
+use crate::{history::History, net::Listener};
 
 pub use config::Limits;
 pub use decide::{Envelope, LONGEST_REPLY, Trace, TraceStep, decide};
@@ -48,6 +48,7 @@ pub use snapshot::Snapshot;
 pub struct Server {
     snapshot: ArcSwap<Snapshot>,
     metrics: Metrics,
+    history: Arc<History>,
     sessions: usize,
     open: AtomicUsize,
     next_id: AtomicU64,
@@ -80,7 +81,7 @@ impl Server {
     /// # Panics
     /// Never: the negotiated steps are constants of this module.
     #[must_use]
-    pub fn new(snapshot: Snapshot, limits: &Limits, metrics: Metrics) -> Arc<Self> {
+    pub fn new(snapshot: Snapshot, limits: &Limits, metrics: Metrics, history: Arc<History>) -> Arc<Self> {
         let wanted = |steps| {
             Wanted::new(Actions::NONE, steps)
                 .expect("recipients are not suppressed")
@@ -91,6 +92,7 @@ impl Server {
         Arc::new(Self {
             snapshot: ArcSwap::from_pointee(snapshot),
             metrics,
+            history,
             sessions: limits.sessions,
             open: AtomicUsize::new(0),
             next_id: AtomicU64::new(1),

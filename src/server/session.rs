@@ -5,6 +5,7 @@
 //! then does what its admin chose for a missing filter.
 
 mod defend;
+mod note;
 
 use std::{
     future::poll_fn,
@@ -498,6 +499,7 @@ impl Session {
     fn record(&self, decision: &Decision<'_>, facts: &Facts, recipient: &[u8]) {
         let stage = facts.stage;
         self.server.metrics.decision(stage, decision);
+        self.server.history.count(stage, decision);
         let Some(reply) = decision.reply else {
             debug!(
                 session = self.id,
@@ -508,6 +510,7 @@ impl Session {
             );
             return;
         };
+        self.note(decision, facts, recipient);
         let client = self.client.address.map(|client| client.ip().to_string());
         // A postmaster who is asked where the mail is sees how long it is held up yet.
         let wait = facts.greylisted.filter(|wait| !wait.is_zero()).map(|wait| format!("{wait:?}"));

@@ -62,7 +62,7 @@ const FAULT: &[u8] = b"<fault@panic.invalid>";
 
 fn server(registry: &Registry) -> Arc<Server> {
     let snapshot = snapshot(registry, &client::Config::default(), Rules::default());
-    Server::new(snapshot, &Limits::default(), Metrics::register(registry))
+    Server::new(snapshot, &Limits::default(), Metrics::register(registry), Arc::default())
 }
 
 fn snapshot(registry: &Registry, client: &client::Config, rules: Rules) -> Snapshot {

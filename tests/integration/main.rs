@@ -27,6 +27,7 @@ mod pop_before_smtp;
 mod probe;
 mod remembered;
 mod replay;
+mod report;
 mod reverse_ndr;
 mod seed;
 mod sessions;

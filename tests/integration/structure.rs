@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Low to high: each module and what it may use.
-const ORDER: [(&str, &[&str]); 19] = [
+const ORDER: [(&str, &[&str]); 20] = [
     ("address", &[]),
     ("policy", &["address"]),
     ("telemetry", &[]),
@@ -19,6 +19,7 @@ const ORDER: [(&str, &[&str]); 19] = [
     ("client", &["address", "policy", "net", "telemetry", "files"]),
     ("defence", &["address", "policy", "net", "telemetry", "files", "store"]),
     ("suspension", &["address", "policy", "telemetry", "files", "store"]),
+    ("history", &["policy"]),
     (
         "server",
         &[
@@ -32,6 +33,7 @@ const ORDER: [(&str, &[&str]); 19] = [
             "client",
             "defence",
             "suspension",
+            "history",
         ],
     ),
     ("replay", &["policy", "files", "server"]),
@@ -49,6 +51,7 @@ const ORDER: [(&str, &[&str]); 19] = [
             "client",
             "defence",
             "suspension",
+            "history",
             "server",
         ],
     ),
@@ -84,6 +87,7 @@ const ORDER: [(&str, &[&str]); 19] = [
             "client",
             "defence",
             "suspension",
+            "history",
             "server",
             "http",
             "control",

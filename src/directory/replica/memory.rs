@@ -17,7 +17,10 @@ use arc_swap::ArcSwap;
 use super::store::Touched;
 use crate::{
     address::{Address, Domain},
-    directory::index::{self, Index},
+    directory::{
+        index::{self, Index},
+        similar::Near,
+    },
     policy::Attributes,
 };
 
@@ -93,6 +96,17 @@ impl Memory {
             }
         })?;
         changed.try_for_each(|(key, now)| tell(key, now))
+    }
+
+    /// Keys that are near, while `each` wants more.
+    pub(super) fn search(&self, near: &Near, each: &mut dyn FnMut(&[u8]) -> bool) {
+        let view = self.view.load();
+        for key in view.levels.iter().flat_map(|level| level.keys()) {
+            if near.accepts(key) && view.get(key).is_some() && !each(key) {
+                return;
+            }
+        }
+        view.index.search(near, &mut |key| view.get(key).is_none() || each(key));
     }
 
     /// Puts changes into force, all at once.

@@ -200,6 +200,11 @@ impl Replica {
         }
     }
 
+    /// Keys that are near, while `each` wants more.
+    pub(super) fn search(&self, near: &directory::similar::Near, each: &mut dyn FnMut(&[u8]) -> bool) {
+        self.content.memory.search(near, each);
+    }
+
     /// Whether everything that is sent to the domain exists.
     pub(super) fn catches_all(&self, domain: &Domain) -> bool {
         self.content.memory.catches_all(domain)

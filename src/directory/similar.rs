@@ -1,0 +1,258 @@
+//! What an admin may want to know of an unknown recipient: who is spelt almost like it. And the name of its domain in the
+//! configuration.
+//!
+//! Only lists that are in memory are searched, and nothing that is found goes to a client. Failure: nothing is found.
+
+use fst::Automaton;
+
+use super::{Detected, Directories, Source};
+use crate::address::{Address, Domain};
+
+impl Directories {
+    /// The name or pattern under which the domain is local; as many as there are in configuration and detection. `None`: it
+    /// is not.
+    pub fn listed_as(&self, domain: &Domain) -> Option<String> {
+        let files = self.files.as_ref().map(|files| files.current());
+        let files = files.as_ref().and_then(|files| files.as_deref());
+        let of_directories = self.configured.iter().filter_map(|configured| configured.domains.as_ref());
+        let sets =
+            [Some(&self.names), files, Some(&self.catch_all)].into_iter().flatten().chain(of_directories);
+        let mut above: Option<&Domain> = None;
+        for set in sets {
+            if set.names(domain) {
+                return Some(domain.to_string());
+            }
+            above = above.or(set.above(domain));
+        }
+        let detected: &Detected = &self.detected.load();
+        if detected.domains.contains_key(domain) {
+            return Some(domain.to_string());
+        }
+        let below = || domain.ancestors().find_map(|above| detected.below.get_key_value(above));
+        let above = above.or_else(|| below().map(|(above, _)| above));
+        above.map(|above| format!(".{above}"))
+    }
+
+    /// Recipients whose local part is one or two letters from this one's, the nearest first, at most `most`.
+    pub fn similar(&self, address: &Address, most: usize) -> Vec<String> {
+        let domain = address.domain();
+        let detected = self.detected.load();
+        let configured = self.in_charge(domain, self.lists(domain)).map(|directory| &directory.source);
+        let found = detected.get(domain).into_iter().flat_map(|found| found.directories.iter());
+        let near = Near::new(address);
+        let mut all = Vec::new();
+        for source in configured.chain(found.map(|directory| &directory.source)) {
+            let mut take = |key: &[u8]| {
+                if let Some(distance) = near.distance(key)
+                    && let Ok(local) = std::str::from_utf8(&key[..key.len() - near.tail(key)])
+                {
+                    all.push((distance, format!("{local}@{domain}")));
+                }
+                all.len() < MOST_LOOKED_AT
+            };
+            match source {
+                Source::List(list) => {
+                    if let Some(index) = &*list.current() {
+                        index.search(&near, &mut take);
+                    }
+                }
+                Source::Listed(index) => index.search(&near, &mut take),
+                Source::Replica(replica) => replica.search(&near, &mut take),
+                Source::Table(_) | Source::Users(_) | Source::Remote(_) => {}
+            }
+        }
+        all.sort_unstable();
+        all.dedup();
+        all.into_iter().take(most).map(|(_, similar)| similar).collect()
+    }
+}
+
+/// Accepts `LOCAL@DOMAIN` and `LOCAL@` where `LOCAL` is near: letters that are missing, too many or others (Levenshtein), in
+/// bytes.
+pub(super) struct Near {
+    local: Vec<u8>,
+    /// `@` and the domain.
+    domain: Vec<u8>,
+    limit: u8,
+}
+
+/// How far a key was read.
+#[derive(Clone)]
+pub(super) enum State {
+    /// The distances of what was read to each beginning of the local part.
+    Local(Vec<u8>),
+    /// So much of the domain was read, at this distance.
+    Domain(usize, u8),
+    /// It is somebody else.
+    Other,
+}
+
+impl Near {
+    fn new(address: &Address) -> Self {
+        let local = address.local().as_bytes().to_vec();
+        // Of a short one nearly everybody is two letters away.
+        let limit = if local.len() < 5 { 1 } else { 2 };
+        let domain = format!("@{}", address.domain().as_str()).into_bytes();
+        Self { local, domain, limit }
+    }
+
+    fn distance(&self, key: &[u8]) -> Option<u8> {
+        let end = key.iter().fold(self.begin(), |state, &byte| self.step(&state, byte));
+        match end {
+            State::Domain(read, distance) if self.is_end(read) => Some(distance),
+            _ => None,
+        }
+    }
+
+    /// Whether a key is near.
+    pub(super) fn accepts(&self, key: &[u8]) -> bool {
+        self.distance(key).is_some()
+    }
+
+    /// The length of what stands behind the local part of a key that was accepted.
+    fn tail(&self, key: &[u8]) -> usize {
+        if key.ends_with(&self.domain) { self.domain.len() } else { 1 }
+    }
+
+    fn is_end(&self, read: usize) -> bool {
+        read == 1 || read == self.domain.len()
+    }
+}
+
+impl Automaton for Near {
+    type State = State;
+
+    fn start(&self) -> State {
+        self.begin()
+    }
+
+    fn is_match(&self, state: &State) -> bool {
+        matches!(state, State::Domain(read, _) if self.is_end(*read))
+    }
+
+    fn can_match(&self, state: &State) -> bool {
+        !matches!(state, State::Other)
+    }
+
+    fn accept(&self, state: &State, byte: u8) -> State {
+        self.step(state, byte)
+    }
+}
+
+impl Near {
+    fn begin(&self) -> State {
+        State::Local(
+            (0..=self.local.len())
+                .map(|length| u8::try_from(length).map_or(FAR, |far| far.min(FAR)))
+                .collect(),
+        )
+    }
+
+    fn step(&self, state: &State, byte: u8) -> State {
+        match state {
+            // Nothing was read: it is a catch-all.
+            State::Local(row) if byte == b'@' && row.first() == Some(&0) => State::Other,
+            State::Local(row) if byte == b'@' => match row.last() {
+                // As it is written it is unknown: whoever has that address is in another directory.
+                Some(&distance) if (1..=self.limit).contains(&distance) => State::Domain(1, distance),
+                _ => State::Other,
+            },
+            State::Local(row) => {
+                let mut next = Vec::with_capacity(row.len());
+                let mut left = row.first().map_or(FAR, |distance| (distance + 1).min(FAR));
+                next.push(left);
+                for (at, &expected) in self.local.iter().enumerate() {
+                    let replaced = row[at] + u8::from(expected != byte);
+                    left = replaced.min(row[at + 1] + 1).min(left + 1).min(FAR);
+                    next.push(left);
+                }
+                if next.iter().all(|&distance| distance > self.limit) {
+                    State::Other
+                } else {
+                    State::Local(next)
+                }
+            }
+            State::Domain(read, distance) if self.domain.get(*read) == Some(&byte) => {
+                State::Domain(read + 1, *distance)
+            }
+            State::Domain(..) | State::Other => State::Other,
+        }
+    }
+}
+
+/// More than any limit.
+const FAR: u8 = 9;
+/// So many are looked at for one recipient.
+const MOST_LOOKED_AT: usize = 200;
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::{
+        directory::{Builder, Entry},
+        policy::Attributes,
+    };
+
+    fn found(known: &[&str], unknown: &str) -> Vec<String> {
+        let mut builder = Builder::default();
+        for known in known {
+            builder.add(&Entry::parse(known.as_bytes()).unwrap(), Attributes::default());
+        }
+        let near = Near::new(&Address::parse(unknown).unwrap());
+        let mut found = Vec::new();
+        builder.finish().search(&near, &mut |key| {
+            found.push(String::from_utf8_lossy(key).into_owned());
+            true
+        });
+        found
+    }
+
+    #[test]
+    fn one_or_two_letters() {
+        let known = [
+            "john.smith@example.test",
+            "joan.smith@example.test",
+            "john.smith@other.test",
+            "johnsmit",
+            "anna@example.test",
+            "@example.test",
+        ];
+        for (unknown, expected) in [
+            ("jon.smith@example.test", &["joan.smith@example.test", "john.smith@example.test"][..]),
+            ("jhon.smith@example.test", &["joan.smith@example.test", "john.smith@example.test"]),
+            ("john.smithson@example.test", &[]),
+            ("john.smith@other.test", &["johnsmit@"]),
+            ("ann@example.test", &["anna@example.test"]),
+            ("an@example.test", &[]),
+            ("hanna@example.test", &["anna@example.test"]),
+            ("hannah@example.test", &["anna@example.test"]),
+            ("x@example.test", &[]),
+        ] {
+            assert_eq!(found(&known, unknown), expected, "{unknown}");
+        }
+    }
+
+    /// The distance by its definition.
+    fn distance(a: &[u8], b: &[u8]) -> usize {
+        match (a, b) {
+            ([], rest) | (rest, []) => rest.len(),
+            ([x, a_rest @ ..], [y, b_rest @ ..]) => {
+                let same = distance(a_rest, b_rest) + usize::from(x != y);
+                same.min(distance(a_rest, b) + 1).min(distance(a, b_rest) + 1)
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn it_is_the_distance_by_definition(unknown in "[ab]{1,7}", known in "[abc]{1,7}") {
+            let address = format!("{known}@x.test");
+            let limit = if unknown.len() < 5 { 1 } else { 2 };
+            let exact = distance(unknown.as_bytes(), known.as_bytes());
+            let expected = if (1..=limit).contains(&exact) { vec![address.clone()] } else { vec![] };
+            prop_assert_eq!(found(&[&address], &format!("{unknown}@x.test")), expected);
+        }
+    }
+}

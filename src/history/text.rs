@@ -1,0 +1,44 @@
+//! What peers wrote, cut to a length that can be kept.
+
+/// The text, at most [`LONGEST`] bytes of it; what is not UTF-8 is replaced.
+#[must_use]
+pub fn bounded(text: &[u8]) -> String {
+    let cut = text.len() > LONGEST;
+    let text = String::from_utf8_lossy(text.get(..LONGEST).filter(|_| cut).unwrap_or(text));
+    let mut text = clip(text.into_owned());
+    if cut && !text.ends_with(MARK) {
+        text.push(MARK);
+    }
+    text
+}
+
+/// Text from a file, which may be longer than what we write.
+pub(super) fn clip(mut text: String) -> String {
+    if text.len() > LONGEST + MARK.len_utf8() {
+        let end = (0..=LONGEST).rev().find(|&end| text.is_char_boundary(end)).unwrap_or(0);
+        text.truncate(end);
+        text.push(MARK);
+    }
+    text
+}
+
+/// A path is at most 256 octets (RFC 5321 §4.5.3.1.3).
+const LONGEST: usize = 256;
+/// Where something was cut off.
+const MARK: char = '…';
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_longer_than_a_path() {
+        assert_eq!(bounded(b"<a@b>"), "<a@b>");
+        assert_eq!(bounded(&[b'x'; 256]).len(), 256);
+        for long in [vec![b'x'; 257], vec![0xff; 100_000], "\u{e4}".repeat(10_000).into_bytes()] {
+            let text = bounded(&long);
+            assert!(text.len() <= LONGEST + 3 && text.ends_with(MARK), "{} bytes", text.len());
+            assert_eq!(clip(text.clone()), text);
+        }
+    }
+}

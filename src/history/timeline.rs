@@ -1,0 +1,176 @@
+//! The last hours and the last days, each in its own row: an hour that is forgotten is still part of its day.
+
+use std::{
+    collections::{BTreeMap, HashMap, VecDeque},
+    sync::Arc,
+};
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    bucket::{Bucket, Counted, Noted, add},
+    summary::{Listed, Summary, Watched},
+    top::{Entry, MOST_SAMPLES, order},
+};
+
+/// All that is remembered.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct Timeline {
+    /// Since when, in seconds since 1970.
+    began: u64,
+    hours: Row,
+    days: Row,
+    /// What is only watched, since when.
+    watched: BTreeMap<String, u64>,
+}
+
+/// Buckets of one length, the oldest first; shared with those who read them.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Row {
+    #[serde(skip)]
+    length: u64,
+    buckets: VecDeque<Arc<Bucket>>,
+}
+
+impl Timeline {
+    pub(super) fn new(now: u64) -> Self {
+        Self { began: now, hours: Row::of(HOUR), days: Row::of(DAY), watched: BTreeMap::new() }
+    }
+
+    /// Puts in order what was read from a file.
+    pub(super) fn mend(&mut self, now: u64) {
+        self.began = self.began.min(now);
+        (self.hours.length, self.days.length) = (HOUR, DAY);
+        for row in [&mut self.hours, &mut self.days] {
+            row.buckets.make_contiguous().sort_by_key(|bucket| bucket.number);
+            row.forget(now);
+        }
+        self.watched.values_mut().for_each(|since| *since = (*since).min(now));
+    }
+
+    pub(super) fn count(&mut self, now: u64, counted: &Counted) {
+        for row in [&mut self.hours, &mut self.days] {
+            row.current(now).count(counted);
+        }
+    }
+
+    pub(super) fn note(&mut self, now: u64, refusal: &Noted) {
+        for row in [&mut self.hours, &mut self.days] {
+            row.current(now).note(refusal);
+        }
+    }
+
+    /// These are only watched now. What no longer is, begins anew when it is again.
+    pub(super) fn watch(&mut self, now: u64, watched: &[String]) {
+        self.watched.retain(|what, _| watched.contains(what));
+        for what in watched {
+            self.watched.entry(what.clone()).or_insert(now);
+        }
+    }
+
+    /// Everything since `seconds` ago, by whole hours; what is older than those, by whole days.
+    pub(super) fn summary(&self, now: u64, seconds: u64) -> Summary {
+        let row = if seconds <= HOURS * HOUR { &self.hours } else { &self.days };
+        let from = now.saturating_sub(seconds);
+        let buckets = row.buckets.iter().filter(|bucket| (bucket.number + 1) * row.length > from);
+        // Nothing was there before the first bucket, nor before the beginning.
+        let oldest = from / row.length;
+        let kept = (now / row.length).saturating_sub(row.most() as u64 - 1);
+        let since = (oldest.max(kept) * row.length).max(self.began).min(now);
+        let mut summary = Summary { now, since, ..Summary::default() };
+        let (mut rules, mut recipients) = (HashMap::new(), HashMap::new());
+        let (mut clients, mut networks) = (HashMap::new(), HashMap::new());
+        for bucket in buckets {
+            summary.running_seconds += bucket.seconds;
+            summary.missed += bucket.missed;
+            for count in &bucket.counts {
+                add(&mut summary.decisions, count);
+            }
+            for (outcome, times) in &bucket.greylist {
+                *summary.greylist.entry(outcome.clone()).or_default() += times;
+            }
+            let mut is_crowded = bucket.rules.pour(&mut rules, MOST_SAMPLES);
+            is_crowded |= bucket.recipients.pour(&mut recipients, 1);
+            is_crowded |= bucket.clients.pour(&mut clients, 1);
+            is_crowded |= bucket.networks.pour(&mut networks, 1);
+            summary.at_least |= is_crowded;
+        }
+        summary.decisions.sort_by_key(|count| (std::cmp::Reverse(count.times), count.reason, count.enforced));
+        summary.rules = sorted(rules);
+        summary.unknown_recipients = listed(recipients);
+        summary.clients = listed(clients);
+        summary.networks = listed(networks);
+        summary.watched =
+            self.watched.iter().map(|(what, since)| Watched { what: what.clone(), since: *since }).collect();
+        summary
+    }
+
+    /// How long the server has run since then, as far as days tell.
+    pub(super) fn running_since(&self, now: u64, since: u64) -> u64 {
+        let days = self.days.buckets.iter();
+        days.map(|day| day.seconds.min(((day.number + 1) * DAY).min(now).saturating_sub(since))).sum()
+    }
+}
+
+impl Row {
+    fn of(length: u64) -> Self {
+        Self { length, buckets: VecDeque::new() }
+    }
+
+    /// The bucket of this time. A clock that was wrong for a while leaves nothing behind that has not come yet.
+    fn current(&mut self, now: u64) -> &mut Bucket {
+        let number = now / self.length;
+        if self.buckets.back().is_none_or(|last| last.number != number) {
+            if let Some(last) = self.buckets.back_mut() {
+                Arc::make_mut(last).close();
+            }
+            self.forget(now);
+        }
+        if self.buckets.back().is_none_or(|last| last.number != number) {
+            self.buckets.push_back(Arc::new(Bucket::new(number)));
+            self.forget(now);
+        }
+        Arc::make_mut(self.buckets.back_mut().expect("one was put there, or was there"))
+    }
+
+    fn forget(&mut self, now: u64) {
+        let number = now / self.length;
+        self.buckets.retain(|bucket| bucket.number <= number);
+        let old = self.buckets.len().saturating_sub(self.most());
+        self.buckets.drain(..old);
+        let oldest = number.saturating_sub(self.most() as u64 - 1);
+        self.buckets.retain(|bucket| bucket.number >= oldest);
+    }
+
+    /// The one under way, and those before it.
+    fn most(&self) -> usize {
+        if self.length == HOUR { HOURS as usize + 1 } else { DAYS as usize + 1 }
+    }
+}
+
+fn sorted<K: Ord>(all: HashMap<K, Entry>) -> Vec<(K, Entry)> {
+    let mut all: Vec<_> = all.into_iter().collect();
+    all.sort_unstable_by(order);
+    all
+}
+
+fn listed(all: HashMap<String, Entry>) -> Vec<Listed> {
+    let listed = sorted(all).into_iter().take(MOST_LISTED).map(|(what, mut entry)| Listed {
+        what,
+        times: entry.times,
+        insiders: entry.insiders,
+        good: entry.good,
+        last: entry.samples.pop().unwrap_or_default(),
+    });
+    listed.collect()
+}
+
+const HOUR: u64 = 3600;
+const HOURS: u64 = 48;
+const DAY: u64 = 24 * HOUR;
+const DAYS: u64 = 30;
+/// Of each list.
+const MOST_LISTED: usize = 200;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,279 @@
+//! Who comes most often, in a list of bounded length that a flood of others does not empty.
+//!
+//! While there is room everybody is listed, and all counts are exact. In a full list a newcomer takes the place of the one
+//! that was seen least, if it itself was seen more often, by a sketch of all that come. The places of those that came twice
+//! are not to be had for coming once, however many try. Failure: in a full list counts are too low, never too high.
+
+use std::{collections::HashMap, hash::Hash};
+
+use serde::{Deserialize, Serialize};
+
+use super::{sketch::Sketch, summary::Sample, text::clip};
+
+/// The list.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(
+    from = "Written<K>",
+    into = "Written<K>",
+    bound(deserialize = "K: Key + Deserialize<'de>", serialize = "K: Key + Serialize")
+)]
+pub(super) struct Top<K: Key> {
+    entries: HashMap<K, Entry>,
+    sketch: Option<Box<Sketch>>,
+    /// Somebody had no place, or lost it.
+    is_crowded: bool,
+}
+
+/// What is known of one of them.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Entry {
+    /// Seen so often, at least.
+    pub(crate) times: u64,
+    /// Of these, by insiders.
+    pub(crate) insiders: u64,
+    /// Of these, by clients that ask for recipients that exist.
+    pub(crate) good: u64,
+    /// The last ones, newest last; those of insiders and good clients first of all.
+    pub(crate) samples: Vec<Sample>,
+}
+
+/// What lists are of.
+pub(super) trait Key: Hash + Eq + Ord + Clone {}
+
+impl<K: Hash + Eq + Ord + Clone> Key for K {}
+
+/// As it stands in the file.
+#[derive(Serialize, Deserialize)]
+struct Written<K> {
+    entries: Vec<(K, Entry)>,
+    is_crowded: bool,
+}
+
+impl<K: Key> Top<K> {
+    /// It was seen; `samples` of it are kept.
+    pub(super) fn add(&mut self, key: &K, one: &Entry, samples: usize) {
+        if let Some(entry) = self.entries.get_mut(key) {
+            return entry.merge(one, samples);
+        }
+        if self.entries.len() >= CAPACITY {
+            // Who was here before the list was full has its place: only newcomers need to be counted.
+            let seen = self.sketch.get_or_insert_default().add(key);
+            self.is_crowded = true;
+            let least = self.entries.iter().min_by_key(|(_, entry)| (entry.times, entry.last()));
+            let Some((least, entry)) = least else { return };
+            if seen <= entry.times {
+                return;
+            }
+            let least = least.clone();
+            self.entries.remove(&least);
+        }
+        self.entries.insert(key.clone(), one.clone());
+    }
+
+    /// Nobody comes any more: so many are kept.
+    pub(super) fn close(&mut self, most: usize) {
+        self.sketch = None;
+        if self.entries.len() > most {
+            self.is_crowded = true;
+            let mut all: Vec<_> = std::mem::take(&mut self.entries).into_iter().collect();
+            all.sort_unstable_by(order);
+            all.truncate(most);
+            self.entries = all.into_iter().collect();
+        }
+        self.entries.shrink_to_fit();
+    }
+
+    /// All of it, into a list without bounds; whether counts there may be too low.
+    pub(super) fn pour(&self, into: &mut HashMap<K, Entry>, samples: usize) -> bool {
+        for (key, entry) in &self.entries {
+            into.entry(key.clone()).or_default().merge(entry, samples);
+        }
+        self.is_crowded
+    }
+}
+
+impl<K: Key> Default for Top<K> {
+    fn default() -> Self {
+        Self { entries: HashMap::new(), sketch: None, is_crowded: false }
+    }
+}
+
+impl<K: Key> From<Written<K>> for Top<K> {
+    fn from(written: Written<K>) -> Self {
+        let Written { mut entries, mut is_crowded } = written;
+        is_crowded |= entries.len() >= CAPACITY;
+        entries.truncate(CAPACITY);
+        for (_, entry) in &mut entries {
+            entry.samples.truncate(MOST_SAMPLES);
+            for sample in &mut entry.samples {
+                for text in
+                    [&mut sample.client, &mut sample.sender, &mut sample.recipient, &mut sample.domain]
+                {
+                    *text = clip(std::mem::take(text));
+                }
+            }
+        }
+        Self { entries: entries.into_iter().collect(), sketch: None, is_crowded }
+    }
+}
+
+impl<K: Key> From<Top<K>> for Written<K> {
+    fn from(top: Top<K>) -> Self {
+        let mut entries: Vec<_> = top.entries.into_iter().collect();
+        entries.sort_unstable_by(order);
+        Self { entries, is_crowded: top.is_crowded }
+    }
+}
+
+impl Entry {
+    fn merge(&mut self, other: &Self, samples: usize) {
+        self.times = self.times.saturating_add(other.times);
+        self.insiders = self.insiders.saturating_add(other.insiders);
+        self.good = self.good.saturating_add(other.good);
+        self.samples.extend(other.samples.iter().cloned());
+        // Of several, those that speak against a rule are worth more than guesses, of which there are always newer ones.
+        let is_worth_more = |sample: &Sample| samples > 1 && (sample.insider || sample.good);
+        self.samples.sort_by_key(|sample| (is_worth_more(sample), sample.at));
+        let rest = self.samples.len().saturating_sub(samples);
+        self.samples.drain(..rest);
+        self.samples.sort_by_key(|sample| sample.at);
+    }
+
+    /// When it was seen last.
+    pub(super) fn last(&self) -> u64 {
+        self.samples.last().map_or(0, |sample| sample.at)
+    }
+}
+
+/// The most frequent first; of these the latest.
+pub(super) fn order<K: Ord>((a, one): &(K, Entry), (b, other): &(K, Entry)) -> std::cmp::Ordering {
+    let rank = |entry: &Entry| std::cmp::Reverse((entry.times, entry.last()));
+    rank(one).cmp(&rank(other)).then_with(|| a.cmp(b))
+}
+
+/// So many are in a list.
+pub(super) const CAPACITY: usize = 256;
+/// Of each.
+pub(super) const MOST_SAMPLES: usize = 3;
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn seen(at: u64) -> Entry {
+        let sample = Sample { at, ..Sample::default() };
+        Entry { times: 1, samples: vec![sample], ..Entry::default() }
+    }
+
+    fn all<K: Key>(top: &Top<K>) -> (HashMap<K, Entry>, bool) {
+        let mut all = HashMap::new();
+        let is_crowded = top.pour(&mut all, 1);
+        (all, is_crowded)
+    }
+
+    /// The model is a map without bounds.
+    fn run(keys: impl IntoIterator<Item = u32>) -> (HashMap<u32, Entry>, bool, HashMap<u32, u64>) {
+        let (mut top, mut model) = (Top::default(), HashMap::new());
+        for (at, key) in keys.into_iter().enumerate() {
+            top.add(&key, &seen(at as u64), 1);
+            *model.entry(key).or_default() += 1;
+        }
+        let (all, is_crowded) = all(&top);
+        (all, is_crowded, model)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(32))]
+
+        #[test]
+        fn counts_are_exact_until_the_list_is_full(keys in proptest::collection::vec(0_u32..256, 0..3000)) {
+            let (all, is_crowded, model) = run(keys);
+            prop_assert!(!is_crowded);
+            let counts: HashMap<u32, u64> = all.into_iter().map(|(key, entry)| (key, entry.times)).collect();
+            prop_assert_eq!(counts, model);
+        }
+
+        #[test]
+        fn counts_are_never_too_high(keys in proptest::collection::vec(0_u32..2000, 0..6000)) {
+            let (all, is_crowded, model) = run(keys);
+            prop_assert!(all.len() <= CAPACITY);
+            prop_assert_eq!(is_crowded, model.len() > CAPACITY);
+            for (key, entry) in all {
+                prop_assert!(entry.times <= model[&key], "{} times {}, in truth {}", key, entry.times, model[&key]);
+            }
+        }
+    }
+
+    /// A guesser asks for thirty thousand addresses, each once. Those that come all the time stay.
+    #[test]
+    fn a_flood_of_others_drives_nobody_out() {
+        let steady = 0..100_u32;
+        let mut keys: Vec<u32> = steady.clone().chain(steady.clone()).collect();
+        for guess in 1000..31_000 {
+            keys.push(guess);
+            if guess % 1000 == 0 {
+                keys.extend(steady.clone());
+            }
+        }
+        let (all, is_crowded, model) = run(keys);
+        assert!(is_crowded);
+        for key in steady {
+            assert_eq!(all.get(&key).map(|entry| entry.times), Some(model[&key]), "{key}");
+        }
+    }
+
+    #[test]
+    fn who_comes_often_gets_a_place_in_a_full_list() {
+        let crowd = 1000..1256;
+        let late = std::iter::repeat_n(5, 20);
+        let (all, ..) = run(crowd.clone().chain(crowd).chain(late));
+        // The first two times were not more than the others had.
+        assert_eq!(all.get(&5).map(|entry| entry.times), Some(18));
+    }
+
+    #[test]
+    fn a_closed_list_keeps_the_most_frequent() {
+        let mut top = Top::default();
+        for at in 0..200_u64 {
+            for key in 0..=at {
+                top.add(&key, &seen(at), 1);
+            }
+        }
+        top.close(64);
+        let (all, is_crowded) = all(&top);
+        assert!(is_crowded);
+        let mut kept: Vec<u64> = all.into_keys().collect();
+        kept.sort_unstable();
+        assert_eq!(kept, (0..64).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn the_last_samples_are_kept() {
+        let mut top = Top::default();
+        for at in [5, 9, 7, 8] {
+            top.add(&"key", &seen(at), 2);
+        }
+        let mut all = HashMap::new();
+        top.pour(&mut all, 2);
+        let at: Vec<u64> = all["key"].samples.iter().map(|sample| sample.at).collect();
+        assert_eq!((at, all["key"].last()), (vec![8, 9], 9));
+    }
+
+    #[test]
+    fn what_speaks_against_a_rule_is_not_hidden_by_guesses() {
+        let mut top = Top::default();
+        for at in 0..100 {
+            let mut entry = seen(at);
+            (entry.samples[0].insider, entry.samples[0].good) = (at == 5, at == 7);
+            top.add(&"key", &entry, 3);
+        }
+        let mut all = HashMap::new();
+        top.pour(&mut all, 3);
+        let at: Vec<u64> = all["key"].samples.iter().map(|sample| sample.at).collect();
+        assert_eq!(at, [5, 7, 99]);
+    }
+}

@@ -1,0 +1,71 @@
+//! What reports are to tell of a refusal.
+
+use super::{Session, unix_seconds};
+use crate::{
+    history::{Refusal, Rule, bounded},
+    policy::{Decision, Facts, Reason, Stage, Verdict},
+};
+
+impl Session {
+    /// Hands a refusal over to those who remember it; takes no lock, and never waits.
+    pub(super) fn note(&self, decision: &Decision<'_>, facts: &Facts, recipient: &[u8]) {
+        // The recipient itself was told of already.
+        if facts.stage == Stage::EndOfMessage && decision.reason == Reason::SpamTrap {
+            return;
+        }
+        let at_end = self.message.recipients.first().filter(|_| facts.stage == Stage::EndOfMessage);
+        let domain = facts.recipient.domain().or_else(|| at_end.map(|recipient| recipient.domain()));
+        let listed = domain.and_then(|domain| self.snapshot.directories.listed_as(domain));
+        let recipient = match facts.recipient.outermost() {
+            Some(address) => bounded(address.to_string().as_bytes()),
+            None => bounded(recipient),
+        };
+        self.server.history.note(Refusal {
+            at: unix_seconds(),
+            rule: Rule {
+                reason: decision.reason,
+                domain: listed.unwrap_or_default(),
+                is_permanent: decision.verdict() == Verdict::Reject,
+                enforced: decision.enforced,
+            },
+            client: self.client.address.map(|client| client.ip()),
+            sender: if facts.stage == Stage::Connect { String::new() } else { bounded(&self.message.sender) },
+            recipient,
+            is_insider: facts.insider(),
+            is_good: is_good(facts),
+        });
+    }
+}
+
+/// Whether the client is known for good mail: it has written to ten within the last month, or lately to more that exist
+/// than that don't.
+fn is_good(facts: &Facts) -> bool {
+    facts
+        .lately
+        .is_some_and(|lately| lately.own.history >= GOOD_NAME || lately.own.known > lately.own.unknown)
+}
+
+/// That of docs/harvest.md.
+const GOOD_NAME: u64 = 10;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::{Counts, Lately};
+
+    #[test]
+    fn who_is_known_for_good_mail() {
+        for (known, unknown, history, expected, who) in [
+            (0, 0, 0, false, "nobody has heard of it"),
+            (1, 0, 1, true, "one known recipient, and none unknown"),
+            (1, 1, 1, false, "as many unknown ones"),
+            (5, 900, 9, false, "a guesser with some luck"),
+            (0, 20, 10, true, "it wrote to ten within a month"),
+        ] {
+            let own = Counts { known, unknown, history, ..Counts::default() };
+            let facts = Facts { lately: Some(Lately { own, network: None }), ..Facts::default() };
+            assert_eq!(is_good(&facts), expected, "{who}");
+        }
+        assert!(!is_good(&Facts::default()));
+    }
+}
