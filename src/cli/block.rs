@@ -39,4 +39,6 @@ pub(super) fn run(config: Option<&Path>, args: &Args) -> Outcome {
 
 const NOTES: &str = "\
 Until then each of its recipients gets a 421, whether it exists or not, in sessions that are open as well. Insiders are \
-never refused for it. Whole networks belong into client.denied.";
+never refused for it. Whole networks belong into client.denied.
+
+  backstop block 203.0.113.7 --for 2d --reason 'guesses recipients'";

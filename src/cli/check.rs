@@ -12,9 +12,10 @@ use crate::{
 };
 
 use super::{
+    bar::Bar,
     exit::{self, Failure, Outcome},
     help,
-    terminal::{print, print_json, safe},
+    terminal::{doubtful, notes, print, print_json, safe, verdict},
 };
 
 #[derive(Debug, clap::Args)]
@@ -23,7 +24,7 @@ use super::{
     &[(0, "the recipient would pass"), (1, "it would be refused"), (2, "it would be deferred")],
 ))]
 pub(super) struct Args {
-    /// The recipient, as it would be written behind RCPT TO:
+    /// The recipient: user@example.com, or whatever a client may write behind RCPT TO:
     address: String,
     /// The client's IP address
     #[arg(long, value_name = "IP")]
@@ -58,7 +59,9 @@ pub(super) fn run(config: Option<&Path>, args: &Args) -> Outcome {
         auth: args.auth.clone(),
     };
     let checked = if args.offline {
-        daemon::check_offline(&load(config)?, &check).map_err(|error| Failure::new(exit::CONFIG, error))?
+        let loaded = load(config)?;
+        let _bar = Bar::working("reading the directories", args.json);
+        daemon::check_offline(&loaded, &check).map_err(|error| Failure::new(exit::CONFIG, error))?
     } else {
         match ask(&load_control(config)?, &Request::Check(check)) {
             Ok(Response::Check(checked)) => checked,
@@ -93,17 +96,18 @@ fn explain(checked: &Checked) {
             print(format_args!("      {}", safe(line)));
         }
     }
-    for note in &checked.notes {
-        print(format_args!("note: {}", safe(note)));
-    }
+    notes(&checked.notes);
     let reply = checked.reply.as_deref().unwrap_or("no objection");
-    print(format_args!("{}: {reply}", checked.verdict));
+    print(format_args!("{}: {}", verdict(&checked.verdict), safe(reply)));
     print(format_args!("reason: {}", checked.reason));
     if !checked.enforced {
-        print("monitor mode: it would pass all the same");
+        print(format_args!("{}: it would pass all the same", doubtful("monitor mode")));
     }
 }
 
 const NOTES: &str = "\
 The running server decides as it would for a real recipient, and says what it asked, and what was answered. Nothing is \
-remembered of it.";
+remembered of it.
+
+  backstop check anna@example.com
+  backstop check anna@example.com --client 203.0.113.7 --from '<>'";

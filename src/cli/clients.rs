@@ -13,7 +13,7 @@ use crate::{
 use super::{
     exit::{Failure, Outcome},
     help,
-    terminal::{print, print_json, safe},
+    terminal::{notes, print, print_json, safe},
     time,
 };
 
@@ -63,9 +63,7 @@ pub(super) fn tell(
     }
     let time = standing.seconds.map(|seconds| format!(" for {}", time::show_duration(seconds)));
     print(format_args!("{} {}{}", safe(&standing.client), say(&standing), time.unwrap_or_default()));
-    for note in &standing.notes {
-        print(format_args!("note: {}", safe(note)));
-    }
+    notes(&standing.notes);
     Ok(standing)
 }
 

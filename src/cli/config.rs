@@ -8,18 +8,23 @@ use crate::{
 };
 
 use super::{
+    bar::Bar,
     exit::{self, Failure, Outcome},
     help,
-    terminal::{print, print_json, safe},
+    terminal::{good, notes, print, print_json, safe},
 };
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Command {
     /// Read the configuration and every file that it names; say what is wrong, and where
-    #[command(after_help = help::after_reading("", &[(0, "nothing is wrong; notes may be worth a look")]))]
-    Check,
+    #[command(after_help = help::after_reading("  backstop config check --config /etc/backstop/new.toml", &[(0, "nothing is wrong; notes may be worth a look")]))]
+    Check {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// Print every effective value and where it comes from
-    #[command(after_help = help::after_reading("", &[(0, "they are printed")]))]
+    #[command(after_help = help::after_reading("What somebody has set:\n  backstop config show | grep -v '# default'", &[(0, "they are printed")]))]
     Show {
         /// Print JSON
         #[arg(long)]
@@ -27,17 +32,30 @@ pub(super) enum Command {
     },
 }
 
+/// A configuration without mistakes. One with them is an error.
+#[derive(Debug, serde::Serialize)]
+struct Fine<'a> {
+    /// `None`: the defaults.
+    file: Option<&'a Path>,
+    /// What is worth a look all the same.
+    notes: &'a [String],
+}
+
 pub(super) fn run(config: Option<&Path>, command: &Command) -> Outcome {
     let loaded = load(config)?;
     match command {
-        Command::Check => {
+        Command::Check { json } => {
+            let bar = Bar::working("reading the directories", *json);
             let notices = daemon::check_build(&loaded).map_err(|error| Failure::new(exit::CONFIG, error))?;
-            for notice in notices {
-                print(format_args!("note: {}", safe(&notice)));
+            drop(bar);
+            if *json {
+                print_json(&Fine { file: loaded.path(), notes: &notices });
+                return Ok(ExitCode::SUCCESS);
             }
+            notes(&notices);
             match loaded.path() {
-                Some(path) => print(format_args!("{}: fine", path.display())),
-                None => print("no configuration file; the defaults are fine"),
+                Some(path) => print(format_args!("{}: {}", safe(&path.display().to_string()), good("fine"))),
+                None => print(format_args!("no configuration file; the defaults are {}", good("fine"))),
             }
         }
         Command::Show { json } => {
@@ -46,7 +64,8 @@ pub(super) fn run(config: Option<&Path>, command: &Command) -> Outcome {
                 print_json(&shown);
             } else {
                 for value in shown {
-                    print(format_args!("{} = {}  # {}", value.key, value.value, value.origin));
+                    let origin = safe(&value.origin.to_string());
+                    print(format_args!("{} = {}  # {origin}", safe(&value.key), value.value));
                 }
             }
         }

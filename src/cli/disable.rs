@@ -13,7 +13,7 @@ use crate::{
 use super::{
     exit::{Failure, Outcome},
     help,
-    terminal::{print, print_json, safe},
+    terminal::{bad, note, print, print_json, safe},
     time,
 };
 
@@ -50,7 +50,7 @@ pub(super) fn run(config: Option<&Path>, args: Args) -> Outcome {
     let again = if switched.before { "; it was disabled before, this takes its place" } else { "" };
     print(format_args!("disabled: everything passes until {until}{again}"));
     if !across_restarts {
-        print("note: a restart of the server ends it; --across-restarts makes it last");
+        note("a restart of the server ends it; --across-restarts makes it last");
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -58,7 +58,7 @@ pub(super) fn run(config: Option<&Path>, args: Args) -> Outcome {
 /// How it is, for who asks how the server is.
 pub(super) fn line(disabled: &Disabled) -> String {
     let Disabled { since, until, by, reason, across_restarts } = disabled;
-    let mut line = format!("DISABLED, everything passes: since {}", time::show_moment(*since));
+    let mut line = format!("{}, everything passes: since {}", bad("DISABLED"), time::show_moment(*since));
     line += &until.map_or(String::new(), |until| format!(" until {}", time::show_moment(until)));
     line += if *across_restarts { ", also after a restart" } else { "" };
     line += &by.as_deref().map_or(String::new(), |by| format!(", by {}", safe(by)));
@@ -68,4 +68,6 @@ pub(super) fn line(disabled: &Disabled) -> String {
 
 const NOTES: &str = "\
 From now on everything passes, in sessions that are open as well, and is counted with the reason `disabled`. Nothing is \
-looked up meanwhile. It concerns this server alone, also where others share its store.";
+looked up meanwhile. It concerns this server alone, also where others share its store.
+
+  backstop disable --for 30m --reason 'the directory moves'";

@@ -2,6 +2,7 @@
 
 use std::{fmt, process::ExitCode};
 
+use super::terminal;
 use crate::control::{self, message::Response};
 
 /// The question was answered with no, or the recipient would be refused.
@@ -40,7 +41,7 @@ impl Failure {
     }
 
     pub(super) fn report(self) -> ExitCode {
-        eprintln!("backstop: {}", self.message);
+        terminal::complain(&self.message);
         ExitCode::from(self.status)
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! Exit status: 0 yes or fine, 1 refused or no, 2 deferred or could not find out, 64 to 78 as in sysexits(3).
 
+mod bar;
 mod block;
 mod check;
 mod clients;
@@ -39,7 +40,7 @@ use exit::Failure;
 #[command(name = "backstop", version, about, long_about = LONG_ABOUT, after_help = statuses(), max_term_width = 100)]
 struct Cli {
     /// The configuration file [default: /etc/backstop/backstop.toml where it exists]
-    #[arg(long, global = true, value_name = "FILE")]
+    #[arg(long, global = true, value_name = "FILE", display_order = 998)]
     config: Option<PathBuf>,
     #[command(subcommand)]
     command: Option<Command>,
@@ -49,7 +50,7 @@ struct Cli {
 enum Command {
     /// Run the milter; also what `backstop` alone does
     Serve(serve::Args),
-    /// Say what would be answered to a recipient, and why
+    /// Say whether mail for a recipient would be refused, with which reply, and why
     Check(check::Args),
     /// Show the domains and users found on this host, and whether its MTA asks us
     Detect(detect::Args),
@@ -60,7 +61,7 @@ enum Command {
     Replay(replay::Args),
     /// Test an SMTP server from outside: backscatter, open relay, harvest
     Probe(Box<probe::Args>),
-    /// Show how the running server is
+    /// Show how the running server is: mode, directories, what needs a look
     Status(status::Args),
     /// Tell what was refused lately, and in monitor mode what would have been
     Report(report::Args),
@@ -69,13 +70,13 @@ enum Command {
     Reload(reload::Args),
     /// Let everything pass, for a time or until `enable`
     Disable(disable::Args),
-    /// End `disable`
+    /// End `disable`: decide again as configured
     Enable(enable::Args),
-    /// Make a client an insider for a time; what log-in hooks call (POP before SMTP)
+    /// Trust a client for a time: what log-in hooks call (POP before SMTP)
     Trust(trust::Args),
-    /// Put a client off for a time
+    /// Block a client for a time
     Block(block::Args),
-    /// Neither trust nor block a client any longer
+    /// End the trust or the block of a client
     Release(release::Args),
     /// List the clients that are trusted for a time
     Trusted(clients::Args),
@@ -140,7 +141,7 @@ pub fn main() -> ExitCode {
 /// Those of all commands; each names its own.
 fn statuses() -> String {
     help::after_reading(
-        "",
+        NOTES,
         &[
             (0, "yes, or fine"),
             (1, "no, or refused"),
@@ -161,3 +162,9 @@ Refuses mail for unknown and suspended recipients at RCPT TO, so that the server
 bounce. Postfix and Sendmail ask it over the milter protocol.
 
 Without a configuration file it listens on inet:127.0.0.1:8890 and finds the MTA's domains and users by itself.";
+
+const NOTES: &str = "\
+To begin with: what is found here, whether somebody would be refused, and what would have become of yesterday's mail.
+  backstop detect
+  backstop check --offline anna@example.com
+  backstop replay /var/log/mail.log";

@@ -7,17 +7,16 @@ use std::{
     time::Duration,
 };
 
-use indicatif::{ProgressBar, ProgressStyle};
-
 use crate::{
     address::{Address, Domain},
-    probe::{self, Check, Error, Finding, Options, Plan, Report, Target, Test, Verdict},
+    probe::{self, Check, Error, Finding, Options, Plan, Report, Step, Target, Test, Verdict},
 };
 
 use super::{
+    bar::Bar,
     exit::{self, Failure, Outcome},
     help,
-    terminal::{print, print_json, safe},
+    terminal::{Coloured, bad, doubtful, good, note, notes, print, print_json, safe},
     time,
 };
 
@@ -80,14 +79,21 @@ pub(super) fn run(args: Args) -> Outcome {
     let runtime = runtime.map_err(|error| Failure::new(exit::OS, error))?;
     let plan = runtime.block_on(Plan::make(args.options())).map_err(failure)?;
     if yes {
-        eprint!("{plan}");
-    } else if !asked(&plan) {
+        let _ = write!(io::stderr(), "{plan}");
+    } else if !asked(&plan, json) {
         return Err(Failure::new(exit::USAGE, "nothing was sent; with --yes it is"));
     }
-    let bar = bar(plan.recipients());
-    let mut progress = |asked| bar.inc(asked);
+    let bar = Bar::of(plan.recipients(), BAR, json);
+    let mut progress = |step| match step {
+        Step::Connects => bar.set_message("connecting"),
+        Step::Begins(test) => bar.set_message(test.as_str()),
+        Step::Asks => bar.inc(1),
+        Step::Waits(most) => {
+            bar.set_message(format!("waiting up to {} for bounces", time::show_duration(most.as_secs())));
+        }
+    };
     let report = runtime.block_on(probe::run(&plan, &mut progress));
-    bar.finish_and_clear();
+    drop(bar);
     runtime.shutdown_background();
     let report = report.map_err(failure)?;
     if json {
@@ -120,17 +126,26 @@ impl Args {
     }
 }
 
-/// Shows the plan, and asks a person. Who is none has not said yes.
-fn asked(plan: &Plan) -> bool {
-    print(plan.to_string().trim_end());
-    if !io::stdin().is_terminal() || !io::stdout().is_terminal() {
+/// Shows the plan, and asks a person. Who is none has not said yes; nor who goes away.
+fn asked(plan: &Plan, json: bool) -> bool {
+    if json {
+        // The plan is no part of the document.
+        let _ = write!(io::stderr(), "{plan}");
+    } else {
+        print(plan.to_string().trim_end());
+    }
+    if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
         return false;
     }
-    eprint!("Is this your server, or may you test it? Begin? [y/N] ");
+    let _ = write!(io::stderr(), "Is this your server, or may you test it? Begin? [y/N] ");
     let _ = io::stderr().flush();
     let mut answer = String::new();
-    let _ = io::stdin().lock().read_line(&mut answer);
-    matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes")
+    let read = io::stdin().lock().read_line(&mut answer);
+    if !answer.ends_with('\n') {
+        // The end of input leaves the line open.
+        let _ = writeln!(io::stderr());
+    }
+    read.is_ok() && matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes")
 }
 
 fn tell(report: &Report) {
@@ -139,31 +154,31 @@ fn tell(report: &Report) {
     let tls = if report.tls { ", over TLS" } else { "" };
     print(format_args!("{} ({}){name}{tls}", report.server, report.address));
     for Finding { test, verdict, summary, checks } in &report.tests {
-        print(format_args!("{verdict}: {test}: {}", safe(summary)));
+        print(format_args!("{}: {test}: {}", coloured(*verdict), safe(summary)));
         for Check { verdict, sender, recipient, reply, note, .. } in checks {
             let note = note.map(|note| format!(" ({note})")).unwrap_or_default();
             print(format_args!(
-                "  {verdict}: MAIL FROM:{} RCPT TO:{}: {}{note}",
+                "  {}: MAIL FROM:{} RCPT TO:{}: {}{note}",
+                coloured(*verdict),
                 safe(sender),
                 safe(recipient),
                 safe(reply)
             ));
         }
     }
-    for note in &report.notes {
-        print(format_args!("note: {}", safe(note)));
-    }
+    notes(&report.notes);
     if let Some(why) = &report.stopped {
-        print(format_args!("note: stopped: {}", safe(why)));
+        note(&format!("stopped: {why}"));
     }
-    print(report.verdict);
+    print(coloured(report.verdict));
 }
 
-/// Shown on a terminal only.
-fn bar(recipients: u64) -> ProgressBar {
-    let bar = ProgressBar::new(recipients);
-    let style = ProgressStyle::with_template("{wide_bar} {pos}/{len} recipients {eta}");
-    style.map_or_else(|_| bar.clone(), |style| bar.clone().with_style(style))
+fn coloured(verdict: Verdict) -> Coloured<Verdict> {
+    match verdict {
+        Verdict::Safe => good(verdict),
+        Verdict::Unsure => doubtful(verdict),
+        Verdict::Vulnerable => bad(verdict),
+    }
 }
 
 fn failure(error: Error) -> Failure {
@@ -175,9 +190,11 @@ fn failure(error: Error) -> Failure {
     Failure::new(status, error)
 }
 
+const BAR: &str = "{msg} {wide_bar} {pos}/{len} {left}";
+
 const NOTES: &str = "\
 Run it from outside: a server relays for its own network, and should. Nothing is sent before the plan was shown, and \
 nothing without --yes or a yes at the terminal. Without --sink no message is sent at all: \"accepted\" is then as far as \
 it goes.
 
-  backstop probe mx.example.com --domain example.com --known anna@example.com --yes";
+  backstop probe mx.example.com --domain example.com --known anna@example.com";

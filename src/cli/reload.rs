@@ -18,7 +18,7 @@ use super::{
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = help::after_asking(
-    "",
+    NOTES,
     &[
         (0, "everything is in force"),
         (1, "something is held back, or needs a restart; the rest is in force"),
@@ -57,3 +57,6 @@ pub(super) fn run(config: Option<&Path>, args: &Args) -> Outcome {
     let whole = reloaded.needs_restart.is_empty() && reloaded.held_back.is_empty();
     Ok(if whole { ExitCode::SUCCESS } else { ExitCode::from(exit::NO) })
 }
+
+const NOTES: &str = "\
+Sessions that are open go on undisturbed. Where something is wrong nothing is changed, and it is said what and where.";

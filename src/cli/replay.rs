@@ -6,8 +6,6 @@ use std::{
     process::ExitCode,
 };
 
-use indicatif::{ProgressBar, ProgressStyle};
-
 use crate::{
     config::load,
     daemon,
@@ -15,6 +13,7 @@ use crate::{
 };
 
 use super::{
+    bar::Bar,
     exit::{self, Failure, Outcome},
     help,
     terminal::{print, print_json, safe},
@@ -49,12 +48,18 @@ pub(super) struct Args {
 pub(super) fn run(config: Option<&Path>, args: &Args) -> Outcome {
     let loaded = load(config)?;
     let options = Options { judges_clients: args.clients, top: args.top };
-    let bar = bar(&args.files);
+    let bar = Bar::working("reading the directories", args.json);
     let mut before: (Option<PathBuf>, u64) = (None, 0);
     let progress = |path: &Path, position: u64| {
         if before.0.as_deref() != Some(path) {
+            if before.0.is_none() {
+                match size(&args.files) {
+                    Some(size) => bar.count(Some(size), BAR),
+                    None => bar.count(None, READING),
+                }
+            }
             before = (Some(path.to_owned()), 0);
-            bar.set_message(safe(&path.display().to_string()));
+            bar.set_message(shown(path));
         }
         bar.inc(position.saturating_sub(before.1));
         before.1 = position;
@@ -62,7 +67,7 @@ pub(super) fn run(config: Option<&Path>, args: &Args) -> Outcome {
     let replayed = daemon::replay(&loaded, &args.files, options, progress)
         .map_err(|error| Failure::new(exit::CONFIG, error))?
         .map_err(|error| unreadable(&error))?;
-    bar.finish_and_clear();
+    drop(bar);
     if args.json {
         print_json(&replayed);
     } else {
@@ -130,14 +135,20 @@ fn list(what: &str, found: &Recipients) {
     }
 }
 
-/// Shown on a terminal only.
-fn bar(files: &[PathBuf]) -> ProgressBar {
-    let sizes = files.iter().map(|path| fs::metadata(path).map(|metadata| metadata.len()).ok());
-    let bar = match sizes.sum::<Option<u64>>() {
-        Some(size) => ProgressBar::new(size),
-        None => ProgressBar::no_length(),
-    };
-    bar.with_style(ProgressStyle::with_template(BAR).expect("the template is right"))
+/// The end of a path that is too long for a bar.
+fn shown(path: &Path) -> String {
+    let path = safe(&path.display().to_string());
+    let cut = path.chars().count().saturating_sub(LONGEST_NAME);
+    if cut == 0 { path } else { format!("…{}", path.chars().skip(cut + 1).collect::<String>()) }
+}
+
+/// All bytes that there are to read; `None` where that can't be told, of a pipe.
+fn size(files: &[PathBuf]) -> Option<u64> {
+    let sizes = files.iter().map(|path| {
+        let metadata = fs::metadata(path).ok()?;
+        metadata.is_file().then_some(metadata.len())
+    });
+    sizes.sum()
 }
 
 fn unreadable(error: &InputError) -> Failure {
@@ -150,7 +161,11 @@ fn unreadable(error: &InputError) -> Failure {
     Failure::new(status, error)
 }
 
-const BAR: &str = "{wide_bar} {percent}% {msg} {eta}";
+const BAR: &str = "{msg} {wide_bar} {percent}% {left}";
+const READING: &str = "{spinner} {msg} {bytes} read";
+
+/// Characters of a path beside a bar.
+const LONGEST_NAME: usize = 24;
 
 const NOTHING: &str = "no line of Postfix or Sendmail: is it the mail log?";
 
@@ -158,4 +173,7 @@ const NOTES: &str = "\
 Each recipient that was delivered or bounced is judged by the configuration alone, as `backstop check --offline` would: does \
 it exist, is it suspended, is its client denied? What the defences have seen of a client is left out. Delivered mail that \
 would be refused now is somebody's who is missing from the directories, or mail that should not have been delivered; \
-`backstop check --offline ADDRESS` says why.";
+`backstop check --offline ADDRESS` says why.
+
+  backstop replay /var/log/mail.log.1 /var/log/mail.log
+  journalctl -o export -u 'postfix*' --since yesterday | backstop replay -";

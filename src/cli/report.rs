@@ -16,7 +16,7 @@ use crate::{
 use super::{
     exit::{Failure, Outcome},
     help::after_asking,
-    terminal::{print, print_json, safe},
+    terminal::{bad, doubtful, good, note, print, print_json, safe},
     time,
 };
 
@@ -64,8 +64,8 @@ fn tell(report: &Report, top: usize) {
         report.mode
     ));
     if report.missed > 0 {
-        print(format_args!(
-            "note: {} refusals came too fast to be looked at: they are counted, and missing in the lists",
+        note(&format!(
+            "{} refusals came too fast to be looked at: they are counted, and missing in the lists",
             report.missed
         ));
     }
@@ -121,8 +121,9 @@ fn decisions(decisions: &[Count]) {
     let width = width(decisions.iter().map(|count| count.times));
     for count in decisions {
         let outcome = match (&*count.verdict, count.enforced) {
-            ("continue", _) => "passed",
-            (verdict, enforced) => done(verdict, enforced),
+            ("continue", _) => good("passed"),
+            ("defer", enforced) => doubtful(done("defer", enforced)),
+            (verdict, enforced) => bad(done(verdict, enforced)),
         };
         print(format_args!("  {:>width$}  {outcome}  {}", count.times, count.reason));
     }
@@ -172,9 +173,9 @@ fn would_refuse(report: &Report, top: usize) {
 
 fn looks(judgement: &Judgement, indent: &str) {
     let word = match judgement.looks {
-        Looks::Safe => "looks safe to enforce",
-        Looks::Look => "look at these before it is enforced",
-        Looks::Early => "too early to tell",
+        Looks::Safe => good("looks safe to enforce"),
+        Looks::Look => bad("look at these before it is enforced"),
+        Looks::Early => doubtful("too early to tell"),
     };
     print(format_args!("{indent}{word}: {}", judgement.why.join("; ")));
 }
@@ -257,4 +258,6 @@ fn width(times: impl Iterator<Item = u64>) -> usize {
 const NOTES: &str = "\
 In monitor mode, of everything or of single domains and reasons, it says what would have been refused and whether it looks \
 safe to enforce: with --since 7d or more, when no insider, no client that also writes to recipients that exist, and nobody \
-who exists by now was among them.";
+who exists by now was among them.
+
+  backstop report --since 7d";

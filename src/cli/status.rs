@@ -14,11 +14,12 @@ use super::{
     disable,
     exit::{Failure, Outcome},
     help,
-    terminal::{print, print_json, safe},
+    terminal::{bad, doubtful, good, note, notes, print, print_json, safe},
+    time,
 };
 
 #[derive(Debug, clap::Args)]
-#[command(after_help = help::after_asking("", &[(0, "the server answers")]))]
+#[command(after_help = help::after_asking(NOTES, &[(0, "the server answers")]))]
 pub(super) struct Args {
     /// Print JSON
     #[arg(long)]
@@ -40,13 +41,18 @@ pub(super) fn run(config: Option<&Path>, args: &Args) -> Outcome {
 
 fn show(status: &Status) {
     print(format_args!(
-        "backstop {}, process {}, up {} s",
-        status.version, status.pid, status.uptime_seconds
+        "backstop {}, process {}, up {}",
+        status.version,
+        status.pid,
+        time::show_duration(status.uptime_seconds)
     ));
     if let Some(disabled) = &status.disabled {
         print(disable::line(disabled));
     }
-    print(format_args!("mode: {}", status.mode));
+    match status.mode.as_str() {
+        "enforce" => print("mode: enforce"),
+        mode => print(format_args!("mode: {}", doubtful(mode))),
+    }
     for address in &status.listening {
         print(format_args!("listening: {}", safe(address)));
     }
@@ -58,20 +64,22 @@ fn show(status: &Status) {
     for directory in &status.directories {
         let count = directory.addresses.map_or(String::new(), |count| format!(", {count} addresses"));
         let age = match directory.age_seconds {
-            Some(age) => format!(", as of {age} s ago"),
+            Some(age) => format!(", as of {} ago", time::show_duration(age)),
             None if directory.kind.ends_with("replica") => ", as of never".to_owned(),
             None => String::new(),
         };
-        let Directory { name, kind, state, .. } = directory;
+        let Directory { name, kind, state, up, .. } = directory;
+        let state = if *up { good(state) } else { bad(state) };
         print(format_args!("directory {} ({kind}): {state}{count}{age}", safe(name)));
     }
     match &status.named {
         Some(Named { trusted, blocked, suspended }) => print(format_args!(
             "clients trusted for a time: {trusted}, blocked: {blocked}; suspensions by command: {suspended}"
         )),
-        None => print("note: the store does not tell in time who is blocked, or trusted for a time"),
+        None => note("the store does not tell in time who is blocked, or trusted for a time"),
     }
-    for notice in &status.notices {
-        print(format_args!("note: {}", safe(notice)));
-    }
+    notes(&status.notices);
 }
+
+const NOTES: &str = "\
+Lines that begin with `note:` need somebody to look. For monitoring there is --json, and over HTTP /metrics, /live and /ready.";

@@ -17,7 +17,7 @@ use crate::{
 use super::{
     exit::{Failure, Outcome},
     help,
-    terminal::{print, print_json, safe},
+    terminal::{notes, print, print_json, safe},
     time,
 };
 
@@ -63,12 +63,13 @@ pub(super) fn run(config: Option<&Path>, args: Args) -> Outcome {
     let until = until.map_or(String::new(), |until| format!(" until {}", time::show_moment(until)));
     let again = if suspension.before { "; it was before, this takes its place" } else { "" };
     print(format_args!("{} is suspended{until}{again}", safe(&suspension.what)));
-    for note in &suspension.notes {
-        print(format_args!("note: {}", safe(note)));
-    }
+    notes(&suspension.notes);
     Ok(ExitCode::SUCCESS)
 }
 
 const NOTES: &str = "\
 It is kept in the store before the command returns. Others who share the store follow within a second or two. A suspension \
-in suspensions.files is another one: both have to end.";
+in suspensions.files is another one: both have to end.
+
+  backstop suspend @example.com --reason 'invoice 4711'
+  backstop suspend anna@example.com --until 2026-12-31 --text 'Account closed'";

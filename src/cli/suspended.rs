@@ -13,7 +13,7 @@ use crate::{
 use super::{
     exit::{Failure, Outcome},
     help,
-    terminal::{print, print_json, safe},
+    terminal::{notes, print, print_json, safe},
     time,
 };
 
@@ -41,9 +41,7 @@ pub(super) fn run(config: Option<&Path>, args: &Args) -> Outcome {
     if more > 0 {
         print(format_args!("and {more} more"));
     }
-    for note in &listed.notes {
-        print(format_args!("note: {}", safe(note)));
-    }
+    notes(&listed.notes);
     Ok(ExitCode::SUCCESS)
 }
 

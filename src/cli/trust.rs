@@ -43,4 +43,6 @@ pub(super) fn run(config: Option<&Path>, args: &Args) -> Outcome {
 
 const NOTES: &str = "\
 It asks at control.trust_socket, which takes nothing else, so that a log-in hook can have this permission alone: the group \
-control.trust_group may use it. Who is trusted for longer already stays so.";
+control.trust_group may use it. Who is trusted for longer already stays so.
+
+  backstop trust 203.0.113.7 --for 30m";

@@ -14,6 +14,7 @@ mod switch;
 mod welcome;
 
 use std::{
+    io::Write,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -162,7 +163,8 @@ async fn serve(path: Option<PathBuf>, loaded: Loaded) -> Result<(), Error> {
         core.spawn(async move { ("http", http.serve(views, stopping).await) });
     }
     if let Some(text) = welcome::text(&loaded, &parts.live.findings(), &listening) {
-        print!("{text}");
+        // Who tries it may look at the log only.
+        let _ = write!(std::io::stdout(), "{text}");
     }
     let reloader = Arc::new(Reloader::new(path, loaded, Arc::clone(&parts)));
     core.spawn({

@@ -11,13 +11,13 @@ use super::{
     forms::{Form, Via},
     judge::{self, Control, Guesses, Judged, Outcome, is_yes},
     plan::{FIRST_CONTROL, FIRST_FORM, FIRST_GUESS, Plan},
-    prober::{Prober, Progress},
+    prober::{Prober, Progress, Step},
     report::{Check, Fate, Finding, Report, Test, Verdict},
     sink::Sink,
 };
 use crate::net::{TlsOptions, client_config, smtp_reply::Reply};
 
-/// Carries the plan out. `progress` is told how many recipients were asked for since it was told last.
+/// Carries the plan out. `progress` is told of each step before it is done.
 ///
 /// # Errors
 /// [`Error`], where nothing could be tested at all.
@@ -46,6 +46,7 @@ pub async fn run(plan: &Plan, progress: Progress<'_>) -> Result<Report, Error> {
         stopped: None,
     };
     let mut prober = Prober::new(plan, way, progress);
+    prober.tell(Step::Connects);
     let first = prober.fresh().await;
     match first {
         Ok(client) => {
@@ -93,6 +94,7 @@ impl Examination<'_> {
     /// STARTTLS is tested, and used for what follows if it works.
     async fn start_tls(&mut self, config: &Arc<ClientConfig>, report: &mut Report) {
         if self.plan.has(Test::StartTls) {
+            self.prober.tell(Step::Begins(Test::StartTls));
             let (verdict, summary) = match self.say_more_than_start_tls(config).await {
                 Ok(found) => found,
                 Err(trouble) => (Verdict::Unsure, trouble.to_string()),
@@ -142,6 +144,7 @@ impl Examination<'_> {
                 report.tests.push(not_made(test));
                 continue;
             }
+            self.prober.tell(Step::Begins(test));
             let (finding, trouble) = match test {
                 Test::ReverseNdr => self.reverse_ndr().await,
                 Test::Relay => self.relay().await,
@@ -357,6 +360,7 @@ impl Examination<'_> {
         // A server has nothing of us while it waits for a bounce to be made.
         self.prober.leave().await;
         let numbers: Vec<u32> = sent.iter().map(|(number, _)| *number).collect();
+        self.prober.tell(Step::Waits(self.plan.options.wait));
         sink.wait(&numbers, self.plan.options.wait).await;
         for (number, fate) in sent {
             *fate = sink.fate(number);

@@ -19,6 +19,7 @@ use std::{io, net::SocketAddr};
 
 pub use examine::run;
 pub use plan::{Options, Plan};
+pub use prober::Step;
 pub use report::{Check, Fate, Finding, Report, Test, TestError, Verdict};
 pub use target::{Target, TargetError};
 

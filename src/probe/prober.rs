@@ -1,7 +1,7 @@
 //! Asks for recipients, one transaction each: slowly, on connections that are given up before the server has to, and never again
 //! when it wants no more.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use jiff::{Zoned, fmt::rfc2822};
 use rustls::ClientConfig;
@@ -11,12 +11,25 @@ use super::{
     client::{Client, Trouble, Way},
     judge::{Outcome, is_no, is_yes},
     plan::Plan,
-    report::Fate,
+    report::{Fate, Test},
 };
 use crate::net::smtp_reply::Reply;
 
-/// Whoever is to be told of progress: recipients that were asked for since.
-pub(super) type Progress<'a> = &'a mut (dyn FnMut(u64) + Send);
+/// Whoever is to be told of each step.
+pub(super) type Progress<'a> = &'a mut (dyn FnMut(Step) + Send);
+
+/// What is done next, for who watches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// The server is connected to.
+    Connects,
+    /// A test begins.
+    Begins(Test),
+    /// A recipient is asked for.
+    Asks,
+    /// It is waited for what comes back, so long at most.
+    Waits(Duration),
+}
 
 /// Asks, and knows when to stop.
 pub(super) struct Prober<'a> {
@@ -36,6 +49,11 @@ pub(super) struct Prober<'a> {
 impl<'a> Prober<'a> {
     pub(super) fn new(plan: &'a Plan, way: Way, progress: Progress<'a>) -> Self {
         Self { plan, way, progress, client: None, refused: 0, lost: 0, senders: 0, next: Instant::now() }
+    }
+
+    /// Tells who watches.
+    pub(super) fn tell(&mut self, step: Step) {
+        (self.progress)(step);
     }
 
     /// STARTTLS from now on.
@@ -70,7 +88,7 @@ impl<'a> Prober<'a> {
     pub(super) async fn pace(&mut self) {
         sleep_until(self.next).await;
         self.next = Instant::now() + self.plan.pause();
-        (self.progress)(1);
+        self.tell(Step::Asks);
     }
 
     /// A connection of one's own, after the one that may be open.

@@ -88,6 +88,7 @@ pub async fn replay(
     let mut replay = Replay::default();
     for path in files {
         let mut input = Input::open(path, Timestamp::now())?;
+        progress(path, 0);
         loop {
             let is_over = replay.fill(&mut input).map_err(|error| InputError::new(path, error))?;
             replay.judge(snapshot, options.judges_clients).await;

@@ -79,7 +79,9 @@ pub fn start(config: &Config) -> Result<(), Error> {
     let filter = EnvFilter::new(format!("warn,backstop={level}"));
     let layer: Box<dyn Layer<Registry> + Send + Sync> = match config.format {
         Format::Text => {
-            let ansi = std::io::IsTerminal::is_terminal(&std::io::stderr());
+            let stderr = std::io::stderr();
+            let ansi = std::io::IsTerminal::is_terminal(&stderr)
+                && anstream::AutoStream::choice(&stderr) != anstream::ColorChoice::Never;
             tracing_subscriber::fmt::layer().with_writer(|| Stderr).with_target(false).with_ansi(ansi).boxed()
         }
         Format::Json => {
