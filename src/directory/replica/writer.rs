@@ -1,6 +1,9 @@
 //! The one hand that changes a replica: its feed's.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use super::{Change, ObjectId, Recipient, content::Content, held::Limits, ledger::Ledger, place, store};
 
@@ -13,6 +16,8 @@ pub(in crate::directory) struct Writer {
     limits: Limits,
     /// A listing begins with what comes next.
     begins: bool,
+    /// What the listing under way came to, for the log.
+    listed: Listed,
     /// The feed has worked.
     pub(super) worked: bool,
 }
@@ -29,7 +34,7 @@ impl Writer {
         let opened = Arc::clone(&content);
         let opened = tokio::task::spawn_blocking(move || opened.begin_term()).await;
         let (term, cookie) = opened.unwrap_or(Err(Lost))?;
-        Ok(Self { content, term, cookie, limits, begins: false, worked: false })
+        Ok(Self { content, term, cookie, limits, begins: false, listed: Listed::new(), worked: false })
     }
 
     /// What the feed stored with its last change, byte for byte; `None` at the start, and whenever everything has to be
@@ -64,6 +69,7 @@ impl Writer {
     pub(in crate::directory) fn begin_listing(&mut self) {
         self.content.not_live();
         self.begins = true;
+        self.listed = Listed::new();
     }
 
     /// A part of the listing: these objects are there, with these recipients. New addresses are in force at once,
@@ -75,7 +81,10 @@ impl Writer {
         &mut self,
         page: Vec<(ObjectId, Vec<Recipient>)>,
     ) -> Result<(), Lost> {
-        self.work(move |ledger, content| ledger.list(content, &page)).await
+        let entries = page.len();
+        self.work(move |ledger, content| ledger.list(content, &page)).await?;
+        self.listed.add(entries, &self.content);
+        Ok(())
     }
 
     /// A part of the listing: these are there, unchanged (RFC 4533 §3.3.2, present phase).
@@ -98,6 +107,7 @@ impl Writer {
     /// [`Lost`].
     pub(in crate::directory) async fn end_listing(&mut self, cookie: Option<Vec<u8>>) -> Result<(), Lost> {
         let (told, limits, before) = (cookie.clone(), self.limits, self.content.held());
+        let is_first = !self.content.is_complete();
         let held = self
             .work(move |ledger, content| {
                 let held = ledger.end_listing(content, told, limits)?;
@@ -111,6 +121,10 @@ impl Writer {
             .await?;
         self.cookie = cookie;
         let name = &self.content.name;
+        if is_first && self.content.is_complete() {
+            let (addresses, seconds) = (self.content.memory.len(), self.listed.began.elapsed().as_secs());
+            tracing::info!(directory = %name, addresses, seconds, "everything is listed, for the first time");
+        }
         match (held, before) {
             (Some(held), None) => tracing::error!(
                 directory = %name, reason = held.reason().to_string(),
@@ -159,6 +173,32 @@ impl Writer {
     }
 }
 
+/// How far a listing is. Somebody may wait for the first one, and look at the log.
+#[derive(Debug, Clone, Copy)]
+struct Listed {
+    began: Instant,
+    told: Instant,
+    entries: usize,
+}
+
+impl Listed {
+    fn new() -> Self {
+        let now = Instant::now();
+        Self { began: now, told: now, entries: 0 }
+    }
+
+    fn add(&mut self, entries: usize, content: &Content) {
+        self.entries += entries;
+        if self.told.elapsed() >= TELL && !content.is_complete() {
+            self.told = Instant::now();
+            tracing::info!(directory = %content.name, entries = self.entries, "the directory is being listed");
+        }
+    }
+}
+
+/// Between two log lines of one listing.
+const TELL: Duration = Duration::from_secs(10);
+
 #[cfg(test)]
 impl Writer {
     /// A replica of its own, with nothing on disk. For tests of feeds.
@@ -166,8 +206,8 @@ impl Writer {
         let content = Content::new("test");
         content.load(None).unwrap();
         let (term, cookie) = content.begin_term().unwrap();
-        let limits = Limits { max_shrink: 0.1, confirmed_after: std::time::Duration::from_secs(300) };
-        Self { content, term, cookie, limits, begins: false, worked: false }
+        let limits = Limits { max_shrink: 0.1, confirmed_after: Duration::from_secs(300) };
+        Self { content, term, cookie, limits, begins: false, listed: Listed::new(), worked: false }
     }
 
     /// Another look at the same replica, while a feed has the writer. For tests of feeds.

@@ -40,6 +40,7 @@ fn outlives_a_restart(mut database: impl Database) {
 
     let backstop = start();
     wait_for_addresses(&backstop, 5.0);
+    backstop.wait_for_log("everything is listed, for the first time directory=shop addresses=5");
     drop(backstop); // kill -9
 
     // SQLite's file has to be there for the start: without it the configuration is wrong.
