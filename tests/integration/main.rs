@@ -42,6 +42,7 @@ mod submission;
 mod suspending;
 mod switch;
 mod tarpit;
+mod terminal;
 mod traps;
 mod trust_socket;
 mod unavailable;

@@ -165,12 +165,18 @@ impl Backstop {
     #[must_use]
     #[track_caller]
     pub fn command(&self, args: &[&str]) -> CommandOutput {
+        CommandOutput::of(&mut self.prepare(args))
+    }
+
+    /// Such a command, to be run otherwise.
+    #[must_use]
+    pub fn prepare(&self, args: &[&str]) -> Command {
         let mut command = Command::new(&self.program);
         command.args(args).envs(self.env.iter().map(|(name, value)| (name, value)));
         if let Some(config) = &self.config {
             command.arg("--config").arg(config);
         }
-        CommandOutput::of(&mut command)
+        command
     }
 
     /// Replaces a file of the instance's directory at once.

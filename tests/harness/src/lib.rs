@@ -27,6 +27,7 @@ mod sink;
 mod slapd;
 mod smtp;
 mod snippet;
+mod terminal;
 mod unbound;
 mod wait;
 
@@ -49,6 +50,7 @@ pub use sendmail::{Sendmail, SendmailBuilder};
 pub use sink::{Envelope, Sink};
 pub use slapd::{Slapd, SlapdBuilder};
 pub use smtp::{Reply, Smtp};
+pub use terminal::Terminal;
 pub use unbound::Unbound;
 pub use wait::{tail, wait_for, wait_until};
 
