@@ -17,7 +17,7 @@ use super::{
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Command {
     /// Read the configuration and every file that it names; say what is wrong, and where
-    #[command(after_help = help::after_reading("  backstop config check --config /etc/backstop/new.toml", &[(0, "nothing is wrong; notes may be worth a look")]))]
+    #[command(after_help = help::after_reading("Before a new file takes the place of the one in use:\n  backstop config check --config /etc/backstop/new.toml", &[(0, "nothing is wrong; notes may be worth a look")]))]
     Check {
         /// Print JSON
         #[arg(long)]
