@@ -43,7 +43,8 @@ impl Bar {
 
     /// Nothing is drawn yet.
     fn new(steps: Option<u64>, template: &str, message: &'static str, json: bool) -> Self {
-        let is_seen = io::stderr().is_terminal() && !is_dumb() && !(json && !io::stdout().is_terminal());
+        let is_beside = !json || io::stdout().is_terminal();
+        let is_seen = io::stderr().is_terminal() && !is_dumb() && is_beside;
         let target = if is_seen {
             ProgressDrawTarget::term_like(Box::new(Narrowed(Term::stderr())))
         } else {
@@ -102,7 +103,11 @@ fn watch(bar: WeakProgressBar) {
 
 /// In a narrow terminal only the words, cut to one line: of what wraps something is left.
 fn style(template: &str) -> ProgressStyle {
-    let template = if Narrowed(Term::stderr()).width() < ROOM { "{wide_msg}" } else { template };
+    let template = match (Narrowed(Term::stderr()).width() < ROOM, template.contains("{wide_bar}")) {
+        (true, true) => "{percent:>3}% {wide_msg}",
+        (true, false) => "{wide_msg}",
+        (false, _) => template,
+    };
     let style = ProgressStyle::with_template(template).expect("the template is a constant of this program");
     style.with_key("left", left)
 }

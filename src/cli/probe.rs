@@ -74,7 +74,7 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: Args) -> Outcome {
-    let (yes, json) = (args.yes, args.json);
+    let (yes, json, rate) = (args.yes, args.json, u64::from(args.rate));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Failure::new(exit::OS, error))?;
     let plan = runtime.block_on(Plan::make(args.options())).map_err(failure)?;
@@ -87,8 +87,13 @@ pub(super) fn run(args: Args) -> Outcome {
     let mut progress = |step| match step {
         Step::Connects => bar.set_message("connecting"),
         Step::Begins(test) => bar.set_message(test.as_str()),
-        Step::Asks => bar.inc(1),
+        Step::Asks => {
+            bar.inc(1);
+            let seconds = plan.recipients().saturating_sub(bar.position()) * 60 / rate;
+            bar.set_prefix(format!("{} at least", time::show_duration(seconds)));
+        }
         Step::Waits(most) => {
+            bar.set_prefix("");
             bar.set_message(format!("waiting up to {} for bounces", time::show_duration(most.as_secs())));
         }
     };
@@ -190,7 +195,7 @@ fn failure(error: Error) -> Failure {
     Failure::new(status, error)
 }
 
-const BAR: &str = "{msg} {wide_bar} {pos}/{len} {left}";
+const BAR: &str = "{msg} {wide_bar} {pos}/{len} {prefix}";
 
 const NOTES: &str = "\
 Run it from outside: a server relays for its own network, and should. Nothing is sent before the plan was shown, and \
