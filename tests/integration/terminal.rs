@@ -250,7 +250,7 @@ fn log(backstop: &Backstop) -> String {
                 number % 9
             ),
         ] {
-            writeln!(log, "Nov 21 07:27:57 mx postfix/{line}").unwrap();
+            writeln!(log, "Nov 21 07:27:57 mx postfix/{line}").expect("a string takes it");
         }
     }
     backstop.write("maillog", &log).display().to_string()
