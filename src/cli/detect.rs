@@ -2,12 +2,12 @@
 
 use std::{path::Path, process::ExitCode};
 
-use crate::{config::load, daemon};
+use crate::{config::load, daemon, detect::FoundDomain};
 
 use super::{
     exit::{self, Failure, Outcome},
     help,
-    terminal::{print, print_json},
+    terminal::{print, print_json, safe},
 };
 
 #[derive(Debug, clap::Args)]
@@ -19,12 +19,25 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(config: Option<&Path>, args: &Args) -> Outcome {
-    let addresses: Vec<_> = load(config)?.config.listen.iter().map(ToString::to_string).collect();
+    let config = load(config)?.config;
+    let addresses: Vec<_> = config.listen.iter().map(ToString::to_string).collect();
     let findings = daemon::detect().map_err(|error| Failure::new(exit::OS, error))?;
     if args.json {
         print_json(&*findings);
     } else {
         print(findings.to_string().trim_end());
+        for (name, directory) in &config.directory {
+            let is_partial = |found: &&FoundDomain| !found.partial.is_empty();
+            let partial = findings.domains.iter().filter(is_partial).map(|found| found.pattern.to_string());
+            let given: Vec<_> = partial.filter(|domain| directory.names(domain)).collect();
+            if !given.is_empty() {
+                print(format_args!(
+                    "note: the configured directory {} is in charge of {}, partial or not: who is unknown to it is refused",
+                    safe(name),
+                    given.join(", ")
+                ));
+            }
+        }
         if !findings.mtas.is_empty() && !daemon::is_asked(&findings, &addresses) {
             print("note: no MTA here asks Backstop yet; the lines below make it ask");
         }
