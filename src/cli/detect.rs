@@ -2,7 +2,7 @@
 
 use std::{path::Path, process::ExitCode};
 
-use crate::{config::load, daemon};
+use crate::{config::load, daemon, detect::FoundDomain};
 
 use super::{
     bar::Bar,
@@ -20,7 +20,8 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(config: Option<&Path>, args: &Args) -> Outcome {
-    let addresses: Vec<_> = load(config)?.config.listen.iter().map(ToString::to_string).collect();
+    let config = load(config)?.config;
+    let addresses: Vec<_> = config.listen.iter().map(ToString::to_string).collect();
     let bar = Bar::working("looking at the MTA of this host", args.json);
     let findings = daemon::detect().map_err(|error| Failure::new(exit::OS, error))?;
     drop(bar);
@@ -31,6 +32,17 @@ pub(super) fn run(config: Option<&Path>, args: &Args) -> Outcome {
             match line.strip_prefix("note: ") {
                 Some(text) => note(text),
                 None => print(safe(line)),
+            }
+        }
+        for (name, directory) in &config.directory {
+            let is_partial = |found: &&FoundDomain| !found.partial.is_empty();
+            let partial = findings.domains.iter().filter(is_partial).map(|found| found.pattern.to_string());
+            let given: Vec<_> = partial.filter(|domain| directory.names(domain)).collect();
+            if !given.is_empty() {
+                let given = given.join(", ");
+                note(&format!(
+                    "the configured directory {name} is in charge of {given}, partial or not: who is unknown to it is refused"
+                ));
             }
         }
         if !findings.mtas.is_empty() && !daemon::is_asked(&findings, &addresses) {

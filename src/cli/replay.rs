@@ -106,7 +106,10 @@ fn tell(replayed: &Replayed) {
     list("  would be put off now", &replayed.delivered_deferred);
     print(format_args!("\naccepted, and bounced: {}", replayed.bounced));
     list("  would be refused now", &replayed.bounced_refused);
-    print(format_args!("    bounces to somebody that would not have been sent: {}", replayed.backscatter));
+    print(format_args!(
+        "    reported in a bounce to a sender, who may have been forged: {}",
+        replayed.backscatter
+    ));
     list("  would be accepted again", &replayed.bounced_passed);
 }
 
@@ -120,7 +123,7 @@ fn list(what: &str, found: &Recipients) {
     let width = top.iter().map(|row| row.times.to_string().len()).max().unwrap_or_default();
     for row in top {
         let last = u64::try_from(row.last.as_second()).unwrap_or_default();
-        let monitored = if row.enforced { "" } else { " (monitor mode: it would pass all the same)" };
+        let monitored = if row.enforced { "" } else { " (only watched)" };
         print(format_args!(
             "    {:>width$}  {}  last {}  {}{monitored}",
             row.times,

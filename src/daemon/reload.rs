@@ -129,8 +129,14 @@ impl Reloader {
             domains.push(format!("those in {} (domains.files)", path.display()));
         }
         for domain in &self.parts.live.findings().domains {
-            let partial = if domain.partial.is_empty() { "" } else { ", partial: see `backstop detect`" };
-            domains.push(format!("{} ({}{partial})", domain.pattern, domain.evidence.what));
+            let name = domain.pattern.to_string();
+            let mut given = current.directory.iter().filter(|(_, directory)| directory.names(&name));
+            let state = match given.next() {
+                Some((directory, _)) => format!("; directory {directory} is in charge"),
+                None if domain.partial.is_empty() => String::new(),
+                None => ", partial: see `backstop detect`".to_owned(),
+            };
+            domains.push(format!("{name} ({}{state})", domain.evidence.what));
         }
         domains
     }

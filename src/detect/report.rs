@@ -31,7 +31,7 @@ impl Display for Findings {
             writeln!(f, "note: {note}")?;
         }
         for hint in &self.hints {
-            writeln!(f, "hint: {}. To be filled in:", hint.why)?;
+            writeln!(f, "hint: {}. For backstop.toml, to be filled in:", hint.why)?;
             for line in hint.toml.lines() {
                 writeln!(f, "    {line}")?;
             }

@@ -44,6 +44,15 @@ pub struct Config {
     pub replica: replica::Config,
 }
 
+impl Config {
+    /// Whether `domains` names this one, as `example.com` or `.example.com`.
+    #[must_use]
+    pub fn names(&self, domain: &str) -> bool {
+        let mut words = self.domains.iter().flatten();
+        words.any(|word| word.eq_ignore_ascii_case(domain))
+    }
+}
+
 /// `[domains]`
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]

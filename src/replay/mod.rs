@@ -59,7 +59,7 @@ pub struct Replayed {
     pub bounced: u64,
     /// Of these, those that would be refused now.
     pub bounced_refused: Recipients,
-    /// Of these, those of a message that had a sender, who was told: the backscatter that would not have been.
+    /// Of these, those that a bounce told a sender of: the backscatter that would not have been.
     pub backscatter: u64,
     /// Recipients that bounced then, and would pass or be put off now.
     pub bounced_passed: Recipients,

@@ -12,6 +12,7 @@ mod dialogues;
 mod drain;
 mod failure;
 mod failure_policies;
+mod first_day;
 mod greylist;
 mod harvest;
 mod ipv6;

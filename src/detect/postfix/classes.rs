@@ -255,12 +255,15 @@ impl Postfix<'_> {
             return;
         }
         let routed = unknown.iter().any(|domain| routes.keys.contains_key(base(&domain.pattern)));
-        let next_hop = if routed { "see transport_maps" } else { self.conf.value("relayhost") };
-        let hint = Hint::relayed(
-            "Postfix has no table of recipients for, and so takes every recipient of",
-            &names,
-            next_hop,
-        );
+        let own = self.conf.value("relay_transport").split_once(':').map_or("", |(_, next_hop)| next_hop);
+        let next_hop = match own {
+            _ if routed => "see transport_maps",
+            "" => self.conf.value("relayhost"),
+            own if unknown.iter().all(|domain| domain.class == Class::Relay) => own,
+            _ => self.conf.value("relayhost"),
+        };
+        let hint =
+            Hint::relayed("Postfix takes every recipient, as it has no table of them, in", &names, next_hop);
         self.findings.hints.push(hint);
     }
 }

@@ -158,6 +158,15 @@ fn relayed_without_one() {
         "{hint}"
     );
     assert!(hint.contains("[inside.test]"), "{hint}");
+
+    // A next hop in relay_transport is before relayhost (postconf(5) relay_transport).
+    let started = self::postfix(
+        "relay_domains = r.test\nrelay_transport = relay:[198.51.100.5]\nrelayhost = [inside.test]",
+    )
+    .start();
+    let findings = self::judge(&started).findings();
+    let hint = &findings.hints[0].toml;
+    assert!(hint.contains("next hop: [198.51.100.5]\n"), "{hint}");
 }
 
 #[test]
