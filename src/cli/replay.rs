@@ -27,8 +27,8 @@ use super::{
     (1, "somebody would"),
     (2, "for somebody it could not be found out"),
     (65, "it is no mail log, or a compressed file is damaged"),
-    (66, "there is no such file"),
-    (74, "a file can't be read"),
+    (66, "there is no such file, or it can't be opened"),
+    (74, "a file can't be read, or what was found can't be written"),
     (77, "you may not read a file"),
 ]))]
 pub(super) struct Args {
@@ -50,14 +50,10 @@ pub(super) fn run(config: Option<&Path>, args: &Args) -> Outcome {
     let loaded = load(config)?;
     let options = Options { judges_clients: args.clients, top: args.top };
     let bar = bar(&args.files);
-    let mut before: (Option<PathBuf>, u64) = (None, 0);
-    let progress = |path: &Path, position: u64| {
-        if before.0.as_deref() != Some(path) {
-            before = (Some(path.to_owned()), 0);
-            bar.set_message(safe(&path.display().to_string()));
-        }
-        bar.inc(position.saturating_sub(before.1));
-        before.1 = position;
+    let shown = bar.clone();
+    let progress = move |path: &Path, read: u64| {
+        shown.set_message(safe(&path.display().to_string()));
+        shown.inc(read);
     };
     let replayed = daemon::replay(&loaded, &args.files, options, progress)
         .map_err(|error| Failure::new(exit::CONFIG, error))?
@@ -133,24 +129,28 @@ fn list(what: &str, found: &Recipients) {
 /// Shown on a terminal only.
 fn bar(files: &[PathBuf]) -> ProgressBar {
     let sizes = files.iter().map(|path| fs::metadata(path).map(|metadata| metadata.len()).ok());
-    let bar = match sizes.sum::<Option<u64>>() {
-        Some(size) => ProgressBar::new(size),
-        None => ProgressBar::no_length(),
+    let (bar, template) = match sizes.sum::<Option<u64>>() {
+        Some(size) if size > 0 => (ProgressBar::new(size), BAR),
+        _ => (ProgressBar::no_length(), ENDLESS),
     };
-    bar.with_style(ProgressStyle::with_template(BAR).expect("the template is right"))
+    bar.with_style(ProgressStyle::with_template(template).expect("the template is right"))
 }
 
 fn unreadable(error: &InputError) -> Failure {
-    let status = match error.kind() {
-        io::ErrorKind::NotFound | io::ErrorKind::IsADirectory => exit::NO_INPUT,
-        io::ErrorKind::PermissionDenied => exit::NO_PERMISSION,
-        io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData => exit::DATA,
-        _ => exit::IO,
+    let status = match error {
+        InputError::Open { error, .. } if error.kind() == io::ErrorKind::PermissionDenied => {
+            exit::NO_PERMISSION
+        }
+        InputError::Open { .. } => exit::NO_INPUT,
+        InputError::Damaged { .. } => exit::DATA,
+        InputError::Read { .. } => exit::IO,
     };
     Failure::new(status, error)
 }
 
 const BAR: &str = "{wide_bar} {percent}% {msg} {eta}";
+/// Of a pipe nobody knows how much is to come.
+const ENDLESS: &str = "{bytes} {msg} {elapsed}";
 
 const NOTHING: &str = "no line of Postfix or Sendmail: is it the mail log?";
 
