@@ -1,7 +1,7 @@
 //! `backstop probe`.
 
 use std::{
-    io::{self, BufRead, IsTerminal, Write},
+    io::{self, BufRead, IsTerminal},
     net::{IpAddr, SocketAddr},
     process::ExitCode,
     time::Duration,
@@ -17,7 +17,7 @@ use crate::{
 use super::{
     exit::{self, Failure, Outcome},
     help,
-    terminal::{print, print_json, safe},
+    terminal::{self, print, print_json, safe},
     time,
 };
 
@@ -80,7 +80,7 @@ pub(super) fn run(args: Args) -> Outcome {
     let runtime = runtime.map_err(|error| Failure::new(exit::OS, error))?;
     let plan = runtime.block_on(Plan::make(args.options())).map_err(failure)?;
     if yes {
-        eprint!("{plan}");
+        terminal::tell(&plan);
     } else if !asked(&plan) {
         return Err(Failure::new(exit::USAGE, "nothing was sent; with --yes it is"));
     }
@@ -126,8 +126,7 @@ fn asked(plan: &Plan) -> bool {
     if !io::stdin().is_terminal() || !io::stdout().is_terminal() {
         return false;
     }
-    eprint!("Is this your server, or may you test it? Begin? [y/N] ");
-    let _ = io::stderr().flush();
+    terminal::tell("Is this your server, or may you test it? Begin? [y/N] ");
     let mut answer = String::new();
     let _ = io::stdin().lock().read_line(&mut answer);
     matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes")
