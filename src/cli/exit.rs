@@ -2,8 +2,12 @@
 
 use std::{fmt, process::ExitCode};
 
+use crate::{
+    config,
+    control::{self, message::Response},
+};
+
 use super::terminal;
-use crate::control::{self, message::Response};
 
 /// The question was answered with no, or the recipient would be refused.
 pub(super) const NO: u8 = 1;
@@ -46,9 +50,9 @@ impl Failure {
     }
 }
 
-impl From<crate::config::Error> for Failure {
-    fn from(error: crate::config::Error) -> Self {
-        Self::new(CONFIG, error)
+impl From<config::Error> for Failure {
+    fn from(error: config::Error) -> Self {
+        Self::new(if error.is_permission() { NO_PERMISSION } else { CONFIG }, error)
     }
 }
 
@@ -56,6 +60,7 @@ impl From<control::Error> for Failure {
     fn from(error: control::Error) -> Self {
         let status = match error {
             control::Error::Permission { .. } | control::Error::TrustPermission { .. } => NO_PERMISSION,
+            control::Error::TooLong => USAGE,
             _ => UNAVAILABLE,
         };
         Self::new(status, error)

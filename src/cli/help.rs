@@ -33,14 +33,17 @@ pub(super) fn parts(after: &str) -> (&str, Vec<(&str, &str)>) {
 const HEADING: &str = "Exit status:";
 
 /// What any command may end with.
-const OF_ALL: &[(u8, &str)] = &[(64, "the command line is wrong")];
+const OF_ALL: &[(u8, &str)] = &[(64, "the command line is wrong"), (74, "what it says can't be written")];
 
 /// What any command may end with that reads the configuration.
-const OF_READING: &[(u8, &str)] = &[(78, "the configuration is wrong")];
+const OF_READING: &[(u8, &str)] =
+    &[(77, "you may not read the configuration"), (78, "the configuration is wrong")];
 
 /// What any command may end with that asks the server.
-const OF_ASKING: &[(u8, &str)] =
-    &[(69, "no server answers, or its store does not"), (77, "you may not ask it (control.group)")];
+const OF_ASKING: &[(u8, &str)] = &[
+    (69, "no server answers, or its store does not"),
+    (77, "you may not ask it (control.group), or read the configuration"),
+];
 
 #[cfg(test)]
 mod tests {
@@ -52,7 +55,7 @@ mod tests {
         let (notes, statuses) = parts(&text);
         assert_eq!(notes, "A note.\n\nAnother.");
         let numbers: Vec<_> = statuses.iter().map(|(status, _)| *status).collect();
-        assert_eq!(numbers, ["0", "1", "64", "69", "77", "78"]);
+        assert_eq!(numbers, ["0", "1", "64", "69", "74", "77", "78"]);
         assert_eq!(statuses[2], ("64", "it can't be"), "the command's own words");
         assert_eq!(parts(&after("", &[])).0, "");
         assert_eq!(parts("only a note"), ("only a note", Vec::new()));

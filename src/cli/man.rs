@@ -18,7 +18,7 @@ use super::{
 };
 
 #[derive(Debug, clap::Args)]
-#[command(after_help = help::after(NOTES, &[(0, "it was printed, or written"), (74, "a page can't be written")]))]
+#[command(after_help = help::after(NOTES, &[(0, "it was printed, or written"), (74, "it can't be written")]))]
 pub(super) struct Args {
     /// Write all pages into this directory, which has to be there [default: print the page of `backstop` itself]
     #[arg(value_name = "DIR")]

@@ -28,7 +28,7 @@ mod terminal;
 mod time;
 mod trust;
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{env, io, path::PathBuf, process::ExitCode};
 
 use clap::{CommandFactory, Parser, Subcommand};
 
@@ -55,7 +55,7 @@ enum Command {
     /// Show the domains and users found on this host, and whether its MTA asks us
     Detect(detect::Args),
     /// Validate or show the configuration
-    #[command(subcommand)]
+    #[command(subcommand, arg_required_else_help = false)]
     Config(config::Command),
     /// Say which mail in the MTA's logs would be refused now, before switching on
     Replay(replay::Args),
@@ -105,11 +105,7 @@ pub fn command() -> clap::Command {
 pub fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(error) => {
-            let _ = error.print();
-            // EX_USAGE, except for --help and --version.
-            return if error.use_stderr() { ExitCode::from(exit::USAGE) } else { ExitCode::SUCCESS };
-        }
+        Err(error) => return not_a_command(&error),
     };
     let config = cli.config.as_deref();
     let done = match cli.command.unwrap_or(Command::Serve(serve::Args::default())) {
@@ -135,7 +131,30 @@ pub fn main() -> ExitCode {
         Command::Completions(args) => completions::run(&args),
         Command::Man(args) => man::run(&args),
     };
+    let done = done.and_then(|status| terminal::flush().map(|()| status).map_err(unwritten));
     done.unwrap_or_else(Failure::report)
+}
+
+/// `--help`, `--version`, and what is no command line: EX_USAGE.
+fn not_a_command(error: &clap::Error) -> ExitCode {
+    // It shows arguments, which may steer the terminal or be very long.
+    let is_odd = env::args_os().any(|argument| {
+        let argument = argument.to_string_lossy();
+        terminal::safe_lines(&argument) != argument
+    });
+    if is_odd && error.use_stderr() {
+        terminal::tell(terminal::safe_lines(&error.render().to_string()));
+    } else if let Err(failed) = error.print()
+        && failed.kind() != io::ErrorKind::BrokenPipe
+        && !error.use_stderr()
+    {
+        return unwritten(failed).report();
+    }
+    if error.use_stderr() { ExitCode::from(exit::USAGE) } else { ExitCode::SUCCESS }
+}
+
+fn unwritten(error: io::Error) -> Failure {
+    Failure::new(exit::IO, format_args!("standard output can't be written: {error}"))
 }
 
 /// Those of all commands; each names its own.

@@ -1,7 +1,7 @@
 //! `backstop probe`.
 
 use std::{
-    io::{self, BufRead, IsTerminal, Write},
+    io::{self, BufRead, IsTerminal},
     net::{IpAddr, SocketAddr},
     process::ExitCode,
     time::Duration,
@@ -16,7 +16,7 @@ use super::{
     bar::Bar,
     exit::{self, Failure, Outcome},
     help,
-    terminal::{Coloured, bad, doubtful, good, note, notes, print, print_json, safe},
+    terminal::{self, Coloured, bad, doubtful, good, note, notes, print, print_json, safe},
     time,
 };
 
@@ -79,7 +79,7 @@ pub(super) fn run(args: Args) -> Outcome {
     let runtime = runtime.map_err(|error| Failure::new(exit::OS, error))?;
     let plan = runtime.block_on(Plan::make(args.options())).map_err(failure)?;
     if yes {
-        let _ = write!(io::stderr(), "{plan}");
+        terminal::tell(&plan);
     } else if !asked(&plan, json) {
         return Err(Failure::new(exit::USAGE, "nothing was sent; with --yes it is"));
     }
@@ -135,20 +135,19 @@ impl Args {
 fn asked(plan: &Plan, json: bool) -> bool {
     if json {
         // The plan is no part of the document.
-        let _ = write!(io::stderr(), "{plan}");
+        terminal::tell(plan);
     } else {
         print(plan.to_string().trim_end());
     }
     if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
         return false;
     }
-    let _ = write!(io::stderr(), "Is this your server, or may you test it? Begin? [y/N] ");
-    let _ = io::stderr().flush();
+    terminal::tell("Is this your server, or may you test it? Begin? [y/N] ");
     let mut answer = String::new();
     let read = io::stdin().lock().read_line(&mut answer);
     if !answer.ends_with('\n') {
         // The end of input leaves the line open.
-        let _ = writeln!(io::stderr());
+        terminal::tell("\n");
     }
     read.is_ok() && matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes")
 }

@@ -1,9 +1,11 @@
 //! `backstop replay`.
 
 use std::{
+    cell::Cell,
     fs, io,
     path::{Path, PathBuf},
     process::ExitCode,
+    rc::Rc,
 };
 
 use crate::{
@@ -26,8 +28,8 @@ use super::{
     (1, "somebody would"),
     (2, "for somebody it could not be found out"),
     (65, "it is no mail log, or a compressed file is damaged"),
-    (66, "there is no such file"),
-    (74, "a file can't be read"),
+    (66, "there is no such file, or it can't be opened"),
+    (74, "a file can't be read, or what was found can't be written"),
     (77, "you may not read a file"),
 ]))]
 pub(super) struct Args {
@@ -48,21 +50,16 @@ pub(super) struct Args {
 pub(super) fn run(config: Option<&Path>, args: &Args) -> Outcome {
     let loaded = load(config)?;
     let options = Options { judges_clients: args.clients, top: args.top };
-    let bar = Bar::working("reading the directories", args.json);
-    let mut before: (Option<PathBuf>, u64) = (None, 0);
-    let progress = |path: &Path, position: u64| {
-        if before.0.as_deref() != Some(path) {
-            if before.0.is_none() {
-                match size(&args.files) {
-                    Some(size) => bar.count(Some(size), BAR),
-                    None => bar.count(None, READING),
-                }
-            }
-            before = (Some(path.to_owned()), 0);
-            bar.set_message(shown(path));
+    let bar = Rc::new(Bar::working("reading the directories", args.json));
+    let (shown, sizes) = (Rc::clone(&bar), Cell::new(Some(size(&args.files))));
+    let progress = move |path: &Path, read: u64| {
+        match sizes.take() {
+            Some(Some(size)) => shown.count(Some(size), BAR),
+            Some(None) => shown.count(None, READING),
+            None => {}
         }
-        bar.inc(position.saturating_sub(before.1));
-        before.1 = position;
+        shown.set_message(end_of(path));
+        shown.inc(read);
     };
     let replayed = daemon::replay(&loaded, &args.files, options, progress)
         .map_err(|error| Failure::new(exit::CONFIG, error))?
@@ -139,7 +136,7 @@ fn list(what: &str, found: &Recipients) {
 }
 
 /// The end of a path that is too long for a bar.
-fn shown(path: &Path) -> String {
+fn end_of(path: &Path) -> String {
     let path = safe(&path.display().to_string());
     let cut = path.chars().count().saturating_sub(LONGEST_NAME);
     if cut == 0 { path } else { format!("…{}", path.chars().skip(cut + 1).collect::<String>()) }
@@ -155,11 +152,13 @@ fn size(files: &[PathBuf]) -> Option<u64> {
 }
 
 fn unreadable(error: &InputError) -> Failure {
-    let status = match error.kind() {
-        io::ErrorKind::NotFound | io::ErrorKind::IsADirectory => exit::NO_INPUT,
-        io::ErrorKind::PermissionDenied => exit::NO_PERMISSION,
-        io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData => exit::DATA,
-        _ => exit::IO,
+    let status = match error {
+        InputError::Open { error, .. } if error.kind() == io::ErrorKind::PermissionDenied => {
+            exit::NO_PERMISSION
+        }
+        InputError::Open { .. } => exit::NO_INPUT,
+        InputError::Damaged { .. } => exit::DATA,
+        InputError::Read { .. } => exit::IO,
     };
     Failure::new(status, error)
 }

@@ -15,7 +15,7 @@ use crate::{
 use super::{clients::tell, exit::Outcome, help, time};
 
 #[derive(Debug, clap::Args)]
-#[command(after_help = help::after_asking(NOTES, &[(0, "it is trusted"), (64, "it can't be trusted"), (77, "you may not ask it (control.trust_group)")]))]
+#[command(after_help = help::after_asking(NOTES, &[(0, "it is trusted"), (64, "it can't be trusted"), (77, "you may not ask it (control.trust_group), or read a configuration that is named")]))]
 pub(super) struct Args {
     /// The client's address
     #[arg(value_name = "IP")]

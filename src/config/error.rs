@@ -6,7 +6,7 @@ use std::{fmt, io, path::PathBuf};
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The file can't be read.
-    #[error("can't read the configuration file {path}: {error}", path = .path.display())]
+    #[error("can't read the configuration file {path}: {error}{}", hint(.error), path = .path.display())]
     Read {
         /// As given.
         path: PathBuf,
@@ -16,6 +16,14 @@ pub enum Error {
     /// Everything that is wrong, each with its place.
     #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
     Invalid(Vec<Diagnostic>),
+}
+
+impl Error {
+    /// Others may read it.
+    #[must_use]
+    pub fn is_permission(&self) -> bool {
+        matches!(self, Self::Read { error, .. } if error.kind() == io::ErrorKind::PermissionDenied)
+    }
 }
 
 /// One thing that is wrong.
@@ -47,6 +55,14 @@ pub enum Place {
     Environment(String),
     /// A default that does not go with the rest, or a key that is missing.
     Key(String),
+}
+
+/// What to do.
+fn hint(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => "; root may, and the user that backstop runs as",
+        _ => "",
+    }
 }
 
 impl fmt::Display for Diagnostic {

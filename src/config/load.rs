@@ -1,7 +1,8 @@
 //! Reads the file and the environment, and checks what only the whole can tell.
 
 use std::{
-    fs, io,
+    fs,
+    io::{self, Read},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -94,8 +95,15 @@ fn control_section(source: Option<Source>) -> Result<control::Config, Error> {
     if let Some(source) = &source {
         figment = figment.merge(Toml::string(source.text()));
     }
-    figment.merge(environment()).extract_inner("control").map_err(|error| {
-        Error::Invalid(error.into_iter().map(|error| diagnose(&error, source.as_ref())).collect())
+    figment.merge(environment()).extract_inner(CONTROL).map_err(|error| {
+        let located = error.into_iter().map(|mut error| {
+            // figment puts the section behind its keys.
+            if error.path.last().is_some_and(|last| last == CONTROL) {
+                error.path.rotate_right(1);
+            }
+            diagnose(&error, source.as_ref())
+        });
+        Error::Invalid(located.collect())
     })
 }
 
@@ -113,7 +121,7 @@ fn read(path: Option<&Path>) -> Result<Option<Source>, Error> {
         Some(path) => (path.to_owned(), true),
         None => (DEFAULT_PATH.into(), false),
     };
-    let bytes = match fs::read(&path) {
+    let bytes = match whole(&path) {
         Ok(bytes) => bytes,
         Err(error) if !named && error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(Error::Read { path, error }),
@@ -124,6 +132,17 @@ fn read(path: Option<&Path>) -> Result<Option<Source>, Error> {
     })?;
     let parsed = Source::parse(path, text);
     parsed.map(Some).map_err(|(place, message)| Error::Invalid(vec![Diagnostic { place, message }]))
+}
+
+/// A file of a sensible size: what is named may be anything, even without an end.
+fn whole(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    fs::File::open(path)?.take(LARGEST + 1).read_to_end(&mut bytes)?;
+    if u64::try_from(bytes.len()).is_ok_and(|size| size <= LARGEST) {
+        Ok(bytes)
+    } else {
+        Err(io::Error::new(io::ErrorKind::FileTooLarge, "it is larger than 4 MiB"))
+    }
 }
 
 fn diagnose(error: &figment::Error, source: Option<&Source>) -> Diagnostic {
@@ -360,6 +379,9 @@ impl Check<'_> {
     }
 }
 
+const CONTROL: &str = "control";
+/// Long lists have files of their own.
+const LARGEST: u64 = 4 * 1024 * 1024;
 const PREFIX: &str = "BACKSTOP__";
 /// What the parser of durations says of any text that is none.
 const NO_DURATION: &str = "the \"friendly\" duration format";

@@ -4,12 +4,16 @@ use std::{
     io::{self, BufRead, BufReader, Read, Write},
     os::unix::net::UnixStream,
     path::{Path, PathBuf},
+    sync::mpsc,
+    thread,
     time::Duration,
 };
 
+use serde::de::DeserializeOwned;
+
 use super::{
     Config,
-    message::{Greeting, LONGEST_ANSWER, PROTOCOL, Request, Response},
+    message::{Greeting, LONGEST_ANSWER, LONGEST_LINE, PROTOCOL, Request, Response},
 };
 
 /// The server could not be asked.
@@ -58,13 +62,16 @@ pub enum Error {
         error: io::Error,
     },
     /// Something else listens there, or another version.
-    #[error("what answers at {path} is not a backstop that this command can talk to ({detail})", path = .path.display())]
+    #[error("what answers at {path} is not a backstop that this command can talk to ({detail}); after an update, restart the server", path = .path.display())]
     Protocol {
         /// The socket.
         path: PathBuf,
         /// What is different.
         detail: String,
     },
+    /// Nothing was asked.
+    #[error("the arguments are too long: the server takes {LONGEST_LINE} bytes at most")]
+    TooLong,
 }
 
 /// Asks the running server one thing: at the configured socket, or where the server would have put it else.
@@ -72,7 +79,7 @@ pub enum Error {
 /// # Errors
 /// See [`Error`]; a refusal by the server is a [`Response::Error`] or [`Response::Refused`].
 pub fn ask(config: &Config, request: &Request) -> Result<Response, Error> {
-    ask_one_of(&config.socket, config.fallback().as_deref(), PATIENCE, request)
+    ask_one_of(&config.socket, config.fallback(), PATIENCE, request)
 }
 
 /// Asks it to trust a client: at the socket that takes nothing else, or at the other one where there is none.
@@ -83,8 +90,7 @@ pub fn ask_to_trust(config: &Config, request: &Request) -> Result<Response, Erro
     if config.trust_socket.as_os_str().is_empty() {
         return ask(config, request);
     }
-    let asked =
-        ask_one_of(&config.trust_socket, config.trust_fallback().as_deref(), PATIENCE_OF_LOGINS, request);
+    let asked = ask_one_of(&config.trust_socket, config.trust_fallback(), PATIENCE_OF_LOGINS, request);
     asked.map_err(|error| match error {
         Error::Permission { path } => Error::TrustPermission { path },
         Error::Connect { path, error } => Error::TrustConnect { path, error },
@@ -94,55 +100,106 @@ pub fn ask_to_trust(config: &Config, request: &Request) -> Result<Response, Erro
 
 fn ask_one_of(
     path: &Path,
-    fallback: Option<&Path>,
+    fallback: Option<PathBuf>,
     patience: Duration,
     request: &Request,
 ) -> Result<Response, Error> {
-    match (connect(path), fallback) {
-        (Ok(stream), _) => talk(path, &stream, patience, request),
-        (Err(error), None) => Err(error),
-        (Err(error), Some(fallback)) => match connect(fallback) {
-            Ok(stream) => talk(fallback, &stream, patience, request),
-            Err(_) => Err(error),
-        },
+    let mut line = serde_json::to_string(request)
+        .map_err(|error| Error::Protocol { path: path.to_owned(), detail: error.to_string() })?;
+    line.push('\n');
+    if line.len() > LONGEST_LINE {
+        return Err(Error::TooLong);
+    }
+    let first = path.to_owned();
+    let server = within(PATIENCE_TO_GREET, path, move || Server::reach(first, fallback)?.greeted())?;
+    let path = server.path.clone();
+    within(patience, &path, move || server.ask(&line))
+}
+
+/// A server that listens.
+struct Server {
+    path: PathBuf,
+    stream: BufReader<UnixStream>,
+}
+
+impl Server {
+    /// Connects, if need be to the fallback.
+    fn reach(path: PathBuf, fallback: Option<PathBuf>) -> Result<Self, Error> {
+        match (Self::connect(path), fallback) {
+            (Err(error), Some(fallback)) => Self::connect(fallback).map_err(|_| error),
+            (connected, _) => connected,
+        }
+    }
+
+    fn connect(path: PathBuf) -> Result<Self, Error> {
+        match UnixStream::connect(&path) {
+            Ok(stream) => Ok(Self { path, stream: BufReader::new(stream) }),
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Err(Error::Permission { path }),
+            Err(error) => Err(Error::Connect { path, error }),
+        }
+    }
+
+    /// Whether it is one that speaks as we do.
+    fn greeted(mut self) -> Result<Self, Error> {
+        let greeting: Greeting = self.read()?;
+        if greeting.protocol == PROTOCOL {
+            Ok(self)
+        } else {
+            let Greeting { backstop, protocol } = greeting;
+            Err(self.stranger(format!("it is version {backstop} and speaks protocol {protocol}")))
+        }
+    }
+
+    fn ask(mut self, line: &str) -> Result<Response, Error> {
+        self.stream.get_mut().write_all(line.as_bytes()).map_err(|error| silent(&self.path, error))?;
+        self.read()
+    }
+
+    /// One line.
+    fn read<T: DeserializeOwned>(&mut self) -> Result<T, Error> {
+        let mut line = Vec::new();
+        let most = u64::try_from(LONGEST_ANSWER).unwrap_or(u64::MAX);
+        let read = (&mut self.stream).take(most).read_until(b'\n', &mut line);
+        read.map_err(|error| silent(&self.path, error))?;
+        match line.last() {
+            Some(b'\n') => serde_json::from_slice(&line).map_err(|error| self.stranger(error.to_string())),
+            _ if line.len() < LONGEST_ANSWER => {
+                let closed = io::Error::new(io::ErrorKind::UnexpectedEof, "it closed the connection");
+                Err(silent(&self.path, closed))
+            }
+            _ => Err(self.stranger(format!("a line of more than {LONGEST_ANSWER} bytes"))),
+        }
+    }
+
+    fn stranger(&self, detail: String) -> Error {
+        Error::Protocol { path: self.path.clone(), detail }
     }
 }
 
-fn connect(path: &Path) -> Result<UnixStream, Error> {
-    UnixStream::connect(path).map_err(|error| match error.kind() {
-        io::ErrorKind::PermissionDenied => Error::Permission { path: path.to_owned() },
-        _ => Error::Connect { path: path.to_owned(), error },
+fn silent(path: &Path, error: io::Error) -> Error {
+    Error::Talk { path: path.to_owned(), error }
+}
+
+/// Does it, and waits no longer than this: a server that hangs may not even take the connection, and one that is none may
+/// trickle. What is not done then ends with the process.
+fn within<T: Send + 'static>(
+    patience: Duration,
+    path: &Path,
+    work: impl FnOnce() -> Result<T, Error> + Send + 'static,
+) -> Result<T, Error> {
+    let (done, result) = mpsc::channel();
+    let worker = thread::Builder::new().spawn(move || {
+        let _ = done.send(work());
+    });
+    worker.map_err(|error| silent(path, error))?;
+    result.recv_timeout(patience).unwrap_or_else(|_| {
+        let late = format!("nothing came within {} s; its log may say why", patience.as_secs());
+        Err(silent(path, io::Error::new(io::ErrorKind::TimedOut, late)))
     })
 }
 
-fn talk(path: &Path, stream: &UnixStream, patience: Duration, request: &Request) -> Result<Response, Error> {
-    let talk = |error| Error::Talk { path: path.to_owned(), error };
-    let protocol = |detail: String| Error::Protocol { path: path.to_owned(), detail };
-    stream.set_read_timeout(Some(patience)).map_err(talk)?;
-    stream.set_write_timeout(Some(patience)).map_err(talk)?;
-    let mut reader = BufReader::new(stream);
-    let greeting: Greeting = serde_json::from_str(&line(&mut reader).map_err(talk)?)
-        .map_err(|error| protocol(error.to_string()))?;
-    if greeting.protocol != PROTOCOL {
-        return Err(protocol(format!(
-            "it is version {} and speaks protocol {}",
-            greeting.backstop, greeting.protocol
-        )));
-    }
-    let mut request = serde_json::to_string(request).map_err(|error| protocol(error.to_string()))?;
-    request.push('\n');
-    let mut writer = stream;
-    writer.write_all(request.as_bytes()).map_err(talk)?;
-    serde_json::from_str(&line(&mut reader).map_err(talk)?).map_err(|error| protocol(error.to_string()))
-}
-
-fn line(reader: &mut impl BufRead) -> io::Result<String> {
-    let mut line = String::new();
-    let most = u64::try_from(LONGEST_ANSWER).unwrap_or(u64::MAX);
-    reader.take(most).read_line(&mut line)?;
-    if line.ends_with('\n') { Ok(line) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
-}
-
+/// Any server that lives greets at once. Somebody who is logging in waits no longer either.
+const PATIENCE_TO_GREET: Duration = Duration::from_secs(5);
 /// A reload detects anew, which asks the MTA's own commands.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Somebody is logging in, and waits.

@@ -8,7 +8,7 @@ use std::{
 use crate::{
     address::{Domain, ReversePath, parse_mail},
     client::Hint,
-    policy::{Decision, Facts, Question, Reason, Reply, Stage},
+    policy::{Decision, Facts, Question, Reason, Stage},
     server::{Envelope, Snapshot, Trace, TraceStep, decide, recipient},
 };
 
@@ -123,13 +123,12 @@ async fn class_step(snapshot: &Snapshot, envelope: Envelope<'_>) -> Option<Trace
 }
 
 fn checked(check: &Check, decision: Decision<'_>, facts: &Facts, steps: Trace) -> Checked {
-    let own = |reply: &Reply| facts.own_text(reply.reason).and_then(|text| reply.saying(text));
     let notes = facts.disabled.then(|| DISABLED.to_owned());
     Checked {
         address: check.address.clone(),
         verdict: decision.verdict().as_str().to_owned(),
         reason: decision.reason.as_str().to_owned(),
-        reply: decision.reply.map(|reply| own(reply).as_ref().unwrap_or(reply).to_string()),
+        reply: decision.said(facts).map(|reply| reply.to_string()),
         enforced: decision.enforced,
         steps,
         notes: notes.into_iter().collect(),

@@ -253,7 +253,7 @@ pub fn replay(
     loaded: &Loaded,
     files: &[PathBuf],
     options: replay::Options,
-    progress: impl FnMut(&Path, u64),
+    progress: impl Fn(&Path, u64) + Clone + 'static,
 ) -> Result<Result<Replayed, InputError>, Error> {
     offline(async {
         let parts = Parts::build(&loaded.config, 0).await?;

@@ -86,15 +86,17 @@ impl<R: BufRead> Lines<R> {
                 break;
             }
             any = true;
-            let end = chunk.iter().position(|&byte| byte == b'\n');
-            let line = &chunk[..end.unwrap_or(chunk.len())];
+            // memchr(3): a line may be of gigabytes.
+            let mut rest = chunk;
+            let used = rest.skip_until(b'\n')?;
+            let has_end = chunk[..used].ends_with(b"\n");
+            let line = &chunk[..used - usize::from(has_end)];
             // One byte more than the limit, for the CR.
             let room = (LINE_LIMIT + 1).saturating_sub(self.buffer.len());
             self.buffer.extend_from_slice(&line[..line.len().min(room)]);
             cut |= line.len() > room;
-            let used = line.len() + usize::from(end.is_some());
             self.reader.consume(used);
-            if end.is_some() {
+            if has_end {
                 break;
             }
         }

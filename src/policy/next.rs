@@ -1,5 +1,7 @@
 //! The decision table (docs/decisions.md), row by row.
 
+use std::borrow::Cow;
+
 use super::{
     Attributes, ClientClass, DomainFact, Facts, Level, Question, Reason, Recipient, RecipientFact, Reply,
     Rules, Stage, SuspensionFact, Unavailable,
@@ -34,6 +36,14 @@ impl<'r> Decision<'r> {
             Some(reply) if reply.code.is_permanent() => Verdict::Reject,
             Some(_) => Verdict::Defer,
         }
+    }
+
+    /// The refusal as it is said, in words of its own where the facts have some.
+    #[must_use]
+    pub fn said(&self, facts: &Facts) -> Option<Cow<'r, Reply>> {
+        let reply = self.reply?;
+        let own = facts.own_text(reply.reason).and_then(|text| reply.saying(text));
+        Some(own.map_or(Cow::Borrowed(reply), Cow::Owned))
     }
 
     /// What the MTA is to answer its client; `None` is continue.

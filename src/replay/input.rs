@@ -3,13 +3,10 @@
 //! Each is told by how it begins, not by its name. Lines, and fields of the journal, are of bounded length.
 
 use std::{
-    fs::File,
+    fs::{self, File},
     io::{self, BufRead, BufReader, Read},
+    os::unix::fs::FileTypeExt,
     path::{Path, PathBuf},
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
     time::SystemTime,
 };
 
@@ -20,9 +17,9 @@ use super::{journal::Journal, stamp::Stamps};
 use crate::files::Lines;
 
 /// A log file.
-pub(super) struct Input {
-    entries: Entries,
-    read: Arc<AtomicU64>,
+pub(super) enum Input {
+    Text { lines: Lines<Box<dyn BufRead>>, stamps: Stamps, line: String },
+    Journal(Journal<Box<dyn BufRead>>),
 }
 
 /// What a program has logged.
@@ -43,75 +40,111 @@ pub(super) enum Next<'b> {
     End,
 }
 
-enum Entries {
-    Text { lines: Lines<Box<dyn BufRead>>, stamps: Stamps, line: String },
-    Journal(Journal<Box<dyn BufRead>>),
-}
-
-/// A file that can't be read.
+/// A file that is no use.
 #[derive(Debug, thiserror::Error)]
-#[error("{}: {error}", path.display())]
-pub struct InputError {
-    path: PathBuf,
-    error: io::Error,
+pub enum InputError {
+    /// It can't be opened, or is nothing that can be read to its end.
+    #[error("{}: {error}", path.display())]
+    Open {
+        /// As given.
+        path: PathBuf,
+        /// As reported.
+        error: io::Error,
+    },
+    /// It is compressed, or an export of the journal, and damaged.
+    #[error(
+        "{}: {error}: it is damaged or cut short; what is left of a compressed log: `zcat FILE | backstop replay -`",
+        path.display()
+    )]
+    Damaged {
+        /// As given.
+        path: PathBuf,
+        /// As reported.
+        error: io::Error,
+    },
+    /// Something went wrong when it was read.
+    #[error("{}: {error}", path.display())]
+    Read {
+        /// As given.
+        path: PathBuf,
+        /// As reported.
+        error: io::Error,
+    },
 }
 
 impl InputError {
-    /// Why, as the operating system says.
-    #[must_use]
-    pub fn kind(&self) -> io::ErrorKind {
-        self.error.kind()
-    }
-
-    pub(super) fn new(path: &Path, error: io::Error) -> Self {
-        Self { path: path.to_owned(), error }
+    pub(super) fn reading(path: &Path, error: io::Error) -> Self {
+        let path = path.to_owned();
+        match error.kind() {
+            io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData => {
+                Self::Damaged { path, error }
+            }
+            _ => Self::Read { path, error },
+        }
     }
 }
 
 impl Input {
-    /// Opens a file; `-` is standard input.
-    pub(super) fn open(path: &Path, now: Timestamp) -> Result<Self, InputError> {
-        let failed = |error| InputError::new(path, error);
-        if path.as_os_str() == "-" {
-            return Self::read(Box::new(io::stdin()), now).map_err(failed);
-        }
-        let file = File::open(path).map_err(failed)?;
-        let metadata = file.metadata().map_err(failed)?;
-        if metadata.is_dir() {
-            return Err(failed(io::ErrorKind::IsADirectory.into()));
-        }
-        // A rotated log ends when it was written last. A copy of it may be younger.
-        let changed = metadata.modified().unwrap_or_else(|_| SystemTime::now());
-        let latest = Timestamp::try_from(changed).map_or(now, |changed| changed.min(now));
-        Self::read(Box::new(file), latest).map_err(failed)
+    /// Whether a file can be opened; said before hours are spent on those before it.
+    pub(super) fn check(path: &Path) -> Result<(), InputError> {
+        let checked = || {
+            if path.as_os_str() == STANDARD_INPUT {
+                return Ok(());
+            }
+            let kind = fs::metadata(path)?.file_type();
+            if kind.is_dir() {
+                Err(io::ErrorKind::IsADirectory.into())
+            } else if kind.is_char_device() || kind.is_block_device() {
+                Err(io::Error::new(io::ErrorKind::InvalidInput, "it is a device, not a log"))
+            } else if kind.is_file() {
+                File::open(path).map(drop)
+            } else {
+                // To open a pipe twice may be once too often.
+                Ok(())
+            }
+        };
+        checked().map_err(|error| InputError::Open { path: path.to_owned(), error })
+    }
+
+    /// Opens a file; `-` is standard input. `progress` is told how many bytes were read since.
+    pub(super) fn open(
+        path: &Path,
+        now: Timestamp,
+        progress: impl FnMut(u64) + 'static,
+    ) -> Result<Self, InputError> {
+        let opened = || {
+            if path.as_os_str() == STANDARD_INPUT {
+                return Ok((Box::new(io::stdin()) as Box<dyn Read>, now));
+            }
+            let file = File::open(path)?;
+            // A rotated log ends when it was written last. A copy of it may be younger.
+            let changed = file.metadata()?.modified().unwrap_or_else(|_| SystemTime::now());
+            let latest = Timestamp::try_from(changed).map_or(now, |changed| changed.min(now));
+            Ok((Box::new(file) as Box<dyn Read>, latest))
+        };
+        let (reader, latest) = opened().map_err(|error| InputError::Open { path: path.to_owned(), error })?;
+        let told = Told { reader, progress: Box::new(progress) };
+        Self::read(Box::new(told), latest).map_err(|error| InputError::reading(path, error))
     }
 
     /// Reads what a file holds. Nothing in it is younger than `latest`.
     pub(super) fn read(reader: Box<dyn Read>, latest: Timestamp) -> io::Result<Self> {
-        let read = Arc::new(AtomicU64::new(0));
-        let counted = Counted { reader, read: Arc::clone(&read) };
-        let mut reader: Box<dyn BufRead> = Box::new(BufReader::with_capacity(BUFFER, counted));
+        let mut reader: Box<dyn BufRead> = Box::new(BufReader::with_capacity(BUFFER, reader));
         if begins_with(&mut reader, GZIP)? {
             reader = Box::new(BufReader::with_capacity(BUFFER, MultiGzDecoder::new(reader)));
         }
-        let entries = if begins_with(&mut reader, JOURNAL)? {
-            Entries::Journal(Journal::new(reader))
+        Ok(if begins_with(&mut reader, JOURNAL)? {
+            Self::Journal(Journal::new(reader))
         } else {
             let stamps = Stamps::new(TimeZone::system(), latest);
-            Entries::Text { lines: Lines::new(reader), stamps, line: String::new() }
-        };
-        Ok(Self { entries, read })
-    }
-
-    /// How many bytes of the file have been read.
-    pub(super) fn position(&self) -> u64 {
-        self.read.load(Ordering::Relaxed)
+            Self::Text { lines: Lines::new(reader), stamps, line: String::new() }
+        })
     }
 
     pub(super) fn next(&mut self) -> io::Result<Next<'_>> {
-        match &mut self.entries {
-            Entries::Journal(journal) => journal.next(),
-            Entries::Text { lines, stamps, line } => {
+        match self {
+            Self::Journal(journal) => journal.next(),
+            Self::Text { lines, stamps, line } => {
                 let Some(read) = lines.next()? else { return Ok(Next::End) };
                 line.clear();
                 line.push_str(&String::from_utf8_lossy(read.text));
@@ -133,16 +166,16 @@ fn split<'l>(line: &'l str, stamps: &mut Stamps) -> Option<Entry<'l>> {
     (!program.is_empty() && !program.contains(' ')).then_some(Entry { at, program, text })
 }
 
-/// Counts what is read.
-struct Counted {
+/// Tells what is read, also of a line without an end.
+struct Told {
     reader: Box<dyn Read>,
-    read: Arc<AtomicU64>,
+    progress: Box<dyn FnMut(u64)>,
 }
 
-impl Read for Counted {
+impl Read for Told {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let read = self.reader.read(buffer)?;
-        self.read.fetch_add(u64::try_from(read).unwrap_or(u64::MAX), Ordering::Relaxed);
+        (self.progress)(u64::try_from(read).unwrap_or(u64::MAX));
         Ok(read)
     }
 }
@@ -158,6 +191,7 @@ fn begins_with(reader: &mut impl BufRead, bytes: &[u8]) -> io::Result<bool> {
 }
 
 const BUFFER: usize = 128 * 1024;
+const STANDARD_INPUT: &str = "-";
 
 /// RFC 1952 §2.3.1
 const GZIP: &[u8] = &[0x1f, 0x8b];

@@ -60,11 +60,10 @@ impl Case {
             (facts.recipient, facts.bare) = recipient(self.recipient.as_bytes(), || None);
             decide(snapshot, envelope, &mut facts, None).await
         };
-        let own = decision.reply.and_then(|reply| reply.saying(facts.own_text(reply.reason)?));
         Answer {
             verdict: decision.verdict(),
             reason: decision.reason,
-            reply: own.as_ref().or(decision.reply).map(ToString::to_string),
+            reply: decision.said(&facts).map(|reply| reply.to_string()),
             enforced: decision.enforced,
         }
     }

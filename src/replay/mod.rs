@@ -74,25 +74,25 @@ pub struct Options {
     pub top: usize,
 }
 
-/// Replays files in the order given; `-` is standard input. `progress` is told of each file and how many of its bytes
-/// were read.
+/// Replays files in the order given; `-` is standard input. `progress` is told how many bytes of which file were read
+/// since.
 ///
 /// # Errors
-/// When a file can't be read.
+/// When a file can't be read; before all else, when one can't be opened.
 pub async fn replay(
     snapshot: &Snapshot,
     files: &[PathBuf],
     options: Options,
-    mut progress: impl FnMut(&Path, u64),
+    progress: impl Fn(&Path, u64) + Clone + 'static,
 ) -> Result<Replayed, InputError> {
+    files.iter().try_for_each(|path| Input::check(path))?;
     let mut replay = Replay::default();
     for path in files {
-        let mut input = Input::open(path, Timestamp::now())?;
-        progress(path, 0);
+        let (name, progress) = (path.clone(), progress.clone());
+        let mut input = Input::open(path, Timestamp::now(), move |read| progress(&name, read))?;
         loop {
-            let is_over = replay.fill(&mut input).map_err(|error| InputError::new(path, error))?;
+            let is_over = replay.fill(&mut input).map_err(|error| InputError::reading(path, error))?;
             replay.judge(snapshot, options.judges_clients).await;
-            progress(path, input.position());
             if is_over {
                 break;
             }

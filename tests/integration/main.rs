@@ -51,6 +51,7 @@ mod unix_socket;
 mod unseen;
 mod verification;
 mod works_out_of_the_box;
+mod wrong_input;
 
 /// The program under test.
 const BACKSTOP: &str = env!("CARGO_BIN_EXE_backstop");

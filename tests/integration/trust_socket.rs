@@ -89,7 +89,7 @@ fn a_hook_needs_no_configuration() {
     let config = config.display().to_string();
     let socket = socket(&backstop).display().to_string();
     let output = as_hook(&program, GROUP, &["trust", "203.0.113.9", "--config", &config]);
-    assert!(output.status == 78 && output.stderr.contains("Permission denied"), "{output:?}");
+    assert!(output.status == 77 && output.stderr.contains("Permission denied"), "{output:?}");
     let output =
         as_hook(&program, GROUP, &["trust", "203.0.113.9", "--config", &config, "--socket", &socket]);
     assert_eq!(output.status, 0, "{output:?}");

@@ -1,6 +1,8 @@
 //! `backstop replay` over the logs of real MTAs that took everything, against what was sent and what the server behind
 //! them knew.
 
+mod full;
+
 use std::time::Duration;
 
 use backstop_harness::{Backstop, CommandOutput, Postfix, Sendmail, Sink, Smtp, wait_until};
