@@ -4,8 +4,10 @@ use std::{
     io::{self, BufRead, BufReader, Read, Write},
     os::unix::net::UnixStream,
     path::{Path, PathBuf},
-    time::Duration,
+    time::{Duration, Instant},
 };
+
+use socket2::{Domain, SockAddr, Socket, Type};
 
 use super::{
     Config,
@@ -98,42 +100,52 @@ fn ask_one_of(
     patience: Duration,
     request: &Request,
 ) -> Result<Response, Error> {
-    match (connect(path), fallback) {
-        (Ok(stream), _) => talk(path, &stream, patience, request),
+    let until = Instant::now() + patience;
+    match (connect(path, patience), fallback) {
+        (Ok(stream), _) => talk(path, &Timed { stream, until }, request),
         (Err(error), None) => Err(error),
-        (Err(error), Some(fallback)) => match connect(fallback) {
-            Ok(stream) => talk(fallback, &stream, patience, request),
+        (Err(error), Some(fallback)) => match connect(fallback, patience) {
+            Ok(stream) => talk(fallback, &Timed { stream, until }, request),
             Err(_) => Err(error),
         },
     }
 }
 
-fn connect(path: &Path) -> Result<UnixStream, Error> {
-    UnixStream::connect(path).map_err(|error| match error.kind() {
+/// A process that hangs accepts nobody: unix(7) has who connects wait as long as he may wait to send.
+fn connect(path: &Path, patience: Duration) -> Result<UnixStream, Error> {
+    let connect = || {
+        let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+        socket.set_write_timeout(Some(patience))?;
+        socket.connect(&SockAddr::unix(path)?)?;
+        Ok(UnixStream::from(socket))
+    };
+    connect().map_err(|error: io::Error| match error.kind() {
         io::ErrorKind::PermissionDenied => Error::Permission { path: path.to_owned() },
         _ => Error::Connect { path: path.to_owned(), error },
     })
 }
 
-fn talk(path: &Path, stream: &UnixStream, patience: Duration, request: &Request) -> Result<Response, Error> {
+fn talk(path: &Path, stream: &Timed, request: &Request) -> Result<Response, Error> {
     let talk = |error| Error::Talk { path: path.to_owned(), error };
     let protocol = |detail: String| Error::Protocol { path: path.to_owned(), detail };
-    stream.set_read_timeout(Some(patience)).map_err(talk)?;
-    stream.set_write_timeout(Some(patience)).map_err(talk)?;
     let mut reader = BufReader::new(stream);
     let greeting: Greeting = serde_json::from_str(&line(&mut reader).map_err(talk)?)
         .map_err(|error| protocol(error.to_string()))?;
     if greeting.protocol != PROTOCOL {
+        let (theirs, ours) = (greeting.backstop.escape_debug(), env!("CARGO_PKG_VERSION"));
         return Err(protocol(format!(
-            "it is version {} and speaks protocol {}",
-            greeting.backstop, greeting.protocol
+            "it is version {theirs} and speaks protocol {}, this is version {ours} and speaks protocol {PROTOCOL}: restart \
+             the server, or use the command that came with it",
+            greeting.protocol
         )));
     }
     let mut request = serde_json::to_string(request).map_err(|error| protocol(error.to_string()))?;
     request.push('\n');
     let mut writer = stream;
-    writer.write_all(request.as_bytes()).map_err(talk)?;
-    serde_json::from_str(&line(&mut reader).map_err(talk)?).map_err(|error| protocol(error.to_string()))
+    // Who is turned away at once may be told why, and reads nothing.
+    let written = writer.write_all(request.as_bytes());
+    let answer = line(&mut reader).map_err(|error| written.err().unwrap_or(error));
+    serde_json::from_str(&answer.map_err(talk)?).map_err(|error| protocol(error.to_string()))
 }
 
 fn line(reader: &mut impl BufRead) -> io::Result<String> {
@@ -141,6 +153,42 @@ fn line(reader: &mut impl BufRead) -> io::Result<String> {
     let most = u64::try_from(LONGEST_ANSWER).unwrap_or(u64::MAX);
     reader.take(most).read_line(&mut line)?;
     if line.ends_with('\n') { Ok(line) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
+}
+
+/// A stream that may be used until then, however little comes at a time.
+struct Timed {
+    stream: UnixStream,
+    until: Instant,
+}
+
+impl Timed {
+    fn left(&self) -> io::Result<Option<Duration>> {
+        let left = self.until.saturating_duration_since(Instant::now());
+        if left.is_zero() { Err(io::ErrorKind::TimedOut.into()) } else { Ok(Some(left)) }
+    }
+}
+
+impl Read for &Timed {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.stream.set_read_timeout(self.left()?)?;
+        (&self.stream).read(buffer).map_err(timed_out)
+    }
+}
+
+impl Write for &Timed {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.stream.set_write_timeout(self.left()?)?;
+        (&self.stream).write(bytes).map_err(timed_out)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// socket(7): a time that is over is told as "try again".
+fn timed_out(error: io::Error) -> io::Error {
+    if error.kind() == io::ErrorKind::WouldBlock { io::ErrorKind::TimedOut.into() } else { error }
 }
 
 /// A reload detects anew, which asks the MTA's own commands.
