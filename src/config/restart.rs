@@ -47,7 +47,9 @@ fn flat(config: &Config) -> Map<String, Value> {
 }
 
 fn is_fixed(key: &str) -> bool {
-    FIXED.iter().any(|fixed| key.strip_prefix(fixed).is_some_and(|rest| rest.is_empty() || rest.starts_with('.')))
+    FIXED
+        .iter()
+        .any(|fixed| key.strip_prefix(fixed).is_some_and(|rest| rest.is_empty() || rest.starts_with('.')))
 }
 
 const FIXED: [&str; 5] = ["listen", "http.listen", "control.socket", "control.trust_socket", "store"];
@@ -70,7 +72,14 @@ mod tests {
         new.control.group = "mail".to_owned();
         new.limits.sessions = 7;
         let reloadable = Reloadable::new(&old, new.clone());
-        let named = ["control.socket", "control.trust_socket", "http.listen", "listen", "store.ca_file", "store.prefix"];
+        let named = [
+            "control.socket",
+            "control.trust_socket",
+            "http.listen",
+            "listen",
+            "store.ca_file",
+            "store.prefix",
+        ];
         assert_eq!(reloadable.needs_restart, named);
         assert_eq!(changed(&old, &reloadable.config), ["control.group", "limits.sessions"]);
         assert_eq!(changed(&reloadable.config, &new), named);

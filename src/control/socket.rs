@@ -1,12 +1,6 @@
 //! The server's side of the control socket.
 
-use std::{
-    fs, io,
-    os::unix::fs::DirBuilderExt,
-    path::Path,
-    sync::Arc,
-    time::Duration,
-};
+use std::{fs, io, os::unix::fs::DirBuilderExt, path::Path, sync::Arc, time::Duration};
 
 use nix::unistd::Group;
 use tokio::{
@@ -107,7 +101,8 @@ impl Control {
     /// When the listener is broken.
     pub async fn serve(self, handler: impl Handler, stop: CancellationToken) -> io::Result<()> {
         let handler = Arc::new(handler);
-        let places = Places { own: Arc::new(Semaphore::new(AT_ONCE)), others: Arc::new(Semaphore::new(AT_ONCE)) };
+        let places =
+            Places { own: Arc::new(Semaphore::new(AT_ONCE)), others: Arc::new(Semaphore::new(AT_ONCE)) };
         let tasks = TaskTracker::new();
         let scope = self.scope;
         loop {
@@ -250,10 +245,8 @@ impl<H: Handler> Talk<'_, H> {
 
 /// Says why, if that needs no waiting: a new connection has room for it.
 fn turn_away(stream: &UnixStream, why: &str) {
-    let lines = [
-        serde_json::to_vec(&greeting()),
-        serde_json::to_vec(&Response::Error { message: why.to_owned() }),
-    ];
+    let lines =
+        [serde_json::to_vec(&greeting()), serde_json::to_vec(&Response::Error { message: why.to_owned() })];
     let mut bytes = Vec::new();
     for line in lines.into_iter().flatten() {
         bytes.extend(line);

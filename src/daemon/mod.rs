@@ -164,7 +164,8 @@ async fn serve(path: Option<PathBuf>, loaded: Loaded, log: Log) -> Result<(), Er
     if let Some(text) = welcome::text(&loaded, &parts.live.findings(), &listening) {
         print!("{text}");
     }
-    let doors = Doors { control: control.as_ref().map(Control::door), trust: trust.as_ref().map(Control::door) };
+    let doors =
+        Doors { control: control.as_ref().map(Control::door), trust: trust.as_ref().map(Control::door) };
     let reloader = Arc::new(Reloader::new(path, loaded, Arc::clone(&parts), log, doors));
     core.spawn({
         let (reloader, stopping) = (Arc::clone(&reloader), stopping.clone());

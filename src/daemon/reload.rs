@@ -77,7 +77,13 @@ struct Built {
 }
 
 impl Reloader {
-    pub(super) fn new(path: Option<PathBuf>, loaded: Loaded, parts: Arc<Parts>, log: Log, doors: Doors) -> Self {
+    pub(super) fn new(
+        path: Option<PathBuf>,
+        loaded: Loaded,
+        parts: Arc<Parts>,
+        log: Log,
+        doors: Doors,
+    ) -> Self {
         let current = ArcSwap::from_pointee(loaded.config);
         Self { path, parts, log, doors, current, one_at_a_time: Mutex::default(), tasks: TaskTracker::new() }
     }
@@ -134,7 +140,7 @@ impl Reloader {
                 changed = findings.changed() => if changed.is_err() { return },
             }
             let _alone = self.one_at_a_time.lock().await;
-            match self.snapshot(Instant::now() + TIME).await {
+            match self.snapshot(Instant::now() + TIME, Config::clone(&self.current.load())).await {
                 Ok(snapshot) => {
                     self.parts.remotes.follow(&snapshot.directories);
                     self.parts.server.replace(snapshot);
@@ -154,7 +160,8 @@ impl Reloader {
     async fn apply(&self, until: Instant, accept: bool) -> Result<Reloaded, Refused> {
         let kept = self.current.load_full();
         // Whatever can be refused is refused here, before the files that are followed change.
-        let trial = self.build(until).await?;
+        let Built { reloadable, loaded, snapshot: trial, log } = self.build(until).await?;
+        let Reloadable { mut config, mut needs_restart } = reloadable;
         let (keeper, remotes) = (Arc::clone(&self.parts.keeper), Arc::clone(&self.parts.remotes));
         let read = move || {
             let mut read = keeper.reload(accept);
@@ -162,16 +169,15 @@ impl Reloader {
             read
         };
         let read = in_time(until, "reading the files", read).await?;
-        let is_detected = self.detect(until - AFTER_DETECTION, &kept, &trial.reloadable.config).await;
-        let built = match self.build(until).await {
-            Ok(built) => built,
+        let is_detected = self.detect(until - AFTER_DETECTION, &kept, &config).await;
+        let snapshot = match self.snapshot(until, config.clone()).await {
+            Ok(snapshot) => snapshot,
             Err(why) => {
-                self.detect(Instant::now(), &trial.reloadable.config, &kept).await;
+                self.detect(Instant::now(), &config, &kept).await;
                 return Err(why);
             }
         };
         drop(trial);
-        let Built { reloadable: Reloadable { mut config, mut needs_restart }, loaded, snapshot, log } = built;
         // The system may ask another server for a group.
         let closed = tokio::task::block_in_place(|| self.doors.open(&kept, &config, &loaded))?;
         for key in closed {
@@ -213,9 +219,9 @@ impl Reloader {
         in_time(until, "reading the configuration", move || build(path.as_deref(), &kept, &parts)).await?
     }
 
-    /// A snapshot of the configuration in force.
-    async fn snapshot(&self, until: Instant) -> Result<Snapshot, Refused> {
-        let (parts, config) = (Arc::clone(&self.parts), self.current.load_full());
+    /// A snapshot of a configuration that was taken.
+    async fn snapshot(&self, until: Instant, config: Config) -> Result<Snapshot, Refused> {
+        let parts = Arc::clone(&self.parts);
         Ok(in_time(until, "reading the files", move || parts.snapshot(&config)).await??)
     }
 
@@ -297,7 +303,8 @@ const TRUST_GROUP: &str = "control.trust_group";
 const TIME: Duration = Duration::from_secs(45);
 /// Of that, for what comes after detection.
 const AFTER_DETECTION: Duration = Duration::from_secs(20);
-const DETECTION_IS_LATE: &str = "detection: the MTA's own programs take their time; what they tell counts when they end";
+const DETECTION_IS_LATE: &str =
+    "detection: the MTA's own programs take their time; what they tell counts when they end";
 
 #[cfg(test)]
 mod tests;

@@ -139,7 +139,10 @@ impl BuildError {
     #[must_use]
     pub fn key(&self) -> &str {
         match self {
-            Self::Domain { key, .. } | Self::Kind { key } | Self::Setting { key, .. } | Self::File { key, .. } => key,
+            Self::Domain { key, .. }
+            | Self::Kind { key }
+            | Self::Setting { key, .. }
+            | Self::File { key, .. } => key,
         }
     }
 }

@@ -295,7 +295,13 @@ impl Merged<'_> {
             }
         }
         if let Some(steps) = self.steps {
-            steps.push(Step { directory: Arc::clone(name), asked: asked.to_string(), answer, because: None, origin: None });
+            steps.push(Step {
+                directory: Arc::clone(name),
+                asked: asked.to_string(),
+                answer,
+                because: None,
+                origin: None,
+            });
         }
     }
 

@@ -1,12 +1,6 @@
 //! Listeners: bound from an [`Endpoint`], or inherited from systemd.
 
-use std::{
-    collections::HashMap,
-    fs, io,
-    os::unix::fs::FileTypeExt,
-    path::Path,
-    sync::Arc,
-};
+use std::{collections::HashMap, fs, io, os::unix::fs::FileTypeExt, path::Path, sync::Arc};
 
 use tokio::net::{TcpListener, UnixListener, UnixSocket, UnixStream, lookup_host};
 

@@ -40,7 +40,8 @@ impl UnixFile {
     /// When the file is not ours any more, or as chown(2) and chmod(2) report: a group that the process is not in needs root.
     pub fn permit(&self, mode: u32, group: Option<u32>) -> io::Result<()> {
         // Opened, what was looked at is what is changed, whatever happens to the name meanwhile.
-        let file = OpenOptions::new().read(true).custom_flags(libc::O_PATH | libc::O_NOFOLLOW).open(&self.path)?;
+        let file =
+            OpenOptions::new().read(true).custom_flags(libc::O_PATH | libc::O_NOFOLLOW).open(&self.path)?;
         let found = file.metadata()?;
         if found.ino() != self.inode || !found.file_type().is_socket() {
             return Err(io::Error::other("something else is in its place"));

@@ -4,9 +4,7 @@
 //! Values from the network reach a line only as fields, which are written escaped; a line is one line.
 
 use serde::{Deserialize, Serialize};
-use tracing_subscriber::{
-    EnvFilter, Layer, Registry, layer::SubscriberExt, reload, util::SubscriberInitExt,
-};
+use tracing_subscriber::{EnvFilter, Layer, Registry, layer::SubscriberExt, reload, util::SubscriberInitExt};
 
 use super::stderr::Stderr;
 
@@ -84,8 +82,9 @@ impl Log {
             let at = panic.location().map(ToString::to_string).unwrap_or_default();
             let payload = panic.payload();
             let text = payload.downcast_ref::<&str>().copied();
-            let what =
-                text.or_else(|| payload.downcast_ref::<String>().map(String::as_str)).unwrap_or("(no message)");
+            let what = text
+                .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
+                .unwrap_or("(no message)");
             tracing::error!(at, what, "panic: this is a bug, please report it");
         }));
         Ok(Self(log))

@@ -1,10 +1,6 @@
 //! Every key that there is, changed one by one: it is in force after a reload, or it is named.
 
-use std::{
-    collections::BTreeSet,
-    fs,
-    os::unix::fs::MetadataExt,
-};
+use std::{collections::BTreeSet, fs, os::unix::fs::MetadataExt};
 
 use backstop_harness::{Authority, TempDir};
 
@@ -50,10 +46,20 @@ const CASES: &[Case] = &[
     ("directory.corp.ldap.filter", "\"(a=b)\"", Applied, &[]),
     ("directory.corp.ldap.suspended_filter", "\"(a=b)\"", Applied, &[]),
     ("directory.corp.ldap.restricted_filter", "\"(a=b)\"", Applied, &[]),
-    ("directory.corp.ldap.suspended_when", "[\"disabled\"]", Applied, &[("directory.corp.ldap.schema", "\"active-directory\"")]),
+    (
+        "directory.corp.ldap.suspended_when",
+        "[\"disabled\"]",
+        Applied,
+        &[("directory.corp.ldap.schema", "\"active-directory\"")],
+    ),
     ("directory.corp.ldap.bind_dn", "\"cn=b\"", Applied, &[PASSWORD, BIND, PLAIN]),
     ("directory.corp.ldap.password_file", "\"{dir}/two\"", Applied, &[PASSWORD, BIND, PLAIN]),
-    ("directory.corp.ldap.sasl", "\"external\"", Applied, &[("directory.corp.ldap.urls", "[\"ldapi://%2Fx\"]")]),
+    (
+        "directory.corp.ldap.sasl",
+        "\"external\"",
+        Applied,
+        &[("directory.corp.ldap.urls", "[\"ldapi://%2Fx\"]")],
+    ),
     ("directory.corp.ldap.allow_plain", "true", Applied, &[PASSWORD, BIND, LDAPS]),
     ("directory.corp.ldap.start_tls", "true", Applied, &[]),
     ("directory.corp.ldap.ca_file", "\"{dir}/ca.pem\"", Applied, &[LDAPS]),
@@ -80,7 +86,12 @@ const CASES: &[Case] = &[
     ("directory.inside.smtp.control", "\"anna\"", Applied, &[]),
     ("directory.inside.smtp.absent_codes", "[\"5.4.1\"]", Applied, &[]),
     ("directory.inside.smtp.tls", "\"off\"", Applied, &[]),
-    ("directory.inside.smtp.ca_file", "\"{dir}/ca.pem\"", Applied, &[("directory.inside.smtp.tls", "\"verify\"")]),
+    (
+        "directory.inside.smtp.ca_file",
+        "\"{dir}/ca.pem\"",
+        Applied,
+        &[("directory.inside.smtp.tls", "\"verify\"")],
+    ),
     ("directory.inside.smtp.helo", "\"other.test\"", Applied, &[]),
     ("directory.inside.smtp.deadline", "\"1s\"", Applied, &[]),
     ("directory.inside.smtp.connections", "7", Applied, &[]),
@@ -264,7 +275,8 @@ async fn every_changed_key_is_in_force_or_named() {
         assert_eq!(reloader.reload(true).await.refused, None, "{key}");
         let again = in_force(&reloader, &dir);
         if before != again {
-            let (before, again): (BTreeSet<_>, BTreeSet<_>) = (before.iter().collect(), again.iter().collect());
+            let (before, again): (BTreeSet<_>, BTreeSet<_>) =
+                (before.iter().collect(), again.iter().collect());
             let lines: Vec<_> = before.symmetric_difference(&again).take(10).collect();
             panic!("{key}: nothing was changed: {} lines, {lines:#?}", before.len());
         }
@@ -337,7 +349,12 @@ fn known_keys(dir: &TempDir, table: &str) -> BTreeSet<String> {
     for name in known {
         let key = if table.is_empty() { name } else { format!("{table}.{name}") };
         let below = known_keys(dir, &key);
-        if below.is_empty() { keys.insert(key) } else { keys.extend(below); true };
+        if below.is_empty() {
+            keys.insert(key)
+        } else {
+            keys.extend(below);
+            true
+        };
     }
     keys
 }
@@ -347,7 +364,9 @@ fn known_here(dir: &TempDir, table: &str) -> Vec<String> {
     let header = if table.is_empty() { String::new() } else { format!("[{table}]\n") };
     let path = dir.write("probe.toml", format!("{header}unheard_of = 1\n"));
     let told = load(Some(&path)).expect_err("there is no such key").to_string();
-    let Some((_, known)) = told.split_once("unknown key `unheard_of`; known here: ") else { return Vec::new() };
+    let Some((_, known)) = told.split_once("unknown key `unheard_of`; known here: ") else {
+        return Vec::new();
+    };
     let known = known.lines().next().unwrap_or_default();
     known.split(", ").map(str::to_owned).collect()
 }
