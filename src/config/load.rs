@@ -46,6 +46,16 @@ impl Loaded {
     }
 }
 
+impl Loaded {
+    /// The place of a key, and what is wrong with it.
+    #[must_use]
+    pub fn diagnose(&self, key: &str, message: impl Into<String>) -> Diagnostic {
+        let mut check = Check { source: self.source.as_ref(), found: Vec::new() };
+        check.say(&key.split('.').collect::<Vec<_>>(), message);
+        check.found.remove(0)
+    }
+}
+
 /// Reads `path`, or the default file where there is one, then the environment.
 ///
 /// # Errors

@@ -5,6 +5,7 @@
 mod error;
 mod load;
 mod locate;
+mod restart;
 mod show;
 
 use std::collections::BTreeMap;
@@ -21,6 +22,7 @@ use crate::{
 
 pub use error::{Diagnostic, Error};
 pub use load::{DEFAULT_PATH, Loaded, load, load_control, load_trust};
+pub use restart::Reloadable;
 pub use show::{Origin, Shown, show};
 
 /// Everything that an admin can choose.

@@ -79,7 +79,8 @@ pub fn show(loaded: &Loaded) -> Vec<Shown> {
     shown
 }
 
-fn leaves(value: &Value, path: &mut Vec<String>, each: &mut impl FnMut(&[String], &Value)) {
+/// Every value that is set, with the path of its key.
+pub(super) fn leaves(value: &Value, path: &mut Vec<String>, each: &mut impl FnMut(&[String], &Value)) {
     match value {
         Value::Null => {}
         Value::Object(map) => {

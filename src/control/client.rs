@@ -146,13 +146,18 @@ impl Server {
             Ok(self)
         } else {
             let Greeting { backstop, protocol } = greeting;
-            Err(self.stranger(format!("it is version {backstop} and speaks protocol {protocol}")))
+            Err(self.stranger(format!(
+                "it is version {backstop} and speaks protocol {protocol}, this is version {} and speaks protocol {PROTOCOL}: \
+                 restart the server, or use the command that came with it",
+                env!("CARGO_PKG_VERSION")
+            )))
         }
     }
 
     fn ask(mut self, line: &str) -> Result<Response, Error> {
-        self.stream.get_mut().write_all(line.as_bytes()).map_err(|error| silent(&self.path, error))?;
-        self.read()
+        // Who is turned away at once may be told why, and nobody takes what he asks.
+        let written = self.stream.get_mut().write_all(line.as_bytes());
+        self.read().map_err(|error| written.err().map_or(error, |error| silent(&self.path, error)))
     }
 
     /// One line.

@@ -46,6 +46,12 @@ impl Config {
         }
     }
 
+    /// The mode of the socket that takes `trust`, for this group.
+    #[must_use]
+    pub fn trust_mode(group: &str) -> u32 {
+        if group.is_empty() { OWNER } else { OWNER | GROUP }
+    }
+
     /// Where the socket is when it can't be made at the default place: in the user's runtime directory. `None` where the
     /// admin chose the place, or there is no such directory.
     #[must_use]

@@ -8,6 +8,7 @@
 mod audit;
 mod client;
 mod config;
+mod door;
 mod execute;
 pub mod message;
 mod peer;
@@ -16,6 +17,7 @@ mod socket;
 
 pub use client::{Error, ask, ask_to_trust};
 pub use config::Config;
+pub use door::Door;
 pub use execute::check;
 pub use peer::Peer;
 pub use report::{report, watched};

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use nix::unistd::{Uid, User};
+use nix::unistd::{Uid, User, geteuid};
 use tokio::{net::UnixStream, sync::Semaphore};
 
 /// Who asks, as the kernel tells it (unix(7), SO_PEERCRED): nothing that he could choose.
@@ -21,6 +21,11 @@ impl Peer {
     pub(super) fn of(stream: &UnixStream) -> Self {
         let found = stream.peer_cred().ok();
         Self { uid: found.map(|peer| peer.uid()), pid: found.and_then(|peer| peer.pid()), user: None }
+    }
+
+    /// Root, or the user that this process runs as.
+    pub(super) fn is_own(&self) -> bool {
+        self.uid.is_some_and(|uid| uid == 0 || uid == geteuid().as_raw())
     }
 
     /// Finds the name. The system may ask another server for it: who waits for an order waits no longer than that.

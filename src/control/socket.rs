@@ -1,12 +1,6 @@
 //! The server's side of the control socket.
 
-use std::{
-    fs, io,
-    os::unix::fs::DirBuilderExt,
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
-};
+use std::{fs, io, os::unix::fs::DirBuilderExt, path::Path, sync::Arc, time::Duration};
 
 use nix::unistd::Group;
 use tokio::{
@@ -15,12 +9,14 @@ use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use crate::net::{BindError, Connection, Endpoint, Listener};
 
 use super::{
+    Config,
     audit::{Order, Pending},
+    door::{Door, Visit},
     message::{Greeting, LONGEST_LINE, PROTOCOL, Request, Response},
     peer::Peer,
 };
@@ -41,8 +37,16 @@ impl<H: Handler> Handler for Arc<H> {
 #[derive(Debug)]
 pub struct Control {
     listener: Listener,
-    path: PathBuf,
+    door: Arc<Door>,
     scope: Scope,
+}
+
+/// Places for connections. Whoever is in a group can take up those of that group, and not those of who could turn him out.
+#[derive(Debug)]
+struct Places {
+    /// For root and the server's own user.
+    own: Arc<Semaphore>,
+    others: Arc<Semaphore>,
 }
 
 /// Which requests are taken.
@@ -59,9 +63,7 @@ impl Control {
     /// # Errors
     /// When it can't be bound, when there is no such group, or when the process may not give it the socket.
     pub async fn bind(path: &Path, mode: u32, group: &str) -> Result<Self, BindError> {
-        make_parent(path)?;
-        let listener = Listener::unix(path, mode, id_of(path, group)?).await?;
-        Ok(Self { listener, path: path.to_owned(), scope: Scope::All })
+        Self::open(path, mode, group, Scope::All).await
     }
 
     /// Binds the socket that takes `trust` alone, also from members of `group` (a name or a number; empty: nobody).
@@ -69,16 +71,28 @@ impl Control {
     /// # Errors
     /// When it can't be bound, when there is no such group, or when the process may not give it the socket.
     pub async fn bind_trust(path: &Path, group: &str) -> Result<Self, BindError> {
+        Self::open(path, Config::trust_mode(group), group, Scope::Trust).await
+    }
+
+    async fn open(path: &Path, mode: u32, group: &str, scope: Scope) -> Result<Self, BindError> {
         make_parent(path)?;
-        let mode = if group.is_empty() { 0o600 } else { 0o660 };
-        let listener = Listener::unix(path, mode, id_of(path, group)?).await?;
-        Ok(Self { listener, path: path.to_owned(), scope: Scope::Trust })
+        let id = id_of(group).map_err(|error| failed(path, error))?;
+        let listener = Listener::unix(path, mode, id).await?;
+        let missing = || failed(path, io::ErrorKind::NotFound.into());
+        let file = listener.file().map(Arc::clone).ok_or_else(missing)?;
+        Ok(Self { listener, door: Arc::new(Door::new(file, mode)), scope })
     }
 
     /// Where it is.
     #[must_use]
     pub fn path(&self) -> &Path {
-        &self.path
+        self.door.path()
+    }
+
+    /// Who may come in, to change that while it is served.
+    #[must_use]
+    pub fn door(&self) -> Arc<Door> {
+        Arc::clone(&self.door)
     }
 
     /// Serves until `stop`.
@@ -87,13 +101,14 @@ impl Control {
     /// When the listener is broken.
     pub async fn serve(self, handler: impl Handler, stop: CancellationToken) -> io::Result<()> {
         let handler = Arc::new(handler);
-        let permits = Arc::new(Semaphore::new(AT_ONCE));
+        let places =
+            Places { own: Arc::new(Semaphore::new(AT_ONCE)), others: Arc::new(Semaphore::new(AT_ONCE)) };
         let tasks = TaskTracker::new();
         let scope = self.scope;
         loop {
             let (permit, accepted) = tokio::select! {
                 () = stop.cancelled() => return Ok(()),
-                next = self.next(&permits) => next,
+                next = self.next(&places) => next,
             };
             let stream = match accepted {
                 Ok(Connection::Unix(stream)) => stream,
@@ -104,16 +119,29 @@ impl Control {
                     continue;
                 }
             };
-            let Some(permit) = permit else {
-                warn!("too many control connections, one was closed");
-                continue;
+            let peer = Peer::of(&stream);
+            let visit = self.door.visit();
+            let permit = match permit {
+                _ if !visit.admits(&peer) => Err(TURNED_OUT),
+                Some(permit) => Ok(permit),
+                None => places.of(&peer).try_acquire_owned().map_err(|_| FULL),
             };
+            let permit = match permit {
+                Ok(permit) => permit,
+                Err(why) => {
+                    warn!(uid = peer.uid, pid = peer.pid, why, "a control connection was closed");
+                    turn_away(&stream, why);
+                    continue;
+                }
+            };
+            debug!(uid = peer.uid, pid = peer.pid, "control connection");
             let handler = Arc::clone(&handler);
             tasks.spawn(async move {
                 let _permit = permit;
+                let talk = Talk { peer, scope, visit, handler: &*handler };
                 let talked = match scope {
-                    Scope::All => talk(stream, scope, &*handler).await,
-                    Scope::Trust => tokio::time::timeout(PATIENCE, talk(stream, scope, &*handler))
+                    Scope::All => talk.run(stream).await,
+                    Scope::Trust => tokio::time::timeout(PATIENCE, talk.run(stream))
                         .await
                         .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())),
                 };
@@ -124,19 +152,22 @@ impl Control {
         }
     }
 
-    /// The next connection, with its place. Who logs in comes in bursts, and waits in the kernel's queue until there is one;
+    /// The next connection. Who logs in comes in bursts, and waits in the kernel's queue until there is a place;
     /// for a person at a terminal there is one at once, or none.
-    async fn next(&self, permits: &Arc<Semaphore>) -> (Option<OwnedSemaphorePermit>, io::Result<Connection>) {
+    async fn next(&self, places: &Places) -> (Option<OwnedSemaphorePermit>, io::Result<Connection>) {
         match self.scope {
-            Scope::All => {
-                let accepted = self.listener.accept().await;
-                (Arc::clone(permits).try_acquire_owned().ok(), accepted)
-            }
+            Scope::All => (None, self.listener.accept().await),
             Scope::Trust => {
-                let permit = Arc::clone(permits).acquire_owned().await.ok();
+                let permit = Arc::clone(&places.others).acquire_owned().await.ok();
                 (permit, self.listener.accept().await)
             }
         }
+    }
+}
+
+impl Places {
+    fn of(&self, peer: &Peer) -> Arc<Semaphore> {
+        Arc::clone(if peer.is_own() { &self.own } else { &self.others })
     }
 }
 
@@ -153,52 +184,79 @@ impl Scope {
     }
 }
 
-async fn talk(stream: UnixStream, scope: Scope, handler: &impl Handler) -> io::Result<()> {
-    let mut peer = Peer::of(&stream);
-    let (reader, mut writer) = stream.into_split();
-    let mut reader = BufReader::new(reader);
-    let greeting = Greeting { backstop: env!("CARGO_PKG_VERSION").to_owned(), protocol: PROTOCOL };
-    send(&mut writer, &greeting).await?;
-    loop {
-        let mut line = Vec::new();
-        let most = u64::try_from(scope.longest_line()).unwrap_or(u64::MAX);
-        let mut bounded = (&mut reader).take(most);
-        let read = tokio::time::timeout(PATIENCE, bounded.read_until(b'\n', &mut line));
-        if read.await.map_err(|_| io::ErrorKind::TimedOut)?? == 0 {
-            return Ok(());
+/// One connection.
+struct Talk<'h, H> {
+    peer: Peer,
+    scope: Scope,
+    visit: Visit,
+    handler: &'h H,
+}
+
+impl<H: Handler> Talk<'_, H> {
+    async fn run(mut self, stream: UnixStream) -> io::Result<()> {
+        let (reader, mut writer) = stream.into_split();
+        let mut reader = BufReader::new(reader);
+        send(&mut writer, &greeting()).await?;
+        loop {
+            let mut line = Vec::new();
+            let most = u64::try_from(self.scope.longest_line()).unwrap_or(u64::MAX);
+            let mut bounded = (&mut reader).take(most);
+            let read = tokio::time::timeout(PATIENCE, bounded.read_until(b'\n', &mut line));
+            if read.await.map_err(|_| io::ErrorKind::TimedOut)?? == 0 {
+                return Ok(());
+            }
+            if self.visit.is_over() {
+                return send(&mut writer, &Response::Refused { message: OVER.to_owned() }).await;
+            }
+            let response = match serde_json::from_slice::<Request>(&line) {
+                Ok(request) => self.carry_out(request).await,
+                Err(error) => Response::Error { message: format!("not a request: {error}") },
+            };
+            send(&mut writer, &response).await?;
+            if line.last() != Some(&b'\n') {
+                return Ok(());
+            }
         }
-        let response = match serde_json::from_slice::<Request>(&line) {
-            Ok(request) => carry_out(request, &mut peer, scope, handler).await,
-            Err(error) => Response::Error { message: format!("not a request: {error}") },
+    }
+
+    /// Has it done, if it may be, and writes down who ordered it.
+    async fn carry_out(&mut self, request: Request) -> Response {
+        let order = Order::of(&request);
+        if order.is_some() {
+            self.peer.look_up().await;
+        }
+        let peer = &self.peer;
+        let pending = Pending { order, peer };
+        let response = if self.scope.takes(&request) {
+            self.handler.handle(request, peer).await
+        } else {
+            if pending.order.is_none() {
+                info!(
+                    uid = peer.uid,
+                    "more than to trust a client was asked for where only that may be asked for"
+                );
+            }
+            Response::Refused { message: "nothing but `trust` is taken at this socket".to_owned() }
         };
-        send(&mut writer, &response).await?;
-        if line.last() != Some(&b'\n') {
-            return Ok(());
-        }
+        pending.answered(&response);
+        response
     }
 }
 
-/// Has it done, if it may be, and writes down who ordered it.
-async fn carry_out(request: Request, peer: &mut Peer, scope: Scope, handler: &impl Handler) -> Response {
-    let order = Order::of(&request);
-    if order.is_some() {
-        peer.look_up().await;
+/// Says why, if that needs no waiting: a new connection has room for it.
+fn turn_away(stream: &UnixStream, why: &str) {
+    let lines =
+        [serde_json::to_vec(&greeting()), serde_json::to_vec(&Response::Error { message: why.to_owned() })];
+    let mut bytes = Vec::new();
+    for line in lines.into_iter().flatten() {
+        bytes.extend(line);
+        bytes.push(b'\n');
     }
-    let peer = &*peer;
-    let pending = Pending { order, peer };
-    let response = if scope.takes(&request) {
-        handler.handle(request, peer).await
-    } else {
-        if pending.order.is_none() {
-            info!(
-                uid = peer.uid,
-                "more than to trust a client was asked for where only that may be asked for"
-            );
-        }
-        Response::Refused { message: "nothing but `trust` is taken at this socket".to_owned() }
-    };
-    pending.answered(&response);
-    response
+    let _ = stream.try_write(&bytes);
+}
+
+fn greeting() -> Greeting {
+    Greeting { backstop: env!("CARGO_PKG_VERSION").to_owned(), protocol: PROTOCOL }
 }
 
 fn make_parent(path: &Path) -> Result<(), BindError> {
@@ -216,9 +274,8 @@ fn failed(path: &Path, error: io::Error) -> BindError {
 }
 
 /// The id of the group that is to have the socket, if one is named.
-fn id_of(path: &Path, group: &str) -> Result<Option<u32>, BindError> {
-    let id = (!group.is_empty()).then(|| group_id(group)).transpose();
-    id.map_err(|error| failed(path, error))
+pub(super) fn id_of(group: &str) -> io::Result<Option<u32>> {
+    (!group.is_empty()).then(|| group_id(group)).transpose()
 }
 
 /// The id of a group: its number, or what the system knows by its name.
@@ -237,6 +294,9 @@ async fn send(writer: &mut (impl AsyncWriteExt + Unpin), message: &impl serde::S
 }
 
 const AT_ONCE: usize = 16;
+const FULL: &str = "too many control connections at the same time, try again";
+const TURNED_OUT: &str = "only root and the user that backstop runs as may talk to it";
+const OVER: &str = "who may use this socket has changed meanwhile; connect again";
 /// What a log-in hook has to say is short.
 const LONGEST_TRUST: usize = 1024;
 const PATIENCE: Duration = Duration::from_secs(10);

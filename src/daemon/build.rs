@@ -88,9 +88,7 @@ impl Parts {
         let registry = Arc::new(Registry::default());
         let metrics = Metrics::register(&registry);
         let keeper = Arc::new(Keeper::new(metrics.files));
-        let options =
-            if config.domains.detect { detect::Options::default() } else { detect::Options::nothing() };
-        let live = Arc::new(Live::start(options, Arc::clone(&keeper)).await);
+        let live = Arc::new(Live::start(where_to_look(config), Arc::clone(&keeper)).await);
         let remotes = Remotes::new(metrics.directory.clone()).with_store(config.store.clone());
         let remotes = Arc::new(remotes);
         // Who serves nobody leaves the state of others alone.
@@ -178,6 +176,11 @@ impl Parts {
         }
         notices
     }
+}
+
+/// Where detection looks.
+pub(super) fn where_to_look(config: &Config) -> detect::Options {
+    if config.domains.detect { detect::Options::default() } else { detect::Options::nothing() }
 }
 
 /// State of the parts that outlives a reload.

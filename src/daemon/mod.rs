@@ -39,13 +39,13 @@ use crate::{
     http::Http,
     net::{Inherited, Listener},
     replay::{self, InputError, Replayed},
-    telemetry,
+    telemetry::{self, log::Log},
 };
 
 use build::Parts;
 pub use build::families;
 pub use error::Error;
-use reload::Reloader;
+use reload::{Doors, Reloader};
 use requests::Requests;
 
 /// Runs the server until it is told to stop. `path` is the configuration file as given, for reloads.
@@ -53,14 +53,14 @@ use requests::Requests;
 /// # Errors
 /// What prevented the start, or ended the process before its time.
 pub fn run(path: Option<PathBuf>, loaded: Loaded) -> Result<(), Error> {
-    telemetry::log::start(&loaded.config.log)?;
+    let log = Log::start(&loaded.config.log)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Error::Runtime)?;
-    let result = runtime.block_on(serve(path, loaded));
+    let result = runtime.block_on(serve(path, loaded, log));
     runtime.shutdown_timeout(Duration::from_secs(1));
     result
 }
 
-async fn serve(path: Option<PathBuf>, loaded: Loaded) -> Result<(), Error> {
+async fn serve(path: Option<PathBuf>, loaded: Loaded, log: Log) -> Result<(), Error> {
     let file = loaded.path().map_or("none".into(), |path| path.display().to_string());
     info!(version = env!("CARGO_PKG_VERSION"), config = file, "backstop starts");
     let mut stop = signal(SignalKind::terminate()).map_err(Error::Runtime)?;
@@ -166,7 +166,9 @@ async fn serve(path: Option<PathBuf>, loaded: Loaded) -> Result<(), Error> {
         // Who tries it may look at the log only.
         let _ = write!(std::io::stdout(), "{text}");
     }
-    let reloader = Arc::new(Reloader::new(path, loaded, Arc::clone(&parts)));
+    let doors =
+        Doors { control: control.as_ref().map(Control::door), trust: trust.as_ref().map(Control::door) };
+    let reloader = Arc::new(Reloader::new(path, loaded, Arc::clone(&parts), log, doors));
     core.spawn({
         let (reloader, stopping) = (Arc::clone(&reloader), stopping.clone());
         async move {
@@ -225,9 +227,14 @@ async fn serve(path: Option<PathBuf>, loaded: Loaded) -> Result<(), Error> {
 /// Reloads at each signal; a reload that takes long does not keep the process from being stopped.
 async fn reload_on(mut hang_up: Signal, reloader: &Reloader) {
     while hang_up.recv().await.is_some() {
-        supervisor::reloading();
-        reloader.reload(false).await;
-        supervisor::ready();
+        // Once systemd was told that it stops, it is told nothing else.
+        if !reloader.is_stopping() {
+            supervisor::reloading();
+            reloader.reload(false).await;
+        }
+        if !reloader.is_stopping() {
+            supervisor::ready();
+        }
     }
 }
 

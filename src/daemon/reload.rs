@@ -1,40 +1,103 @@
 //! Reload and detection: the new state is built beside the old one, and takes its place as a whole or not at all.
+//!
+//! Whatever can fail or wait comes first, and has its time; what is left then can do neither. Failure: a reload that is
+//! refused, or takes too long, changes nothing and says why.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
-use tokio::sync::Mutex;
-use tokio_util::sync::CancellationToken;
+use arc_swap::ArcSwap;
+use tokio::{
+    sync::Mutex,
+    time::{Instant, timeout_at},
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{error, info, warn};
 
 use crate::{
-    config::{Config, Loaded, load},
-    control::message::Reloaded,
+    config::{self, Config, Loaded, Reloadable, load},
+    control::{self, Door, message::Reloaded},
     files::Outcome,
     server::Snapshot,
+    telemetry::log::{self, Log, Prepared},
 };
 
-use super::{Error, build::Parts};
+use super::{
+    Error,
+    build::{Parts, where_to_look},
+    descriptors,
+};
 
 /// Reads everything again, on demand or because the MTA's own files changed.
 pub(super) struct Reloader {
     path: Option<PathBuf>,
     parts: Arc<Parts>,
-    /// The configuration in force; locked while a reload runs, so that two can't mix.
-    current: Mutex<Config>,
+    log: Log,
+    doors: Doors,
+    /// The configuration in force.
+    current: ArcSwap<Config>,
+    /// Two can't mix.
+    one_at_a_time: Mutex<()>,
+    /// Detection that a reload did not wait for.
+    tasks: TaskTracker,
+}
+
+/// Who may come in where commands are taken.
+#[derive(Debug)]
+pub(super) struct Doors {
+    pub(super) control: Option<Arc<Door>>,
+    pub(super) trust: Option<Arc<Door>>,
+}
+
+/// Why a reload changes nothing.
+#[derive(Debug, thiserror::Error)]
+enum Refused {
+    #[error(transparent)]
+    Config(#[from] config::Error),
+    #[error("{0}")]
+    Key(config::Diagnostic),
+    #[error(transparent)]
+    Build(#[from] Error),
+    #[error("{0} took too long, it was given up: is it on a disk or server that hangs?")]
+    Slow(&'static str),
+    #[error("another reload is still under way")]
+    Busy,
+}
+
+/// What a configuration makes of the parts; nothing is in force yet.
+struct Built {
+    reloadable: Reloadable,
+    loaded: Loaded,
+    snapshot: Snapshot,
+    log: Option<Prepared>,
 }
 
 impl Reloader {
-    pub(super) fn new(path: Option<PathBuf>, loaded: Loaded, parts: Arc<Parts>) -> Self {
-        Self { path, parts, current: Mutex::new(loaded.config) }
+    pub(super) fn new(
+        path: Option<PathBuf>,
+        loaded: Loaded,
+        parts: Arc<Parts>,
+        log: Log,
+        doors: Doors,
+    ) -> Self {
+        let current = ArcSwap::from_pointee(loaded.config);
+        Self { path, parts, log, doors, current, one_at_a_time: Mutex::default(), tasks: TaskTracker::new() }
     }
 
-    /// Reads configuration, files and the MTA's settings again. `accept` takes content that was held back.
+    /// Reads configuration, files and the MTA's settings again. `accept` takes content that was held back. Takes [`TIME`] at
+    /// most.
     pub(super) async fn reload(&self, accept: bool) -> Reloaded {
-        let mut current = self.current.lock().await;
-        let reloaded = match self.apply(&mut current, accept).await {
-            Ok(reloaded) => reloaded,
-            Err(why) => Reloaded { refused: Some(why), ..Reloaded::default() },
+        let until = Instant::now() + TIME;
+        let reloaded = match timeout_at(until, self.one_at_a_time.lock()).await {
+            Ok(_alone) => self.apply(until, accept).await,
+            Err(_) => Err(Refused::Busy),
         };
+        let reloaded =
+            reloaded.unwrap_or_else(|why| Reloaded { refused: Some(why.to_string()), ..Reloaded::default() });
         let outcome = match &reloaded {
             Reloaded { refused: Some(why), .. } => {
                 error!(why, "reload refused, nothing was changed");
@@ -53,76 +116,9 @@ impl Reloader {
         reloaded
     }
 
-    async fn apply(&self, current: &mut Config, accept: bool) -> Result<Reloaded, String> {
-        let loaded = load(self.path.as_deref()).map_err(|error| error.to_string())?;
-        // Whatever can be refused is refused here, before the files that are followed change.
-        let trial = self.snapshot(&loaded.config).await.map_err(|error| error.to_string())?;
-        let keeper = Arc::clone(&self.parts.keeper);
-        let remotes = Arc::clone(&self.parts.remotes);
-        let read = tokio::task::spawn_blocking(move || {
-            let mut read = keeper.reload(accept);
-            read.extend(remotes.reload(accept));
-            read
-        });
-        let read = read.await;
-        let read = read.map_err(|error| error.to_string())?;
-        self.parts.live.redetect().await;
-        let snapshot = self.snapshot(&loaded.config).await.map_err(|error| error.to_string())?;
-        drop(trial);
-        self.parts.remotes.follow(&snapshot.directories);
-        self.parts.server.replace(snapshot);
-        self.parts.show(&loaded.config);
-        let needs_restart = needs_restart(current, &loaded.config);
-        // What needs a restart is not in force, and is told again by the next reload.
-        let kept = std::mem::replace(current, loaded.config);
-        current.listen = kept.listen;
-        current.http = kept.http;
-        current.control = kept.control;
-        current.log = kept.log;
-        current.limits.sessions = kept.limits.sessions;
-        current.domains.detect = kept.domains.detect;
-        current.store = kept.store;
-        let held_back = read.into_iter().filter_map(|(name, outcome)| match outcome {
-            Outcome::Taken(_) => None,
-            Outcome::Held(held) => Some(format!("{name}: {held}")),
-            Outcome::Changing => {
-                Some(format!("{name}: the file is being written; it is read when it lies still"))
-            }
-        });
-        Ok(Reloaded { applied: true, needs_restart, refused: None, held_back: held_back.collect() })
-    }
-
-    /// Builds a snapshot where waiting for files disturbs no session.
-    async fn snapshot(&self, config: &Config) -> Result<Snapshot, Error> {
-        let (parts, config) = (Arc::clone(&self.parts), config.clone());
-        let built = tokio::task::spawn_blocking(move || parts.snapshot(&config)).await;
-        built.map_err(|_| Error::Part("building the configuration's parts (it panicked)"))?
-    }
-
-    /// Follows the MTA's own settings, until `stop`: its networks and probes are part of what sessions decide by.
-    pub(super) async fn follow_mta(&self, stop: CancellationToken) {
-        let mut findings = self.parts.live.subscribe();
-        loop {
-            tokio::select! {
-                () = stop.cancelled() => return,
-                changed = findings.changed() => if changed.is_err() { return },
-            }
-            let current = self.current.lock().await;
-            match self.snapshot(&current).await {
-                Ok(snapshot) => {
-                    self.parts.remotes.follow(&snapshot.directories);
-                    self.parts.server.replace(snapshot);
-                }
-                Err(error) => {
-                    error!(%error, "the MTA's settings changed, but sessions go on by what was known before");
-                }
-            }
-        }
-    }
-
-    /// Local domains, for `backstop status`.
-    pub(super) async fn domains(&self) -> Vec<String> {
-        let current = self.current.lock().await;
+    /// Local domains, for `backstop status`. Waits for nothing.
+    pub(super) fn domains(&self) -> Vec<String> {
+        let current = self.current.load();
         let mut domains: Vec<String> =
             current.domains.names.iter().map(|name| format!("{name} (domains.names)")).collect();
         for path in &current.domains.files {
@@ -140,21 +136,181 @@ impl Reloader {
         }
         domains
     }
+
+    /// Follows the MTA's own settings, until `stop`: its networks and probes are part of what sessions decide by.
+    pub(super) async fn follow_mta(&self, stop: CancellationToken) {
+        let mut findings = self.parts.live.subscribe();
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                changed = findings.changed() => if changed.is_err() { return },
+            }
+            let _alone = self.one_at_a_time.lock().await;
+            match self.snapshot(Instant::now() + TIME, Config::clone(&self.current.load())).await {
+                Ok(snapshot) => {
+                    self.parts.remotes.follow(&snapshot.directories);
+                    self.parts.server.replace(snapshot);
+                }
+                Err(error) => {
+                    error!(%error, "the MTA's settings changed, but sessions go on by what was known before");
+                }
+            }
+        }
+    }
+
+    /// The process is about to end.
+    pub(super) fn is_stopping(&self) -> bool {
+        self.parts.server.is_draining()
+    }
+
+    async fn apply(&self, until: Instant, accept: bool) -> Result<Reloaded, Refused> {
+        let kept = self.current.load_full();
+        // Whatever can be refused is refused here, before the files that are followed change.
+        let Built { reloadable, loaded, snapshot: trial, log } = self.build(until).await?;
+        let Reloadable { mut config, mut needs_restart } = reloadable;
+        let (keeper, remotes) = (Arc::clone(&self.parts.keeper), Arc::clone(&self.parts.remotes));
+        let read = move || {
+            let mut read = keeper.reload(accept);
+            read.extend(remotes.reload(accept));
+            read
+        };
+        let read = in_time(until, "reading the files", read).await?;
+        let is_detected = self.detect(until - AFTER_DETECTION, &kept, &config).await;
+        let snapshot = match self.snapshot(until, config.clone()).await {
+            Ok(snapshot) => snapshot,
+            Err(why) => {
+                self.detect(Instant::now(), &config, &kept).await;
+                return Err(why);
+            }
+        };
+        drop(trial);
+        // The system may ask another server for a group.
+        let closed = tokio::task::block_in_place(|| self.doors.open(&kept, &config, &loaded))?;
+        for key in closed {
+            let (is, was) = (&mut config.control, &kept.control);
+            match key {
+                MODE => is.mode.clone_from(&was.mode),
+                GROUP => is.group.clone_from(&was.group),
+                _ => is.trust_group.clone_from(&was.trust_group),
+            }
+            needs_restart.push(key.to_owned());
+        }
+        // Nothing fails or waits from here on.
+        self.parts.remotes.follow(&snapshot.directories);
+        self.parts.server.replace(snapshot);
+        if config.limits.sessions != kept.limits.sessions {
+            self.parts.server.limit_sessions(descriptors::enough_for(config.limits.sessions));
+        }
+        if let Some(log) = log {
+            self.log.change(log);
+        }
+        self.parts.show(&config);
+        // What needs a restart is not in force, and is told again by the next reload.
+        self.current.store(Arc::new(config));
+        let held_back = read.into_iter().filter_map(|(name, outcome)| match outcome {
+            Outcome::Taken(_) => None,
+            Outcome::Held(held) => Some(format!("{name}: {held}")),
+            Outcome::Changing => {
+                Some(format!("{name}: the file is being written; it is read when it lies still"))
+            }
+        });
+        let late = (!is_detected).then(|| DETECTION_IS_LATE.to_owned());
+        let held_back = held_back.chain(late).collect();
+        Ok(Reloaded { applied: true, needs_restart, refused: None, held_back })
+    }
+
+    /// Reads the configuration and builds what it says, where waiting for files disturbs no session.
+    async fn build(&self, until: Instant) -> Result<Built, Refused> {
+        let (path, kept, parts) = (self.path.clone(), self.current.load_full(), Arc::clone(&self.parts));
+        in_time(until, "reading the configuration", move || build(path.as_deref(), &kept, &parts)).await?
+    }
+
+    /// A snapshot of a configuration that was taken.
+    async fn snapshot(&self, until: Instant, config: Config) -> Result<Snapshot, Refused> {
+        let parts = Arc::clone(&self.parts);
+        Ok(in_time(until, "reading the files", move || parts.snapshot(&config)).await??)
+    }
+
+    /// Looks at the MTA again. Gives whether that came to an end in time; if not, it goes on, and counts when it does.
+    async fn detect(&self, until: Instant, old: &Config, new: &Config) -> bool {
+        let live = Arc::clone(&self.parts.live);
+        let elsewhere = (old.domains.detect != new.domains.detect).then(|| where_to_look(new));
+        let detecting = self.tasks.spawn(async move {
+            match elsewhere {
+                Some(options) => live.look_at(options).await,
+                None => live.redetect().await,
+            }
+        });
+        timeout_at(until, detecting).await.is_ok()
+    }
 }
 
-fn needs_restart(old: &Config, new: &Config) -> Vec<String> {
-    let changed = [
-        ("listen", old.listen != new.listen),
-        ("http.listen", old.http != new.http),
-        ("control.socket", old.control.socket != new.control.socket),
-        ("control.mode", old.control.mode != new.control.mode),
-        ("control.group", old.control.group != new.control.group),
-        ("control.trust_socket", old.control.trust_socket != new.control.trust_socket),
-        ("control.trust_group", old.control.trust_group != new.control.trust_group),
-        ("log", old.log != new.log),
-        ("limits.sessions", old.limits.sessions != new.limits.sessions),
-        ("store", old.store != new.store),
-        ("domains.detect", old.domains.detect != new.domains.detect),
-    ];
-    changed.into_iter().filter(|(_, changed)| *changed).map(|(key, _)| key.to_owned()).collect()
+impl Doors {
+    /// Lets those in whom `new` names. Gives the changed keys for which there is no socket. Blocks.
+    fn open(&self, old: &Config, new: &Config, loaded: &Loaded) -> Result<Vec<&'static str>, Refused> {
+        let (is, was) = (&new.control, &old.control);
+        let changed = |key, is_changed: bool| is_changed.then_some(key);
+        let trust = changed(TRUST_GROUP, is.trust_group != was.trust_group);
+        let changed = [changed(MODE, is.mode != was.mode), changed(GROUP, is.group != was.group)];
+        let changed: Vec<&'static str> = changed.into_iter().flatten().collect();
+        let refused = |key, error: io::Error| Refused::Key(loaded.diagnose(key, error.to_string()));
+        let mut missing = Vec::new();
+        match (&self.control, changed.last()) {
+            (Some(door), Some(&key)) => {
+                door.permit(is.socket_mode(), &is.group).map_err(|error| refused(key, error))?;
+            }
+            (None, _) => missing = changed.clone(),
+            (Some(_), None) => {}
+        }
+        match (&self.trust, trust) {
+            (Some(door), Some(key)) => {
+                let permitted = door.permit(control::Config::trust_mode(&is.trust_group), &is.trust_group);
+                if let (Err(_), Some(door), false) = (&permitted, &self.control, changed.is_empty()) {
+                    // As it was before.
+                    let _ = door.permit(was.socket_mode(), &was.group);
+                }
+                permitted.map_err(|error| refused(key, error))?;
+            }
+            (None, key) => missing.extend(key),
+            (Some(_), None) => {}
+        }
+        Ok(missing)
+    }
 }
+
+fn build(path: Option<&Path>, kept: &Config, parts: &Parts) -> Result<Built, Refused> {
+    let loaded = load(path)?;
+    let reloadable = Reloadable::new(kept, loaded.config.clone());
+    let config = &reloadable.config;
+    let snapshot = parts.snapshot(config).map_err(|error| match error {
+        Error::Directory(error) => Refused::Key(loaded.diagnose(error.key(), error.to_string())),
+        error => Refused::Build(error),
+    })?;
+    let log = (config.log != kept.log).then(|| log::prepare(&config.log)).transpose();
+    let log = log.map_err(|error| Refused::Key(loaded.diagnose("log.format", error.to_string())))?;
+    Ok(Built { reloadable, loaded, snapshot, log })
+}
+
+/// What blocks, until then at most: a file may be on a disk that hangs.
+async fn in_time<T: Send + 'static>(
+    until: Instant,
+    what: &'static str,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Refused> {
+    let done = timeout_at(until, tokio::task::spawn_blocking(work)).await;
+    let done = done.map_err(|_| Refused::Slow(what))?;
+    Ok(done.map_err(|_| Error::Part("a part of the reload (it panicked)"))?)
+}
+
+const MODE: &str = "control.mode";
+const GROUP: &str = "control.group";
+const TRUST_GROUP: &str = "control.trust_group";
+/// A command waits for 60 s for its answer.
+const TIME: Duration = Duration::from_secs(45);
+/// Of that, for what comes after detection.
+const AFTER_DETECTION: Duration = Duration::from_secs(20);
+const DETECTION_IS_LATE: &str =
+    "detection: the MTA's own programs take their time; what they tell counts when they end";
+
+#[cfg(test)]
+mod tests;

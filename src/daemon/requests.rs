@@ -57,7 +57,7 @@ impl Requests {
             sessions_open: u64::try_from(server.open()).unwrap_or(u64::MAX),
             recipients: server.recipients_decided(),
             last_mta: server.last_mta(),
-            domains: self.reloader.domains().await,
+            domains: self.reloader.domains(),
             directories: directories(&snapshot),
             named: named(&snapshot).await,
             notices: self.parts.notices(),

@@ -30,7 +30,7 @@ use crate::{
 /// The detected domains, kept current.
 #[derive(Debug)]
 pub struct Live {
-    options: Options,
+    options: ArcSwap<Options>,
     keeper: Arc<Keeper>,
     detected: Arc<ArcSwap<Detected>>,
     findings: watch::Sender<Arc<Findings>>,
@@ -45,7 +45,7 @@ impl Live {
     /// Runs detection and loads what it found.
     pub async fn start(options: Options, keeper: Arc<Keeper>) -> Self {
         let live = Self {
-            options,
+            options: ArcSwap::from_pointee(options),
             keeper,
             detected: Arc::default(),
             findings: watch::Sender::default(),
@@ -75,17 +75,29 @@ impl Live {
     /// Runs detection again, and swaps the result in as a whole.
     pub async fn redetect(&self) {
         let mut stamps = self.stamps.lock().await;
-        let begun = SystemTime::now();
         let before = self.findings();
+        self.detect(&mut stamps, &before).await;
+    }
+
+    /// Looks elsewhere from now on, or at nothing any more: what was found before is forgotten.
+    pub async fn look_at(&self, options: Options) {
+        let mut stamps = self.stamps.lock().await;
+        self.options.store(Arc::new(options));
+        self.detect(&mut stamps, &Findings::default()).await;
+    }
+
+    async fn detect(&self, stamps: &mut Stamps, before: &Findings) {
+        let options = self.options.load_full();
+        let begun = SystemTime::now();
         *stamps = look(before.watch.clone()).await;
-        let mut findings = detect::find(&self.options).await;
-        let lost: Vec<_> = findings.lost(&before).map(|mta| mta.place().display().to_string()).collect();
+        let mut findings = detect::find(&options).await;
+        let lost: Vec<_> = findings.lost(before).map(|mta| mta.place().display().to_string()).collect();
         self.has_lost.store(!lost.is_empty(), Ordering::Relaxed);
         if !lost.is_empty() {
-            return self.go_on(&before, &findings, &lost.join(", "));
+            return self.go_on(before, &findings, &lost.join(", "));
         }
-        findings.keep_networks(&before);
-        let detected = load(&mut findings, &self.options, &self.keeper).await;
+        findings.keep_networks(before);
+        let detected = load(&mut findings, &options, &self.keeper).await;
         if findings.watch != before.watch {
             // Files that are new to us were not looked at before they were read: one that may have changed since counts
             // as changed.

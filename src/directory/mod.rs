@@ -134,6 +134,19 @@ pub enum BuildError {
     },
 }
 
+impl BuildError {
+    /// Where in the configuration.
+    #[must_use]
+    pub fn key(&self) -> &str {
+        match self {
+            Self::Domain { key, .. }
+            | Self::Kind { key }
+            | Self::Setting { key, .. }
+            | Self::File { key, .. } => key,
+        }
+    }
+}
+
 impl Directories {
     /// Opens every file and puts the directories together. Blocks while files are read.
     ///

@@ -37,6 +37,8 @@ pub struct Step {
     pub answer: Answer,
     /// What its server says, where it can't tell.
     pub because: Option<String>,
+    /// Where the answer is from, and how old it is.
+    pub origin: Option<String>,
 }
 
 impl std::fmt::Display for Step {
@@ -47,7 +49,10 @@ impl std::fmt::Display for Step {
             Answer::Absent => f.write_str("is absent"),
             Answer::Unknown(why) => write!(f, "can't be told: {why}"),
         }?;
-        self.because.as_ref().map_or(Ok(()), |because| write!(f, " ({because})"))
+        if let Some(because) = &self.because {
+            write!(f, " ({because})")?;
+        }
+        self.origin.as_ref().map_or(Ok(()), |origin| write!(f, " [{origin}]"))
     }
 }
 
@@ -202,7 +207,7 @@ impl Directories {
         for (asked, answer) in slow.into_iter().zip(together(limit, &mut waiting).await) {
             let (answer, time) = answer.unwrap_or((Answer::Unknown(Why::TimedOut), limit));
             self.metrics.asked(&asked.directory.name, answer, time);
-            merged.add_answer(asked, forms, answer);
+            merged.add_answer(asked, forms, answer, Some(begun));
         }
     }
 }
@@ -241,28 +246,35 @@ impl Merged<'_> {
                 continue;
             };
             if self.steps.is_none() || forms.len() == 1 {
-                self.add_answer(asked, forms, answer);
+                self.add_answer(asked, forms, answer, None);
                 continue;
             }
             for form in forms {
                 // One form alone may have to be asked for where another one was enough.
                 if let Some(answer) = source.recall(std::slice::from_ref(form)) {
-                    self.add_answer(asked, std::slice::from_ref(form), answer);
+                    self.add_answer(asked, std::slice::from_ref(form), answer, None);
                 }
             }
         }
         others
     }
 
-    /// What a directory said of these forms, the first of which is told.
-    fn add_answer(&mut self, asked: &Asked<'_>, forms: &[Candidate<'_>], answer: Answer) {
+    /// What a directory said of these forms, the first of which is told; since then, where it had to be asked.
+    fn add_answer(
+        &mut self,
+        asked: &Asked<'_>,
+        forms: &[Candidate<'_>],
+        answer: Answer,
+        since: Option<Instant>,
+    ) {
         let directory = asked.directory;
         let unavailable = asked.decides.then_some(directory.on_unavailable);
         self.add(&directory.name, format_args!("{}", forms[0].address), answer, unavailable);
-        if let (Some(steps), Answer::Unknown(_)) = (self.steps.as_mut(), answer)
-            && let Some(step) = steps.last_mut()
-        {
-            step.because = directory.source.failure(forms);
+        if let Some(step) = self.steps.as_mut().and_then(|steps| steps.last_mut()) {
+            if matches!(answer, Answer::Unknown(_)) {
+                step.because = directory.source.failure(forms);
+            }
+            step.origin = Some(directory.source.origin(forms, since));
         }
     }
 
@@ -283,7 +295,13 @@ impl Merged<'_> {
             }
         }
         if let Some(steps) = self.steps {
-            steps.push(Step { directory: Arc::clone(name), asked: asked.to_string(), answer, because: None });
+            steps.push(Step {
+                directory: Arc::clone(name),
+                asked: asked.to_string(),
+                answer,
+                because: None,
+                origin: None,
+            });
         }
     }
 
@@ -296,6 +314,7 @@ impl Merged<'_> {
                 asked,
                 answer: Answer::Exists(attributes),
                 because: None,
+                origin: None,
             });
         }
     }

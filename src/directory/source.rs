@@ -3,7 +3,11 @@
 //! A source says what it knows and never guesses: what it can't tell is [`Answer::Unknown`] with the reason.
 //! Sources in memory answer at once ([`Source::recall`]); the others have to be waited for ([`Source::ask`]).
 
-use std::sync::Arc;
+use std::{
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use super::{Index, Remote, Users, replica::Replica};
 use crate::{
@@ -191,6 +195,31 @@ impl Source {
         }
     }
 
+    /// Where the answer for these forms is from, and how old it is, in words. `asked`: it had to be asked, since then.
+    pub(super) fn origin(&self, candidates: &[Candidate<'_>], asked: Option<Instant>) -> String {
+        match (self, asked) {
+            (Self::List(list), _) => read(list.origin()),
+            (Self::Table(table), _) => read(table.origin()),
+            (Self::Listed(_), _) => "as detection listed it".to_owned(),
+            (Self::Remote(remote), asked) => {
+                let (age, asked) = (remote.age(candidates), asked.map(|asked| asked.elapsed()));
+                match age {
+                    Some(age) if asked.is_none() => format!("asked {}, and remembered", ago(age)),
+                    // Older than the question: there was no answer to that.
+                    Some(age) if asked.is_some_and(|asked| age > asked) => {
+                        format!("no answer now; asked {}, and remembered", ago(age))
+                    }
+                    _ => NOW.to_owned(),
+                }
+            }
+            (Self::Replica(replica), None) => match replica.age() {
+                Some(age) => format!("replica, current {}", ago(age)),
+                None => "replica".to_owned(),
+            },
+            (Self::Users(_) | Self::Replica(_), _) => NOW.to_owned(),
+        }
+    }
+
     /// The state of the files behind it; `None` if there are none.
     pub fn status(&self) -> Option<Status> {
         match self {
@@ -224,6 +253,21 @@ impl Answer {
     }
 }
 
+fn read((paths, age): (&[PathBuf], Option<Duration>)) -> String {
+    let paths: Vec<_> = paths.iter().map(|path| path.display().to_string()).collect();
+    let age = age.map_or_else(|| "not read yet".to_owned(), |age| format!("read {}", ago(age)));
+    format!("{}, {age}", paths.join(", "))
+}
+
+/// `5 s ago`, in the largest unit of which there are two.
+fn ago(age: Duration) -> String {
+    let seconds = age.as_secs();
+    let units = [(24 * 60 * 60, "days"), (60 * 60, "h"), (60, "min")];
+    let unit = units.into_iter().find(|(length, _)| seconds >= 2 * length);
+    let (length, name) = unit.unwrap_or((1, "s"));
+    format!("{} {name} ago", seconds / length)
+}
+
 /// What the content in use says. Whom it does not know may be in what is held back; that vouches for nobody's absence,
 /// and what could not even be read may hold anybody.
 fn of_files<T: Send + Sync + 'static>(files: &Watched<T>, ask: impl Fn(&T) -> Answer) -> Answer {
@@ -252,4 +296,26 @@ fn try_rules(table: &Table, candidates: &[Candidate<'_>]) -> Answer {
         }
     }
     answer
+}
+
+const NOW: &str = "asked now";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ages_in_words() {
+        for (seconds, words) in [
+            (0, "0 s ago"),
+            (119, "119 s ago"),
+            (120, "2 min ago"),
+            (7199, "119 min ago"),
+            (7200, "2 h ago"),
+            (172_799, "47 h ago"),
+            (172_800, "2 days ago"),
+        ] {
+            assert_eq!(ago(Duration::from_secs(seconds)), words);
+        }
+    }
 }

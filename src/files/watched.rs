@@ -113,6 +113,11 @@ impl<T: Send + Sync + 'static> Watched<T> {
         self.shared.status(Instant::now())
     }
 
+    /// The files that the content in use is from, and how long ago it was read.
+    pub fn origin(&self) -> (&[PathBuf], Option<Duration>) {
+        (&self.shared.spec.paths, self.shared.known().read.map(|read| read.elapsed()))
+    }
+
     /// Reads the files now, without waiting for them to lie still. Blocks.
     pub fn reload(&self, accept: bool) -> Outcome {
         self.shared.reload(accept, Instant::now())
@@ -170,7 +175,9 @@ impl<T> Clone for Watched<T> {
 
 impl<T> fmt::Debug for Watched<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Watched").field("name", &self.shared.spec.name).finish_non_exhaustive()
+        let Spec { name, kind, paths, .. } = &self.shared.spec;
+        let mut shown = f.debug_struct("Watched");
+        shown.field("name", name).field("kind", kind).field("paths", paths).finish_non_exhaustive()
     }
 }
 
@@ -211,6 +218,8 @@ struct Shared<T> {
 #[derive(Debug, Default)]
 struct Known {
     entries: Option<u64>,
+    /// When the content in use was read.
+    read: Option<Instant>,
     bad_lines: u64,
     first_bad: Option<String>,
     held: Option<(Held, Instant)>,
@@ -318,6 +327,7 @@ impl<T> Shared<T> {
                 self.in_doubt.store(false, Ordering::Release);
                 *self.known() = Known {
                     entries: Some(entries),
+                    read: Some(now),
                     bad_lines: faults.count,
                     first_bad: faults.first.first().map(ToString::to_string),
                     held: None,

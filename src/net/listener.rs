@@ -1,15 +1,10 @@
 //! Listeners: bound from an [`Endpoint`], or inherited from systemd.
 
-use std::{
-    collections::HashMap,
-    fs, io,
-    os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, chown},
-    path::{Path, PathBuf},
-};
+use std::{collections::HashMap, fs, io, os::unix::fs::FileTypeExt, path::Path, sync::Arc};
 
 use tokio::net::{TcpListener, UnixListener, UnixSocket, UnixStream, lookup_host};
 
-use super::{Connection, Endpoint};
+use super::{Connection, Endpoint, UnixFile};
 
 /// One listening socket.
 #[derive(Debug)]
@@ -18,20 +13,13 @@ pub struct Listener {
     /// The bound address in the form of an [`Endpoint`], with the real port.
     address: String,
     /// A unix socket of ours, removed in the end.
-    owned: Option<Owned>,
+    owned: Option<Arc<UnixFile>>,
 }
 
 #[derive(Debug)]
 enum Socket {
     Tcp(TcpListener),
     Unix(UnixListener),
-}
-
-/// The path and inode of a unix socket that we made.
-#[derive(Debug)]
-struct Owned {
-    path: PathBuf,
-    inode: u64,
 }
 
 /// Could not listen.
@@ -144,17 +132,20 @@ impl Listener {
         let bind = || {
             let socket = UnixSocket::new_stream()?;
             socket.bind(path)?;
-            let inode = fs::symlink_metadata(path)?.ino();
-            let owned = Some(Owned { path: path.to_owned(), inode });
+            let file = UnixFile::of(path)?;
             // Before it listens: nobody can connect until then.
-            if group.is_some() {
-                chown(path, None, group)?;
-            }
-            fs::set_permissions(path, fs::Permissions::from_mode(mode))?;
+            file.permit(mode, group).inspect_err(|_| file.remove())?;
+            let owned = Some(Arc::new(file));
             let listener = socket.listen(BACKLOG)?;
             Ok(Self { socket: Socket::Unix(listener), address: endpoint.to_string(), owned })
         };
         bind().map_err(|error| BindError::Io { endpoint: endpoint.clone(), error })
+    }
+
+    /// The file of a unix socket that we made.
+    #[must_use]
+    pub fn file(&self) -> Option<&Arc<UnixFile>> {
+        self.owned.as_ref()
     }
 
     /// The bound address, e.g. `inet:127.0.0.1:41234`.
@@ -199,11 +190,8 @@ impl Listener {
 
 impl Drop for Listener {
     fn drop(&mut self) {
-        // Only our own: a successor may have bound the path anew.
-        if let Some(Owned { path, inode }) = &self.owned
-            && fs::symlink_metadata(path).is_ok_and(|found| found.ino() == *inode)
-        {
-            let _ = fs::remove_file(path);
+        if let Some(file) = &self.owned {
+            file.remove();
         }
     }
 }

@@ -11,6 +11,7 @@ mod listener;
 mod password;
 pub mod smtp_reply;
 mod tls;
+mod unix_file;
 
 pub use connection::Connection;
 pub use dns::{DnsError, NameServer, NameServerError, Resolver};
@@ -19,3 +20,4 @@ pub use failover::Failover;
 pub use listener::{BindError, Inherited, Listener};
 pub use password::{Password, PasswordError};
 pub use tls::{TlsError, TlsOptions, client_config};
+pub use unix_file::UnixFile;

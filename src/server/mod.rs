@@ -49,7 +49,8 @@ pub struct Server {
     snapshot: ArcSwap<Snapshot>,
     metrics: Metrics,
     history: Arc<History>,
-    sessions: usize,
+    /// At the same time, at most.
+    sessions: AtomicUsize,
     open: AtomicUsize,
     next_id: AtomicU64,
     tasks: TaskTracker,
@@ -93,7 +94,7 @@ impl Server {
             snapshot: ArcSwap::from_pointee(snapshot),
             metrics,
             history,
-            sessions: limits.sessions,
+            sessions: AtomicUsize::new(limits.sessions),
             open: AtomicUsize::new(0),
             next_id: AtomicU64::new(1),
             tasks: TaskTracker::new(),
@@ -118,6 +119,11 @@ impl Server {
     /// Sessions that begin from now on decide by this one.
     pub fn replace(&self, snapshot: Snapshot) {
         self.snapshot.store(Arc::new(snapshot));
+    }
+
+    /// From now on there may be so many sessions at the same time; those that are open stay.
+    pub fn limit_sessions(&self, most: usize) {
+        self.sessions.store(most, Ordering::Relaxed);
     }
 
     /// Lets everything pass from the next decision on, in open sessions as well; or decides again.
@@ -188,9 +194,15 @@ impl Server {
         self.open()
     }
 
+    /// Whether it stops: nothing more is accepted.
+    #[must_use]
+    pub fn is_draining(&self) -> bool {
+        self.drain.is_cancelled()
+    }
+
     fn begin(self: &Arc<Self>, connection: crate::net::Connection) {
         self.metrics.sessions.inc();
-        if self.open.load(Ordering::Relaxed) >= self.sessions {
+        if self.open() >= self.sessions.load(Ordering::Relaxed) {
             // Closed, not left waiting: the MTA then does at once what its admin chose.
             self.metrics.sessions_over_limit.inc();
             self.snapshot.load().defences.bounces.miss();
@@ -206,7 +218,7 @@ impl Server {
 
     /// So many sessions are open, or it stops, that nobody should be kept longer than needed.
     fn is_stressed(&self) -> bool {
-        self.drain.is_cancelled() || self.open() > self.sessions / 2
+        self.is_draining() || self.open() > self.sessions.load(Ordering::Relaxed) / 2
     }
 
     fn draining(&self) -> WaitForCancellationFuture<'_> {

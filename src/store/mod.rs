@@ -18,7 +18,7 @@ mod shard;
 #[cfg(test)]
 mod tests;
 
-use std::{sync::Arc, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -35,12 +35,11 @@ pub use place::{Place, PlaceError, Server};
 use redis::Redis;
 
 /// Where state is kept. Cheap to clone; clones are the same store.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Store {
     inner: Arc<Inner>,
 }
 
-#[derive(Debug)]
 struct Inner {
     backend: Backend,
     metrics: Metrics,
@@ -53,6 +52,13 @@ enum Backend {
     Memory(Memory),
     Embedded(Embedded),
     Redis(Box<Redis>),
+}
+
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Not what is in it: that is everybody.
+        f.debug_struct("Store").field("notice", &self.inner.notice).finish_non_exhaustive()
+    }
 }
 
 /// What was asked could not be found out, or what was told may be lost.

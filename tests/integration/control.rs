@@ -182,18 +182,21 @@ fn a_reload_does_not_change_a_running_session() {
 fn a_reload_names_the_keys_that_need_a_restart() {
     let backstop = site::backstop().start();
     change(&backstop, |text| {
-        format!("{text}\n[limits]\nsessions = 7\nlookup = \"1s\"\n[log]\nlevel = \"warn\"\n")
+        format!("{text}\n[limits]\nlookup = \"1s\"\n[store]\nprefix = \"x:\"\ndeadline = \"1s\"\n")
     });
     // They are not in force, so each reload says so again.
     for count in [1.0, 2.0] {
         let output = backstop.command(&["reload"]);
         assert_eq!(output.status, 1, "{output:?}");
-        assert_eq!(output.stdout, "applied\nneeds a restart: log\nneeds a restart: limits.sessions\n");
+        assert_eq!(
+            output.stdout,
+            "applied\nneeds a restart: store.deadline\nneeds a restart: store.prefix\n"
+        );
         assert_eq!(backstop.metric("backstop_reloads_total", &[("outcome", "needs-restart")]), count);
     }
     let json = backstop.command(&["reload", "--json"]);
-    assert_eq!(parse(&json.stdout)["needs_restart"], json!(["log", "limits.sessions"]));
-    change(&backstop, |text| text.replace("sessions = 7", "").replace("level = \"warn\"", ""));
+    assert_eq!(parse(&json.stdout)["needs_restart"], json!(["store.deadline", "store.prefix"]));
+    change(&backstop, |text| text.replace("prefix = \"x:\"", "").replace("deadline = \"1s\"", ""));
     assert_eq!(backstop.command(&["reload"]).status, 0);
 }
 
@@ -434,12 +437,21 @@ fn parse(text: &str) -> Value {
     serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"))
 }
 
-/// The answer without the times that it took, and without what it leaves out.
+/// The answer without times, and without what it leaves out.
 fn untimed(text: &str) -> Value {
     let mut answer = parse(text);
     answer["notes"] = Value::Null;
     for step in answer["steps"].as_array_mut().expect("it has steps") {
         step["micros"] = Value::Null;
+        for line in step["evidence"].as_array_mut().expect("a list") {
+            let text = line.as_str().expect("words");
+            // Each has read the file when it started.
+            let untimed = text.rsplit_once(", read ").map(|(text, age)| {
+                assert!(age.ends_with(" ago]"), "{text}, read {age}");
+                text.to_owned()
+            });
+            *line = untimed.unwrap_or_else(|| text.to_owned()).into();
+        }
     }
     answer
 }

@@ -26,6 +26,7 @@ mod next_hop;
 mod out_of_the_box;
 mod pop_before_smtp;
 mod probe;
+mod reload;
 mod remembered;
 mod replay;
 mod report;

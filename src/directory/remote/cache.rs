@@ -44,7 +44,8 @@ impl Default for Times {
 pub(super) struct Cache {
     positive: Duration,
     known: sync::Cache<Address, Known>,
-    absent: sync::Cache<Address, ()>,
+    /// Since when.
+    absent: sync::Cache<Address, Instant>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -87,6 +88,12 @@ impl Cache {
         if self.absent.contains_key(address) { Recalled::Fresh(Answer::Absent) } else { Recalled::Nothing }
     }
 
+    /// How long ago what is remembered of the address was answered.
+    pub(super) fn age(&self, address: &Address) -> Option<Duration> {
+        let known = self.known.get(address).map(|known| known.at);
+        known.or_else(|| self.absent.get(address)).map(|at| at.elapsed())
+    }
+
     /// Nothing is remembered of a question without an answer.
     pub(super) fn remember(&self, address: &Address, answer: Answer) {
         match answer {
@@ -96,7 +103,7 @@ impl Cache {
             }
             Answer::Absent => {
                 self.known.invalidate(address);
-                self.absent.insert(address.clone(), ());
+                self.absent.insert(address.clone(), Instant::now());
             }
             Answer::Unknown(_) => {}
         }

@@ -196,6 +196,12 @@ impl Remote {
         self.flights.board(address, async move { remote.fetch(&asked).await }).await
     }
 
+    /// How old the oldest of the answers is that are remembered of these forms. For `check`.
+    pub(super) fn age(&self, candidates: &[Candidate<'_>]) -> Option<Duration> {
+        let takes = candidates.iter().filter(|candidate| self.backend.takes(candidate.form));
+        takes.filter_map(|candidate| self.cache.age(&candidate.address)).max()
+    }
+
     /// What is wrong; `None` while it answers.
     pub(super) fn trouble(&self) -> Option<Trouble> {
         self.known().trouble.as_ref().map(|(trouble, _)| trouble.clone())

@@ -48,6 +48,11 @@ struct Files {
 }
 
 impl Source {
+    /// Whom to ask.
+    pub(super) fn server(&self) -> NameServer {
+        self.server
+    }
+
     pub(super) fn new(server: NameServer, timeout: Option<Duration>) -> Self {
         let made = Mutex::default();
         Self { server, timeout, system: RESOLV_CONF.into(), every: LOOK_AGAIN, made }
