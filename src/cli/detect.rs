@@ -2,7 +2,7 @@
 
 use std::{path::Path, process::ExitCode};
 
-use crate::{config::load, daemon, detect::FoundDomain};
+use crate::{config::load, daemon};
 
 use super::{
     bar::Bar,
@@ -35,8 +35,8 @@ pub(super) fn run(config: Option<&Path>, args: &Args) -> Outcome {
             }
         }
         for (name, directory) in &config.directory {
-            let is_partial = |found: &&FoundDomain| !found.partial.is_empty();
-            let partial = findings.domains.iter().filter(is_partial).map(|found| found.pattern.to_string());
+            let partial = findings.domains.iter().filter(|found| !found.partial.is_empty());
+            let partial = partial.map(|found| found.pattern.to_string());
             let given: Vec<_> = partial.filter(|domain| directory.names(domain)).collect();
             if !given.is_empty() {
                 let given = given.join(", ");

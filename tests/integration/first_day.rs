@@ -356,14 +356,16 @@ fn fits(expected: &str, came: &str) -> bool {
     left.ends_with(last)
 }
 
-/// A line without what differs from day to day: times, versions, line numbers, microseconds.
+/// A line without what differs from day to day: times, versions, line numbers, microseconds, ages.
 fn shape(line: &str) -> String {
     let mut words: Vec<String> = line.trim_end().split(' ').map(str::to_owned).collect();
     for at in 0..words.len() {
         let word = words[at].as_str();
         let is_time = word.len() >= 19 && word.as_bytes()[10] == b'T' && word.starts_with("20");
         let is_version = at > 0 && words[at - 1].ends_with("Postfix");
-        let is_counted = words.get(at + 1).is_some_and(|unit| unit.starts_with("µs"));
+        let is_age = words.get(at + 1).is_some_and(|unit| unit == "s")
+            && words.get(at + 2).is_some_and(|ago| ago == "ago]");
+        let is_counted = is_age || words.get(at + 1).is_some_and(|unit| unit.starts_with("µs"));
         if is_time || is_version || is_counted {
             let comma = if word.ends_with(',') { "," } else { "" };
             words[at] = format!("#{comma}");
