@@ -10,7 +10,7 @@ use crate::{
     address::{Address, Domain},
     directory::Directories,
     history::{Evidence, History, Rule, Summary, Watched, judge},
-    policy::{Reason, RecipientFact, Rules},
+    policy::{Reason, RecipientFact, Rules, Verdict},
     server::Snapshot,
 };
 
@@ -116,12 +116,25 @@ pub async fn report(
     directories: Vec<Directory>,
 ) -> Report {
     let summary = history.summary(seconds).await;
-    let unknown_recipients = unknown(&snapshot.directories, &summary.unknown_recipients).await;
+    let (unknown_recipients, known_now) = unknown(&snapshot.directories, &summary.unknown_recipients).await;
+    let (is_idle, is_incomplete) = (is_idle(&summary), is_incomplete(&summary));
     let watched = |rule: &Rule| watched_since(&snapshot.rules, &summary, rule);
     let (mut refused, mut would_refuse) = (Vec::new(), Vec::new());
     let mut sums: Vec<Evidence> = vec![Evidence::default(); summary.watched.len()];
     for (at, sum) in sums.iter_mut().enumerate() {
-        sum.watched_seconds = history.running_since(summary.watched[at].since.max(summary.since)).await;
+        sum.watched_seconds = history.deciding_since(summary.watched[at].since.max(summary.since)).await;
+        (sum.is_idle, sum.is_incomplete) = (is_idle, is_incomplete);
+        // Also of rules that are not remembered any more.
+        let of_it = known_now.iter().filter(|known| {
+            let rule = Rule {
+                reason: known.last.reason,
+                domain: known.last.domain.clone(),
+                is_permanent: true,
+                enforced: false,
+            };
+            is_watched_by(&snapshot.rules, &summary.watched[at].what, &rule)
+        });
+        sum.known_now = of_it.count() as u64;
     }
     for (rule, entry) in &summary.rules {
         let told = Refused {
@@ -135,12 +148,9 @@ pub async fn report(
             refused.push(told);
             continue;
         }
-        let is_of_rule = |unknown: &&UnknownRecipient| {
-            let last = &unknown.listed.last;
-            unknown.exists_now && !last.enforced && (last.reason, &last.domain) == (rule.reason, &rule.domain)
-        };
-        let known_now =
-            unknown_recipients.iter().filter(is_of_rule).map(|unknown| unknown.listed.what.clone());
+        let is_of_rule =
+            |known: &&Listed| (known.last.reason, &known.last.domain) == (rule.reason, &rule.domain);
+        let known_now = known_now.iter().filter(is_of_rule).map(|known| known.what.clone());
         let known_now: Vec<String> = known_now.collect();
         let evidence = Evidence {
             watched_seconds: 0,
@@ -148,17 +158,19 @@ pub async fn report(
             insiders: entry.insiders,
             good: entry.good,
             known_now: known_now.len() as u64,
+            no_answer: if rule.reason == Reason::DirectoryUnavailable { entry.times } else { 0 },
+            is_idle,
             is_deferral: !rule.is_permanent,
-            is_incomplete: summary.missed > 0,
+            is_incomplete,
         };
         for (watched, sum) in summary.watched.iter().zip(&mut sums) {
             if is_watched_by(&snapshot.rules, &watched.what, rule) {
-                *sum = sum.and(evidence);
+                *sum = sum.and(Evidence { known_now: 0, ..evidence });
             }
         }
         let judgement = match watched(rule) {
             Some(since) => {
-                let watched_seconds = history.running_since(since.max(summary.since)).await;
+                let watched_seconds = history.deciding_since(since.max(summary.since)).await;
                 Some(judge(Evidence { watched_seconds, ..evidence }))
             }
             None => None,
@@ -221,10 +233,25 @@ fn is_watched_by(rules: &Rules, what: &str, rule: &Rule) -> bool {
     what == MODE
 }
 
-/// Looks at the first of them, in memory; servers are not asked.
-async fn unknown(directories: &Arc<Directories>, listed: &[Listed]) -> Vec<UnknownRecipient> {
-    let mut unknown = Vec::new();
-    for listed in listed.iter().take(MOST).cloned() {
+/// Nothing was decided: that nobody would have been refused says nothing.
+fn is_idle(summary: &Summary) -> bool {
+    summary.decisions.iter().all(|count| count.reason == Reason::Disabled)
+}
+
+/// Some that were only watched were forgotten, and might speak against it.
+fn is_incomplete(summary: &Summary) -> bool {
+    let watched = |count: &&Count| !count.enforced && count.verdict != Verdict::Continue.as_str();
+    let counted: u64 = summary.decisions.iter().filter(watched).map(|count| count.times).sum();
+    let listed = summary.rules.iter().filter(|(rule, _)| !rule.enforced).map(|(_, entry)| entry.times);
+    summary.is_robbed || (summary.missed > 0 && counted > listed.sum())
+}
+
+/// The first of them; and all that were only watched and exist by now. Looks in memory; servers are not asked.
+async fn unknown(directories: &Arc<Directories>, listed: &[Listed]) -> (Vec<UnknownRecipient>, Vec<Listed>) {
+    let (mut unknown, mut known) = (Vec::new(), Vec::new());
+    for (at, listed) in listed.iter().cloned().enumerate() {
+        // There may be thousands.
+        tokio::task::coop::consume_budget().await;
         let exists_now = match Address::parse(&listed.what) {
             Ok(address) => {
                 let found = directories.find_within(Duration::ZERO, &address, false).await;
@@ -232,7 +259,12 @@ async fn unknown(directories: &Arc<Directories>, listed: &[Listed]) -> Vec<Unkno
             }
             Err(_) => false,
         };
-        unknown.push(UnknownRecipient { listed, exists_now, similar: Vec::new() });
+        if exists_now && !listed.last.enforced {
+            known.push(listed.clone());
+        }
+        if at < MOST {
+            unknown.push(UnknownRecipient { listed, exists_now, similar: Vec::new() });
+        }
     }
     let directories = Arc::clone(directories);
     let given = unknown.clone();
@@ -245,7 +277,7 @@ async fn unknown(directories: &Arc<Directories>, listed: &[Listed]) -> Vec<Unkno
         }
         unknown
     });
-    searched.await.unwrap_or(given)
+    (searched.await.unwrap_or(given), known)
 }
 
 fn first(mut listed: Vec<Listed>) -> Vec<Listed> {
@@ -295,6 +327,39 @@ mod tests {
             let domain = domain.to_owned();
             let rule = Rule { reason: Reason::UnknownRecipient, domain, is_permanent: true, enforced: false };
             assert_eq!(is_watched_by(&rules, what, &rule), expected, "{what} {}", rule.domain);
+        }
+    }
+
+    #[test]
+    fn what_was_forgotten_may_speak_against_it() {
+        let count = |enforced, times| Count {
+            reason: Reason::UnknownRecipient,
+            verdict: "reject".to_owned(),
+            enforced,
+            times,
+        };
+        let summary = |missed, is_robbed| Summary {
+            missed,
+            is_robbed,
+            decisions: vec![count(true, 900), count(false, 3)],
+            ..Summary::default()
+        };
+        assert!(!is_incomplete(&summary(0, false)));
+        assert!(is_incomplete(&summary(0, true)));
+        assert!(is_incomplete(&summary(1, false)), "three that were watched, and none of them is listed");
+        let enforced = Summary { decisions: vec![count(true, 900)], ..summary(1, false) };
+        assert!(!is_incomplete(&enforced), "what was watched is none of it");
+    }
+
+    #[test]
+    fn a_server_that_nobody_asks_or_that_is_disabled_tells_nothing() {
+        let passed = |reason| Count { reason, verdict: "continue".to_owned(), enforced: true, times: 9 };
+        for (decisions, expected) in [
+            (vec![], true),
+            (vec![passed(Reason::Disabled)], true),
+            (vec![passed(Reason::Disabled), passed(Reason::Ok)], false),
+        ] {
+            assert_eq!(is_idle(&Summary { decisions, ..Summary::default() }), expected);
         }
     }
 }

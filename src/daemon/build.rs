@@ -160,7 +160,8 @@ impl Parts {
     /// What reports tell of others.
     pub(super) fn sight(&self) -> Sight {
         let watched = control::watched(&self.server.snapshot().rules);
-        Sight { greylist: self.defences.metrics.greylist_outcomes(), watched }
+        let is_disabled = self.server.is_disabled();
+        Sight { greylist: self.defences.metrics.greylist_outcomes(), watched, is_disabled }
     }
 
     /// What an admin should look at.

@@ -314,7 +314,7 @@ async fn who_is_too_slow_takes_nothing_from_the_others() {
     let told = |found: &Found| found.steps.last().unwrap().to_string();
     assert_eq!(
         told(&find("wrong@d.example").await),
-        "found: wrong@d.example can't be told: the server's answer was an error (the bind was refused)"
+        "found: wrong@d.example can't be told: the server's answer was an error (the bind was refused) [asked now]"
     );
     assert_eq!(find("joe@d.example").await.fact, EXISTS);
     let ann = find("ann@d.example").await;
@@ -407,7 +407,10 @@ async fn every_step_is_explained() {
         ("x@elsewhere.example", vec![]),
     ] {
         let found = directories.explain(&Address::parse(address).unwrap()).await;
-        assert_eq!(found.steps.iter().map(ToString::to_string).collect::<Vec<_>>(), steps);
+        let told = found.steps.iter().map(ToString::to_string);
+        // Which file, and how old, is told in addition.
+        let told: Vec<_> = told.map(|step| step.split(" [").next().unwrap_or_default().to_owned()).collect();
+        assert_eq!(told, steps);
     }
     assert_eq!(directories.find(&Address::parse("x@example.com").unwrap()).await.steps, []);
 }
@@ -504,4 +507,47 @@ async fn a_configured_directory_decides_and_detection_adds() {
         )
         .await;
     }
+}
+
+/// Reports look at hundreds of addresses at once: the server behind them is for mail.
+#[tokio::test]
+async fn without_time_no_server_is_asked() {
+    use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let asked = Arc::new(std::sync::Mutex::new(String::new()));
+    let heard = Arc::clone(&asked);
+    let tasks = tokio_util::task::TaskTracker::new();
+    let each = tasks.clone();
+    tasks.spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let heard = Arc::clone(&heard);
+            each.spawn(async move {
+                let (read, mut write) = stream.split();
+                write.write_all(b"220 x ESMTP\r\n").await?;
+                let mut lines = BufReader::new(read).lines();
+                while let Some(line) = lines.next_line().await? {
+                    let said = if line.starts_with("RCPT") { "550 5.1.1 unknown\r\n" } else { "250 Ok\r\n" };
+                    heard.lock().unwrap().push_str(&line);
+                    write.write_all(said.as_bytes()).await?;
+                }
+                Ok::<_, std::io::Error>(())
+            });
+        }
+    });
+    let mut site = Site::of(&["example.test"]);
+    let toml = format!("host = '127.0.0.1:{port}'");
+    let smtp =
+        figment::Figment::from(<figment::providers::Toml as figment::providers::Format>::string(&toml))
+            .extract()
+            .unwrap();
+    site.directories.insert("next".to_owned(), Config { smtp: Some(smtp), ..Config::default() });
+    let directories = site.build().unwrap();
+    let [idle, real] = ["idle@example.test", "real@example.test"].map(|text| Address::parse(text).unwrap());
+    let found = directories.find_within(std::time::Duration::ZERO, &idle, false).await;
+    assert_eq!(found.fact, DEFER);
+    directories.find_within(std::time::Duration::from_secs(10), &real, false).await;
+    let asked = asked.lock().unwrap();
+    assert!(asked.contains("real@") && !asked.contains("idle@"), "{asked}");
 }

@@ -21,6 +21,9 @@ pub(super) struct Bucket {
     pub(super) number: u64,
     /// So long the server has run in it.
     pub(super) seconds: u64,
+    /// Of these, it was disabled.
+    #[serde(default)]
+    pub(super) disabled: u64,
     pub(super) counts: Vec<Count>,
     /// Refusals that are counted, but not in the lists.
     pub(super) missed: u64,
@@ -37,6 +40,8 @@ pub(super) struct Bucket {
 #[derive(Debug, Clone, Default)]
 pub(super) struct Counted {
     pub(super) seconds: u64,
+    /// Of these, it was disabled.
+    pub(super) disabled: u64,
     pub(super) counts: Vec<Count>,
     pub(super) missed: u64,
     pub(super) greylist: Vec<(String, u64)>,
@@ -49,6 +54,7 @@ impl Bucket {
 
     pub(super) fn count(&mut self, counted: &Counted) {
         self.seconds = self.seconds.saturating_add(counted.seconds);
+        self.disabled = self.disabled.saturating_add(counted.disabled);
         self.missed = self.missed.saturating_add(counted.missed);
         for count in &counted.counts {
             add(&mut self.counts, count);
@@ -77,10 +83,10 @@ impl Bucket {
 
     /// It is over: what is kept is less than while anybody may still come to the top.
     pub(super) fn close(&mut self) {
-        self.rules.close(KEPT_RULES);
-        self.recipients.close(KEPT);
-        self.clients.close(KEPT);
-        self.networks.close(KEPT);
+        self.rules.close(KEPT_RULES, MOST_SAMPLES);
+        self.recipients.close(KEPT, 1);
+        self.clients.close(KEPT, 1);
+        self.networks.close(KEPT, 1);
     }
 }
 

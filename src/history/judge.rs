@@ -18,6 +18,10 @@ pub struct Evidence {
     pub good: u64,
     /// Recipients it would have refused that a directory knows by now.
     pub known_now: u64,
+    /// Recipients it would have put off because a directory did not answer.
+    pub no_answer: u64,
+    /// No recipient was decided in all that time.
+    pub is_idle: bool,
     /// It would have put off, not refused.
     pub is_deferral: bool,
     /// Not everything that it would have refused is known.
@@ -34,6 +38,8 @@ impl Evidence {
             insiders: self.insiders + other.insiders,
             good: self.good + other.good,
             known_now: self.known_now + other.known_now,
+            no_answer: self.no_answer + other.no_answer,
+            is_idle: self.is_idle || other.is_idle,
             is_deferral: other.is_deferral && (self.is_deferral || self.times == 0),
             is_incomplete: self.is_incomplete || other.is_incomplete,
         }
@@ -64,7 +70,8 @@ pub struct Judgement {
 /// What speaks against enforcing it.
 #[must_use]
 pub fn judge(evidence: Evidence) -> Judgement {
-    let Evidence { watched_seconds, times, insiders, good, known_now, is_deferral, is_incomplete } = evidence;
+    let Evidence { watched_seconds, times, insiders, good, known_now, .. } = evidence;
+    let Evidence { no_answer, is_idle, is_deferral, is_incomplete, .. } = evidence;
     let mut why = Vec::new();
     let what = if is_deferral { "put off" } else { "refused" };
     if known_now > 0 {
@@ -76,7 +83,12 @@ pub fn judge(evidence: Evidence) -> Judgement {
     if good > 0 {
         why.push(format!("{good} of {times} were from clients that also write to recipients that exist"));
     }
-    if is_incomplete && times > 0 {
+    if no_answer > 0 {
+        why.push(format!(
+            "{no_answer} of {times} would have been put off because a directory did not answer"
+        ));
+    }
+    if is_incomplete {
         why.push("not all of them could be remembered".to_owned());
     }
     if !why.is_empty() {
@@ -90,6 +102,10 @@ pub fn judge(evidence: Evidence) -> Judgement {
         let why = vec![format!(
             "this tells of {so_far} of watching; it takes {ENOUGH_DAYS} days to see a whole week"
         )];
+        return Judgement { looks: Looks::Early, why };
+    }
+    if is_idle {
+        let why = vec!["no recipient was asked for in that time: does the MTA ask?".to_owned()];
         return Judgement { looks: Looks::Early, why };
     }
     let why = match times {
@@ -128,7 +144,9 @@ mod tests {
             (Evidence { insiders: 2, ..week }, Looks::Look, "2 of 1000 were from insiders"),
             (Evidence { known_now: 3, ..week }, Looks::Look, "3 of its recipients exist by now"),
             (Evidence { is_incomplete: true, ..week }, Looks::Look, "not all of them"),
-            (Evidence { is_incomplete: true, times: 0, ..week }, Looks::Safe, "nobody"),
+            (Evidence { is_incomplete: true, times: 0, ..week }, Looks::Look, "not all of them"),
+            (Evidence { no_answer: 9, is_deferral: true, ..week }, Looks::Look, "did not answer"),
+            (Evidence { is_idle: true, times: 0, ..week }, Looks::Early, "does the MTA ask?"),
             // Evidence against it counts at once.
             (Evidence { good: 1, watched_seconds: 0, ..week }, Looks::Look, "1 of 1000"),
             (Evidence { is_deferral: true, insiders: 1, ..week }, Looks::Look, "would have been put off"),

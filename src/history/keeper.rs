@@ -26,6 +26,8 @@ pub(super) struct Kept {
     looked: Instant,
     /// What the greylist's counters said last.
     greylist: Vec<(String, u64)>,
+    /// When it was looked last.
+    is_disabled: bool,
     is_changed: bool,
     /// So long it ran since the last time that anything was written.
     unsaved: u64,
@@ -39,6 +41,8 @@ pub struct Sight {
     pub greylist: Vec<(String, u64)>,
     /// What is only watched: see [`Watched::what`](super::Watched::what).
     pub watched: Vec<String>,
+    /// Nothing is decided.
+    pub is_disabled: bool,
 }
 
 impl Kept {
@@ -49,6 +53,7 @@ impl Kept {
             place: None,
             looked: Instant::now(),
             greylist: Vec::new(),
+            is_disabled: false,
             is_changed: false,
             unsaved: 0,
             is_broken: false,
@@ -72,6 +77,10 @@ impl Kept {
             counted.greylist = since.filter(|(_, times)| *times > 0).collect();
             self.greylist.clone_from(&sight.greylist);
             self.timeline.watch(now, &sight.watched);
+            self.is_disabled = sight.is_disabled;
+        }
+        if self.is_disabled {
+            counted.disabled = seconds;
         }
         self.unsaved += seconds;
         self.is_changed |=
@@ -147,9 +156,9 @@ impl History {
         tokio::task::spawn_blocking(move || timeline.summary(now, seconds)).await.unwrap_or_default()
     }
 
-    /// How long the server has run since this time.
-    pub async fn running_since(&self, since: u64) -> u64 {
-        self.kept.lock().await.timeline.running_since(unix_seconds(), since)
+    /// How long the server has run since this time, and was not disabled.
+    pub async fn deciding_since(&self, since: u64) -> u64 {
+        self.kept.lock().await.timeline.deciding_since(unix_seconds(), since)
     }
 
     /// Takes in what came until now; not for ever, if more comes all the time.

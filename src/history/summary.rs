@@ -22,6 +22,8 @@ pub struct Summary {
     pub missed: u64,
     /// Counts in what follows may be too low: there were more than there is room for.
     pub at_least: bool,
+    /// Something that speaks against a rule may be missing in what follows.
+    pub is_robbed: bool,
     /// Refusals by rule, with the last samples, newest last.
     pub(crate) rules: Vec<(Rule, Entry)>,
     /// Those that nobody has.

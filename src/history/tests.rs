@@ -81,7 +81,11 @@ async fn it_is_there_after_a_restart() {
         let history = Arc::new(History::new());
         history.open(directory.path()).await;
         let stop = CancellationToken::new();
-        let greylist = || Sight { greylist: vec![("first".to_owned(), 2)], watched: vec!["mode".to_owned()] };
+        let greylist = || Sight {
+            greylist: vec![("first".to_owned(), 2)],
+            watched: vec!["mode".to_owned()],
+            ..Sight::default()
+        };
         let task = TaskTracker::new().spawn(Arc::clone(&history).run(greylist, stop.clone()));
         history.count(Stage::Rcpt, &decision(Reason::UnknownRecipient, &Replies::default()));
         history.note(refusal(7));

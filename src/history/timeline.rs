@@ -90,6 +90,7 @@ impl Timeline {
                 *summary.greylist.entry(outcome.clone()).or_default() += times;
             }
             let mut is_crowded = bucket.rules.pour(&mut rules, MOST_SAMPLES);
+            summary.is_robbed |= bucket.rules.is_robbed();
             is_crowded |= bucket.recipients.pour(&mut recipients, 1);
             is_crowded |= bucket.clients.pour(&mut clients, 1);
             is_crowded |= bucket.networks.pour(&mut networks, 1);
@@ -97,18 +98,23 @@ impl Timeline {
         }
         summary.decisions.sort_by_key(|count| (std::cmp::Reverse(count.times), count.reason, count.enforced));
         summary.rules = sorted(rules);
-        summary.unknown_recipients = listed(recipients);
-        summary.clients = listed(clients);
-        summary.networks = listed(networks);
+        summary.unknown_recipients = listed(recipients, MOST_RECIPIENTS);
+        summary.clients = listed(clients, MOST_LISTED);
+        summary.networks = listed(networks, MOST_LISTED);
         summary.watched =
             self.watched.iter().map(|(what, since)| Watched { what: what.clone(), since: *since }).collect();
         summary
     }
 
-    /// How long the server has run since then, as far as days tell.
-    pub(super) fn running_since(&self, now: u64, since: u64) -> u64 {
+    /// How long the server has run since then, as far as days tell, and was not disabled.
+    pub(super) fn deciding_since(&self, now: u64, since: u64) -> u64 {
         let days = self.days.buckets.iter();
-        days.map(|day| day.seconds.min(((day.number + 1) * DAY).min(now).saturating_sub(since))).sum()
+        days.map(|day| {
+            day.seconds
+                .saturating_sub(day.disabled)
+                .min(((day.number + 1) * DAY).min(now).saturating_sub(since))
+        })
+        .sum()
     }
 }
 
@@ -154,8 +160,8 @@ fn sorted<K: Ord>(all: HashMap<K, Entry>) -> Vec<(K, Entry)> {
     all
 }
 
-fn listed(all: HashMap<String, Entry>) -> Vec<Listed> {
-    let listed = sorted(all).into_iter().take(MOST_LISTED).map(|(what, mut entry)| Listed {
+fn listed(all: HashMap<String, Entry>, most: usize) -> Vec<Listed> {
+    let listed = sorted(all).into_iter().take(most).map(|(what, mut entry)| Listed {
         what,
         times: entry.times,
         insiders: entry.insiders,
@@ -171,6 +177,8 @@ const DAY: u64 = 24 * HOUR;
 const DAYS: u64 = 30;
 /// Of each list.
 const MOST_LISTED: usize = 200;
+/// All that are kept: which of them exist by now is what matters.
+const MOST_RECIPIENTS: usize = 4096;
 
 #[cfg(test)]
 mod tests;

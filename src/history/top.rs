@@ -9,6 +9,7 @@ use std::{collections::HashMap, hash::Hash};
 use serde::{Deserialize, Serialize};
 
 use super::{sketch::Sketch, summary::Sample, text::clip};
+use crate::policy::Reason;
 
 /// The list.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -22,6 +23,8 @@ pub(super) struct Top<K: Key> {
     sketch: Option<Box<Sketch>>,
     /// Somebody had no place, or lost it.
     is_crowded: bool,
+    /// One of them spoke against a rule.
+    is_robbed: bool,
 }
 
 /// What is known of one of them.
@@ -47,6 +50,8 @@ impl<K: Hash + Eq + Ord + Clone> Key for K {}
 struct Written<K> {
     entries: Vec<(K, Entry)>,
     is_crowded: bool,
+    #[serde(default)]
+    is_robbed: bool,
 }
 
 impl<K: Key> Top<K> {
@@ -59,24 +64,33 @@ impl<K: Key> Top<K> {
             // Who was here before the list was full has its place: only newcomers need to be counted.
             let seen = self.sketch.get_or_insert_default().add(key);
             self.is_crowded = true;
-            let least = self.entries.iter().min_by_key(|(_, entry)| (entry.times, entry.last()));
-            let Some((least, entry)) = least else { return };
-            if seen <= entry.times {
+            let rank = |entry: &Entry| (entry.outranks(samples), entry.times, entry.last());
+            let Some((least, entry)) = self.entries.iter().min_by_key(|(_, entry)| rank(entry)) else {
+                return;
+            };
+            let (is_worth_more, is_theirs) = (one.outranks(samples), entry.outranks(samples));
+            if (is_worth_more, seen) <= (is_theirs, entry.times) {
+                self.is_robbed |= is_worth_more;
                 return;
             }
+            self.is_robbed |= is_theirs;
             let least = least.clone();
             self.entries.remove(&least);
         }
         self.entries.insert(key.clone(), one.clone());
     }
 
-    /// Nobody comes any more: so many are kept.
-    pub(super) fn close(&mut self, most: usize) {
+    /// Nobody comes any more: so many are kept, with so many samples.
+    pub(super) fn close(&mut self, most: usize, samples: usize) {
         self.sketch = None;
         if self.entries.len() > most {
             self.is_crowded = true;
             let mut all: Vec<_> = std::mem::take(&mut self.entries).into_iter().collect();
-            all.sort_unstable_by(order);
+            all.sort_unstable_by(|a, b| {
+                let rank = |(_, entry): &(K, Entry)| std::cmp::Reverse(entry.outranks(samples));
+                rank(a).cmp(&rank(b)).then_with(|| order(a, b))
+            });
+            self.is_robbed |= all.get(most).is_some_and(|(_, entry)| entry.outranks(samples));
             all.truncate(most);
             self.entries = all.into_iter().collect();
         }
@@ -90,17 +104,22 @@ impl<K: Key> Top<K> {
         }
         self.is_crowded
     }
+
+    /// Whether something is missing that speaks against a rule.
+    pub(super) fn is_robbed(&self) -> bool {
+        self.is_robbed
+    }
 }
 
 impl<K: Key> Default for Top<K> {
     fn default() -> Self {
-        Self { entries: HashMap::new(), sketch: None, is_crowded: false }
+        Self { entries: HashMap::new(), sketch: None, is_crowded: false, is_robbed: false }
     }
 }
 
 impl<K: Key> From<Written<K>> for Top<K> {
     fn from(written: Written<K>) -> Self {
-        let Written { mut entries, mut is_crowded } = written;
+        let Written { mut entries, mut is_crowded, is_robbed } = written;
         is_crowded |= entries.len() >= CAPACITY;
         entries.truncate(CAPACITY);
         for (_, entry) in &mut entries {
@@ -113,7 +132,7 @@ impl<K: Key> From<Written<K>> for Top<K> {
                 }
             }
         }
-        Self { entries: entries.into_iter().collect(), sketch: None, is_crowded }
+        Self { entries: entries.into_iter().collect(), sketch: None, is_crowded, is_robbed }
     }
 }
 
@@ -121,7 +140,7 @@ impl<K: Key> From<Top<K>> for Written<K> {
     fn from(top: Top<K>) -> Self {
         let mut entries: Vec<_> = top.entries.into_iter().collect();
         entries.sort_unstable_by(order);
-        Self { entries, is_crowded: top.is_crowded }
+        Self { entries, is_crowded: top.is_crowded, is_robbed: top.is_robbed }
     }
 }
 
@@ -139,10 +158,21 @@ impl Entry {
         self.samples.sort_by_key(|sample| sample.at);
     }
 
+    /// Of rules, of which several samples are kept, those against which something speaks are worth more than any number of
+    /// guesses elsewhere: whoever guesses in many domains must not hide them.
+    fn outranks(&self, samples: usize) -> bool {
+        samples > 1 && (self.insiders > 0 || self.good > 0 || self.samples.iter().any(is_of_no_answer))
+    }
+
     /// When it was seen last.
     pub(super) fn last(&self) -> u64 {
         self.samples.last().map_or(0, |sample| sample.at)
     }
+}
+
+/// A directory did not answer.
+fn is_of_no_answer(sample: &Sample) -> bool {
+    sample.reason == Reason::DirectoryUnavailable
 }
 
 /// The most frequent first; of these the latest.
@@ -243,7 +273,7 @@ mod tests {
                 top.add(&key, &seen(at), 1);
             }
         }
-        top.close(64);
+        top.close(64, 1);
         let (all, is_crowded) = all(&top);
         assert!(is_crowded);
         let mut kept: Vec<u64> = all.into_keys().collect();
@@ -275,5 +305,29 @@ mod tests {
         top.pour(&mut all, 3);
         let at: Vec<u64> = all["key"].samples.iter().map(|sample| sample.at).collect();
         assert_eq!(at, [5, 7, 99]);
+    }
+
+    /// Guesses in three hundred domains, a thousand in each, and one insider's recipient in one more.
+    #[test]
+    fn what_speaks_against_one_rule_is_not_hidden_by_others() {
+        let guess = |at| (0..300_u64).map(move |rule| (rule, seen(at)));
+        let against = |at| (1000_u64, Entry { insiders: 1, ..seen(at) });
+        for comes_first in [true, false] {
+            let mut top = Top::default();
+            let first = comes_first.then(|| against(0));
+            let last = (!comes_first).then(|| against(99));
+            for (rule, one) in first.into_iter().chain((1..10).flat_map(guess)).chain(last) {
+                top.add(&rule, &one, MOST_SAMPLES);
+            }
+            top.close(64, MOST_SAMPLES);
+            let (all, is_crowded) = all(&top);
+            assert_eq!(all.get(&1000).map(|entry| entry.insiders), Some(1), "first: {comes_first}");
+            assert!(is_crowded && !top.is_robbed());
+        }
+        let mut top = Top::default();
+        for rule in 0..300_u64 {
+            top.add(&rule, &Entry { good: 1, ..seen(rule) }, MOST_SAMPLES);
+        }
+        assert!(top.is_robbed(), "there are more than there is room for");
     }
 }

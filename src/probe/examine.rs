@@ -186,7 +186,8 @@ impl Examination<'_> {
         let forms = self.plan.forms(&self.host);
         let mut outcomes = Vec::new();
         let mut controls = BTreeMap::new();
-        let asked = self.ask_to_relay(&forms, &mut controls, &mut outcomes).await;
+        let mut known = None;
+        let asked = self.ask_to_relay(&forms, &mut controls, &mut known, &mut outcomes).await;
         self.learn((FIRST_FORM..).zip(&mut outcomes)).await;
         let cast = self.plan.cast(&self.host);
         let checks: Vec<Check> = forms
@@ -195,7 +196,7 @@ impl Examination<'_> {
             .map(|(form, outcome)| {
                 let control = controls.get(&form.via).copied().unwrap_or(Control::Unsure);
                 let plain = form.sender == cast.sender(form.number);
-                let judged = judge::relay(outcome, plain, form.via, control);
+                let judged = judge::relay(outcome, plain, form.via, control, known.as_ref());
                 let before = if form.follows { format!("<{}> and ", self.plan.known) } else { String::new() };
                 check(form.sender.clone(), format!("{before}{}", form.recipient), outcome, judged)
             })
@@ -225,9 +226,12 @@ impl Examination<'_> {
         &mut self,
         forms: &[Form],
         controls: &mut BTreeMap<Via, Control>,
+        known_outcome: &mut Option<Outcome>,
         outcomes: &mut Vec<Outcome>,
     ) -> Result<(), Trouble> {
         let known = format!("<{}>", self.plan.known);
+        let sender = self.plan.cast(&self.host).sender(FIRST_CONTROL);
+        *known_outcome = Some(self.prober.ask(&sender, None, &known).await?);
         for (via, number) in Via::OURS.into_iter().zip(FIRST_CONTROL..) {
             let cast = self.plan.cast(&self.host);
             let (sender, recipient) = (cast.sender(number), cast.invented(via, number));

@@ -80,9 +80,10 @@ pub(super) fn reverse_ndr(invented: &Outcome, known_is_taken: bool) -> Judged {
         Outcome::Sent(_, Fate::Vanished) => {
             (Verdict::Unsure, Some("accepted, but no bounce came: kept, thrown away, or late"))
         }
-        Outcome::Later(reply) if is_no(reply) => {
+        Outcome::Later(reply) if is_no(reply) && is_unknown(reply) => {
             (Verdict::Safe, Some("accepted at first, the message refused"))
         }
+        Outcome::Later(reply) if is_no(reply) => (Verdict::Unsure, Some(CONTENT)),
         Outcome::Answered(reply) if is_yes(reply) => {
             (Verdict::Vulnerable, Some("accepted: it has to bounce, unless somebody gets all mail"))
         }
@@ -98,9 +99,20 @@ pub(super) fn reverse_ndr(invented: &Outcome, known_is_taken: bool) -> Judged {
 }
 
 /// Of one form. `plain`: its sender is no part of the trick. `control`: what a recipient that nobody knows got at the place
-/// that is named.
-pub(super) fn relay(outcome: &Outcome, plain: bool, via: Via, control: Control) -> Judged {
+/// that is named. `known`: what somebody who exists got.
+pub(super) fn relay(
+    outcome: &Outcome,
+    plain: bool,
+    via: Via,
+    control: Control,
+    known: Option<&Outcome>,
+) -> Judged {
     match outcome {
+        Outcome::Answered(reply) | Outcome::NoSender(reply)
+            if is_no(reply) && known.is_some_and(refuses_all) =>
+        {
+            (Verdict::Unsure, Some("the known recipient was refused, too: it takes no mail from here"))
+        }
         Outcome::Sent(_, Fate::Delivered) => (Verdict::Vulnerable, Some("accepted, and delivered")),
         Outcome::Sent(_, Fate::Bounced) => {
             (Verdict::Vulnerable, Some("accepted, not relayed, but bounced to the sender"))
@@ -108,9 +120,7 @@ pub(super) fn relay(outcome: &Outcome, plain: bool, via: Via, control: Control) 
         Outcome::Sent(_, Fate::Vanished) => {
             (Verdict::Unsure, Some("accepted, but nothing was delivered: thrown away, or late"))
         }
-        Outcome::Later(reply) if is_no(reply) => {
-            (Verdict::Safe, Some("accepted at first, the message refused"))
-        }
+        Outcome::Later(reply) if is_no(reply) => (Verdict::Unsure, Some(CONTENT)),
         Outcome::Answered(reply) if is_yes(reply) => match (via, control) {
             (Via::Foreign, _) => (Verdict::Vulnerable, Some("accepted; with --sink: whether it delivers")),
             (_, Control::Refused) => (Verdict::Vulnerable, Some("accepted, where others are refused")),
@@ -214,6 +224,15 @@ fn is_unknown(reply: &Reply) -> bool {
     matches!(reply.status, Said::Status(Status { class: 5, subject: 1, detail: 1 | 6 | 10 }))
 }
 
+/// Who exists is refused, and not for being unknown: so is everybody, or whoever comes from where we are.
+fn refuses_all(known: &Outcome) -> bool {
+    match known {
+        Outcome::Answered(reply) => is_no(reply) && !is_unknown(reply),
+        Outcome::NoSender(reply) => is_no(reply),
+        _ => false,
+    }
+}
+
 fn why_not(outcome: &Outcome) -> Option<&'static str> {
     Some(match outcome {
         Outcome::Answered(_) => "put off: try again later (a greylist?)",
@@ -237,6 +256,7 @@ fn delays(answers: &[(Reply, Duration)]) -> (Duration, Duration) {
     (first, runs.max().unwrap_or_default())
 }
 
+const CONTENT: &str = "the recipient was accepted, the message refused: perhaps only for what is in it";
 const NOT_AUTHORIZED: Said = Said::Status(Status { class: 4, subject: 7, detail: 1 });
 /// An answer that is so much slower was slowed down.
 const SLOWED: Duration = Duration::from_millis(500);
@@ -273,7 +293,10 @@ mod tests {
             (answered("554 5.7.1 Service unavailable; Client host blocked"), Safe, Unsure),
             (answered("450 4.2.0 Greylisted"), Unsure, Unsure),
             (answered("451 4.4.3 later"), Unsure, Unsure),
-            (Outcome::Later(reply("550 5.7.1 no")), Safe, Safe),
+            (Outcome::Later(reply("550 5.1.1 unknown")), Safe, Safe),
+            // A filter that takes the test itself for spam takes other mail.
+            (Outcome::Later(reply("550 5.7.1 no")), Unsure, Unsure),
+            (Outcome::Later(reply("554 looks like spam")), Unsure, Unsure),
             (Outcome::Later(reply("451 4.7.1 later")), Unsure, Unsure),
             (sent(Fate::Bounced), Vulnerable, Vulnerable),
             (sent(Fate::Vanished), Unsure, Unsure),
@@ -299,16 +322,38 @@ mod tests {
             (sent(Fate::Delivered), Via::Domain, Control::Taken, Vulnerable),
             (sent(Fate::Bounced), Via::Domain, Control::Taken, Vulnerable),
             (sent(Fate::Vanished), Via::Foreign, Control::Taken, Unsure),
-            (Outcome::Later(reply("554 5.7.1 no")), Via::Foreign, Control::Taken, Safe),
+            (Outcome::Later(reply("554 5.7.1 no")), Via::Foreign, Control::Taken, Unsure),
             (Outcome::NoSender(reply("553 5.1.8 no")), Via::Foreign, Control::Taken, Safe),
             (Outcome::NoSender(reply("450 4.1.8 no")), Via::Foreign, Control::Taken, Unsure),
             (Outcome::NotBefore(reply("550 5.1.1 no")), Via::Foreign, Control::Taken, Unsure),
             (Outcome::Lost("closed".into()), Via::Foreign, Control::Taken, Unsure),
         ] {
             let refused_sender = matches!(outcome, Outcome::NoSender(_));
-            assert_eq!(relay(&outcome, false, via, control).0, verdict, "{outcome:?} {via:?} {control:?}");
+            assert_eq!(
+                relay(&outcome, false, via, control, None).0,
+                verdict,
+                "{outcome:?} {via:?} {control:?}"
+            );
             let plain = if refused_sender { Unsure } else { verdict };
-            assert_eq!(relay(&outcome, true, via, control).0, plain, "{outcome:?} {via:?} {control:?}");
+            assert_eq!(relay(&outcome, true, via, control, None).0, plain, "{outcome:?} {via:?} {control:?}");
+        }
+    }
+
+    /// From an address that is on a block list everything is refused; that says nothing of whom it relays for.
+    #[test]
+    fn who_refuses_everybody_is_not_safe_for_that() {
+        let blocked = answered("554 5.7.1 Service unavailable; Client host [192.0.2.1] blocked");
+        let denied = answered("554 5.7.1 <a@x>: Relay access denied");
+        for (outcome, known, verdict) in [
+            (&blocked, &blocked, Unsure),
+            (&Outcome::NoSender(reply("550 5.7.1 no")), &Outcome::NoSender(reply("550 5.7.1 no")), Unsure),
+            (&denied, &answered("250 2.1.5 Ok"), Safe),
+            (&denied, &answered("550 5.1.1 no postmaster here"), Safe),
+            (&denied, &answered("450 4.2.0 Greylisted"), Safe),
+            (&answered("250 2.1.5 Ok"), &blocked, Vulnerable),
+        ] {
+            let judged = relay(outcome, false, Via::Foreign, Control::Unsure, Some(known));
+            assert_eq!(judged.0, verdict, "{outcome:?} {known:?}");
         }
     }
 

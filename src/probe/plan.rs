@@ -139,7 +139,7 @@ impl Plan {
         let forms = self.forms(self.host().unwrap_or(ITS_NAME)).len();
         let tests = [
             (Test::ReverseNdr, 2),
-            (Test::Relay, forms + Via::OURS.len()),
+            (Test::Relay, forms + Via::OURS.len() + 1),
             (Test::Harvest, usize::try_from(self.options.guesses).unwrap_or(usize::MAX) + 2),
         ];
         tests.iter().filter(|(test, _)| self.has(*test)).map(|(_, count)| *count as u64).sum()
@@ -176,6 +176,7 @@ impl fmt::Display for Plan {
                 writeln!(f, "  MAIL FROM:{}{before} RCPT TO:{}", form.sender, form.recipient)?;
             }
             writeln!(f, "  and without a message, to compare:")?;
+            writeln!(f, "  RCPT TO:<{}>", self.known)?;
             for (via, number) in Via::OURS.into_iter().zip(FIRST_CONTROL..) {
                 writeln!(f, "  RCPT TO:{}", cast.invented(via, number))?;
             }

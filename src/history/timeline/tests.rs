@@ -20,7 +20,8 @@ fn refusal(at: u64, reason: Reason, key: u32, enforced: bool) -> Refusal {
 
 fn counted(reason: Reason, times: u64) -> Counted {
     let count = Count { reason, verdict: "reject".to_owned(), enforced: true, times };
-    Counted { seconds: 1, counts: vec![count], missed: 1, greylist: vec![("first".to_owned(), times)] }
+    let greylist = vec![("first".to_owned(), times)];
+    Counted { seconds: 1, disabled: 0, counts: vec![count], missed: 1, greylist }
 }
 
 /// Noon.
@@ -136,7 +137,7 @@ fn what_is_watched_counts_from_its_own_beginning() {
     for hour in 0..48 {
         timeline.count(NOW + hour * HOUR, &Counted { seconds: 1800, ..Counted::default() });
     }
-    let running = |since| timeline.running_since(NOW + 48 * HOUR, since);
+    let running = |since| timeline.deciding_since(NOW + 48 * HOUR, since);
     assert_eq!(running(NOW), 24 * HOUR, "half of the time");
     assert_eq!(running(NOW + 47 * HOUR), HOUR, "not more than has gone by");
 }
@@ -169,4 +170,18 @@ fn the_file_is_bounded() {
     };
     assert_eq!(same(&read), same(&timeline));
     assert!(same(&read).0);
+}
+
+/// Nothing was watched while nothing was decided.
+#[test]
+fn the_time_while_it_was_disabled_does_not_count() {
+    let mut timeline = Timeline::new(NOW);
+    for day in 0..7 {
+        let disabled = if day < 3 { DAY / 2 } else { 0 };
+        let counted = Counted { seconds: DAY / 2, disabled, ..Counted::default() };
+        timeline.count(NOW + day * DAY, &counted);
+    }
+    let now = NOW + 7 * DAY;
+    assert_eq!(timeline.deciding_since(now, NOW), 4 * DAY / 2);
+    assert_eq!(timeline.summary(now, 7 * DAY).running_seconds, 7 * DAY / 2);
 }
