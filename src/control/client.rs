@@ -62,7 +62,7 @@ pub enum Error {
         error: io::Error,
     },
     /// Something else listens there, or another version.
-    #[error("what answers at {path} is not a backstop that this command can talk to ({detail}); after an update, restart the server", path = .path.display())]
+    #[error("what answers at {path} is not a backstop that this command can talk to ({detail}); after an update, restart the server, or use the command that came with it", path = .path.display())]
     Protocol {
         /// The socket.
         path: PathBuf,
@@ -147,8 +147,7 @@ impl Server {
         } else {
             let Greeting { backstop, protocol } = greeting;
             Err(self.stranger(format!(
-                "it is version {backstop} and speaks protocol {protocol}, this is version {} and speaks protocol {PROTOCOL}: \
-                 restart the server, or use the command that came with it",
+                "it is version {backstop} and speaks protocol {protocol}, this is version {} and speaks protocol {PROTOCOL}",
                 env!("CARGO_PKG_VERSION")
             )))
         }

@@ -210,7 +210,9 @@ impl<H: Handler> Talk<'_, H> {
             }
             let response = match serde_json::from_slice::<Request>(&line) {
                 Ok(request) => self.carry_out(request).await,
-                Err(error) => Response::Error { message: format!("not a request: {error}") },
+                Err(error) => {
+                    Response::Error { message: format!("not a request: {error}; {OF_ANOTHER_VERSION}") }
+                }
             };
             send(&mut writer, &response).await?;
             if line.last() != Some(&b'\n') {
@@ -297,6 +299,11 @@ const AT_ONCE: usize = 16;
 const FULL: &str = "too many control connections at the same time, try again";
 const TURNED_OUT: &str = "only root and the user that backstop runs as may talk to it";
 const OVER: &str = "who may use this socket has changed meanwhile; connect again";
+const OF_ANOTHER_VERSION: &str = concat!(
+    "the server is backstop ",
+    env!("CARGO_PKG_VERSION"),
+    ": if the command is of another version, restart the server"
+);
 /// What a log-in hook has to say is short.
 const LONGEST_TRUST: usize = 1024;
 const PATIENCE: Duration = Duration::from_secs(10);

@@ -61,11 +61,12 @@ pub fn run(path: Option<PathBuf>, loaded: Loaded) -> Result<(), Error> {
 }
 
 async fn serve(path: Option<PathBuf>, loaded: Loaded, log: Log) -> Result<(), Error> {
-    let file = loaded.path().map_or("none".into(), |path| path.display().to_string());
-    info!(version = env!("CARGO_PKG_VERSION"), config = file, "backstop starts");
     let mut stop = signal(SignalKind::terminate()).map_err(Error::Runtime)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(Error::Runtime)?;
+    // Who sees the first line may send it.
     let hang_up = signal(SignalKind::hangup()).map_err(Error::Runtime)?;
+    let file = loaded.path().map_or("none".into(), |path| path.display().to_string());
+    info!(version = env!("CARGO_PKG_VERSION"), config = file, "backstop starts");
     let (stopping, closing) = (CancellationToken::new(), CancellationToken::new());
     let mut core: JoinSet<(&'static str, Result<(), std::io::Error>)> = JoinSet::new();
 

@@ -1,10 +1,11 @@
-//! Every key that there is has a case, and the reference says of each what a reload makes of it.
+//! Every key that there is, changed one by one: it is in force after a reload, or it is named.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, fs, os::unix::fs::MetadataExt};
 
-use backstop_harness::TempDir;
+use backstop_harness::{Authority, TempDir};
 
 use super::*;
+use crate::{control::Control, directory::Source};
 
 /// What becomes of a changed key.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -52,7 +53,7 @@ const CASES: &[Case] = &[
         &[("directory.corp.ldap.schema", "\"active-directory\"")],
     ),
     ("directory.corp.ldap.bind_dn", "\"cn=b\"", Applied, &[PASSWORD, BIND, PLAIN]),
-    ("directory.corp.ldap.password_file", "\"{dir}/two\"", Applied, &[PASSWORD, BIND, PLAIN]),
+    ("directory.corp.ldap.password_file", "\"{dir}/word\"", Applied, &[PASSWORD, BIND, PLAIN]),
     (
         "directory.corp.ldap.sasl",
         "\"external\"",
@@ -139,8 +140,8 @@ const CASES: &[Case] = &[
     ("replies.unknown-recipient.text", "\"Nobody\"", Applied, &[]),
     ("store.url", "\"embedded:{dir}/other\"", Restart, &[]),
     ("store.directory", "\"{dir}/other\"", Restart, &[]),
-    ("store.password_file", "\"{dir}/one\"", Restart, &[]),
-    ("store.ca_file", "\"{dir}/ca.pem\"", Restart, &[]),
+    ("store.password_file", "\"{dir}/one\"", Restart, &[REDIS]),
+    ("store.ca_file", "\"{dir}/ca.pem\"", Restart, &[REDIS]),
     ("store.deadline", "\"1s\"", Restart, &[]),
     ("store.prefix", "\"other:\"", Restart, &[]),
     ("http.listen", "\"127.0.0.1:0\"", Restart, &[]),
@@ -160,8 +161,48 @@ const PLAIN: (&str, &str) = ("directory.corp.ldap.allow_plain", "true");
 const LDAPS: (&str, &str) = ("directory.corp.ldap.urls", "[\"ldaps://127.0.0.1:1\"]");
 const CERT: (&str, &str) = ("directory.corp.ldap.cert_file", "\"{dir}/cert.pem\"");
 const KEY: (&str, &str) = ("directory.corp.ldap.key_file", "\"{dir}/key.pem\"");
+const REDIS: (&str, &str) = ("store.url", "\"rediss://127.0.0.1:1\"");
 const TARPIT: (&str, &str) = ("defence.tarpit.enabled", "true");
 const GREYLIST: (&str, &str) = ("defence.greylist.mode", "\"all\"");
+
+const BASE: &str = r#"
+listen = ["inet:127.0.0.1:0"]
+[domains]
+detect = false
+names = ["example.test"]
+[directory.staff]
+[directory.staff.file]
+path = "{dir}/one"
+[directory.corp]
+domains = ["corp.test"]
+[directory.corp.ldap]
+urls = ["ldap://127.0.0.1:1"]
+base = "dc=corp"
+source = "live"
+[directory.mirror]
+domains = ["mirror.test"]
+[directory.mirror.ldap]
+urls = ["ldap://127.0.0.1:1"]
+base = "dc=mirror"
+[directory.shop]
+domains = ["shop.test"]
+[directory.shop.sql]
+url = "postgres://u@127.0.0.1:1/db"
+query = "select 1 where $1 = ''"
+[directory.inside]
+domains = ["inside.test"]
+[directory.inside.smtp]
+host = "127.0.0.1:1"
+helo = "mx.test"
+[replies.unknown-recipient]
+[store]
+url = "embedded:{dir}/store"
+[http]
+listen = ""
+[control]
+socket = "{dir}/control.sock"
+trust_socket = "{dir}/trust.sock"
+"#;
 
 /// A key that nobody thought of fails this test.
 #[test]
@@ -196,6 +237,118 @@ fn the_reference_says_the_same() {
         rows += 1;
     }
     assert_eq!(rows, CASES.len());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_changed_key_is_in_force_or_named() {
+    let dir = TempDir::new("reload");
+    for (name, content) in [
+        ("one", "anna@example.test\n"),
+        ("two", "anna@example.test\nbob@example.test\n"),
+        ("word", "another\n"),
+        ("domains", "file.test\n"),
+        ("networks", "198.51.100.0/24\n"),
+        ("transport", "inside.test smtp:[127.0.0.1]:2\n"),
+    ] {
+        dir.write_backdated(name, content);
+    }
+    let authority = Authority::new();
+    dir.write("ca.pem", fs::read(authority.file()).unwrap());
+    let made = authority.certify("made.pem", "DNS:client.test");
+    // The same under another name, as a key and its certificate have to fit.
+    for (cert, key) in [("cert.pem", "key.pem"), ("cert2.pem", "key2.pem")] {
+        dir.write(cert, fs::read(&made.file).unwrap());
+        dir.write(key, fs::read(&made.key).unwrap());
+    }
+    let write = |settings: &[(&str, &str)]| dir.write("backstop.toml", with(&dir, settings));
+    let path = write(&[]);
+    let loaded = load(Some(&path)).unwrap();
+    let log = Log::start(&loaded.config.log).unwrap();
+    let parts = Parts::build(&loaded.config, loaded.config.limits.sessions).await.unwrap();
+    let control = Control::bind(&dir.join("control.sock"), 0o600, "").await.unwrap();
+    let trust = Control::bind_trust(&dir.join("trust.sock"), "").await.unwrap();
+    let doors = Doors { control: Some(control.door()), trust: Some(trust.door()) };
+    let reloader = Reloader::new(Some(path), loaded, parts, log, doors);
+    let (mut wrong, mut seen) = (Vec::new(), BTreeSet::new());
+    for (key, value, effect, given) in CASES {
+        write(given);
+        let reloaded = reloader.reload(true).await;
+        assert_eq!(reloaded.refused, None, "{key}");
+        let mut named = reloaded.needs_restart;
+        let before = in_force(&reloader, &dir);
+        // What differs from one reload to the next, whatever the configuration, would hide what a key does.
+        if seen.insert(given) {
+            assert_eq!(reloader.reload(true).await.refused, None, "{key}");
+            let again = in_force(&reloader, &dir);
+            assert!(before == again, "{key}: nothing was changed: {:#?}", difference(&before, &again));
+        }
+        let mut changed: Vec<_> = given.iter().copied().filter(|(given, _)| given != key).collect();
+        changed.push((key, value));
+        write(&changed);
+        let reloaded = reloader.reload(true).await;
+        let after = in_force(&reloader, &dir);
+        if let Some(why) = reloaded.refused {
+            wrong.push(format!("{key}: refused: {why}"));
+            continue;
+        }
+        if *effect == Restart {
+            named.push((*key).to_owned());
+            named.sort_unstable();
+        }
+        if reloaded.needs_restart != named {
+            wrong.push(format!("{key}: {:?} need a restart", reloaded.needs_restart));
+        }
+        // What a line of the log looks like does not show here.
+        let is_changed = before != after || *key == "log.format";
+        if is_changed != (*effect == Applied) {
+            wrong.push(format!("{key}: changed: {is_changed}: {:#?}", difference(&before, &after)));
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+/// All that sessions and commands go by, in an order that does not depend on chance.
+fn in_force(reloader: &Reloader, dir: &TempDir) -> Vec<String> {
+    let Parts { server, live, .. } = &*reloader.parts;
+    let all = format!("{server:?} {live:?}");
+    let parts = all.split(['{', '}', '(', ')', '[', ']', ',']).map(str::trim);
+    // Bare numbers: how often detection ran.
+    let parts = parts.filter(|part| !part.is_empty() && part.parse::<u64>().is_err());
+    let mut lines: Vec<String> = parts.map(str::to_owned).collect();
+    // Of what is asked over the network: unchanged it is the same as before, else it is opened anew.
+    lines.extend(server.snapshot().directories.configured().map(|directory| match &directory.source {
+        Source::Remote(remote) => format!("{} {:p}", directory.name, Arc::as_ptr(remote)),
+        Source::Replica(replica) => format!("{} {:p}", directory.name, Arc::as_ptr(replica)),
+        _ => directory.name.to_string(),
+    }));
+    for socket in ["control.sock", "trust.sock"] {
+        let found = fs::metadata(dir.join(socket)).unwrap();
+        lines.push(format!("{socket} {:o} {}", found.mode(), found.gid()));
+    }
+    lines.push(format!("debug {}", tracing::enabled!(target: "backstop::test", tracing::Level::DEBUG)));
+    lines.sort_unstable();
+    lines
+}
+
+/// Some lines that only one of them has.
+fn difference<'l>(before: &'l [String], after: &'l [String]) -> Vec<&'l String> {
+    let (before, after): (BTreeSet<_>, BTreeSet<_>) = (before.iter().collect(), after.iter().collect());
+    before.symmetric_difference(&after).take(10).copied().collect()
+}
+
+fn with(dir: &TempDir, settings: &[(&str, &str)]) -> String {
+    let here = dir.path().display().to_string();
+    let mut document: toml_edit::DocumentMut = BASE.parse().unwrap();
+    for (key, value) in settings {
+        let value: toml_edit::Value = value.parse().unwrap();
+        let mut table = document.as_table_mut() as &mut dyn toml_edit::TableLike;
+        let (tables, last) = key.rsplit_once('.').unwrap_or(("", key));
+        for name in tables.split('.').filter(|name| !name.is_empty()) {
+            table = table.entry(name).or_insert(toml_edit::table()).as_table_like_mut().unwrap();
+        }
+        table.insert(last, toml_edit::value(value));
+    }
+    document.to_string().replace("{dir}", &here)
 }
 
 /// All keys below a table, from what the program says that it knows.

@@ -14,6 +14,7 @@ mod watch;
 mod window;
 
 use std::{
+    fmt,
     hash::{BuildHasher, RandomState},
     net::IpAddr,
     sync::{
@@ -74,7 +75,7 @@ pub struct Harvest {
 }
 
 /// What this process sees by itself, whatever the configuration: bounded memory.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Site {
     keys: RandomState,
     /// The length of the window in force, in milliseconds. Sessions that began before a reload remember by it, too: what one
@@ -85,6 +86,13 @@ pub struct Site {
     history: Mutex<Seen>,
     watch: Mutex<Watch>,
     blocked: Mutex<Blocked>,
+}
+
+impl fmt::Debug for Site {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Not the tables: they have half a million places.
+        f.debug_struct("Site").field("window", &self.window).finish_non_exhaustive()
+    }
 }
 
 /// Who is counted, and where in the store.
