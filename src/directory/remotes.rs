@@ -143,7 +143,7 @@ impl Remotes {
         }
         self.in_force.send_replace(replicas.clone());
         let this = Arc::clone(self);
-        tokio::spawn(async move { this.run(CancellationToken::new()).await });
+        TaskTracker::new().spawn(async move { this.run(CancellationToken::new()).await });
         let settled = async {
             while !replicas.iter().all(|replica| replica.is_settled()) {
                 tokio::time::sleep(Duration::from_millis(10)).await;
