@@ -50,6 +50,9 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(config: Option<&Path>, args: &Args) -> Outcome {
+    if args.address.trim().is_empty() {
+        return Err(Failure::new(exit::USAGE, "the address is empty"));
+    }
     let check = Check {
         address: args.address.clone(),
         client: args.client,
@@ -100,7 +103,7 @@ fn explain(checked: &Checked) {
     let reply = checked.reply.as_deref().unwrap_or("no objection");
     print(format_args!("{}: {}", verdict(&checked.verdict), safe(reply)));
     print(format_args!("reason: {}", checked.reason));
-    if !checked.enforced {
+    if !checked.enforced && checked.reply.is_some() {
         print(format_args!("{}: it would pass all the same", doubtful("monitor mode")));
     }
 }

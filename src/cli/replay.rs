@@ -18,7 +18,7 @@ use super::{
     bar::Bar,
     exit::{self, Failure, Outcome},
     help,
-    terminal::{print, print_json, safe},
+    terminal::{notes, print, print_json, safe},
     time,
 };
 
@@ -26,7 +26,7 @@ use super::{
 #[command(after_help = help::after_reading(NOTES, &[
     (0, "nobody who was delivered would be refused"),
     (1, "somebody would"),
-    (2, "for somebody it could not be found out, or nobody could be judged"),
+    (2, "for somebody it could not be found out, or nobody was delivered to"),
     (65, "it is no mail log, or a compressed file is damaged"),
     (66, "there is no such file, or it can't be opened"),
     (74, "a file can't be read, or what was found can't be written"),
@@ -73,11 +73,8 @@ pub(super) fn run(config: Option<&Path>, args: &Args) -> Outcome {
     if replayed.of_mtas == 0 {
         return Err(Failure::new(exit::DATA, NOTHING));
     }
-    if replayed.delivered == 0 && replayed.bounced == 0 && replayed.left_out > 0 {
-        return Err(Failure::new(exit::UNSURE, NOTHING_JUDGED));
-    }
     Ok(match (replayed.delivered_refused.times, replayed.delivered_deferred.times) {
-        (0, 0) => ExitCode::SUCCESS,
+        (0, 0) if replayed.delivered > 0 => ExitCode::SUCCESS,
         (0, _) => ExitCode::from(exit::UNSURE),
         _ => ExitCode::from(exit::NO),
     })
@@ -111,6 +108,7 @@ fn tell(replayed: &Replayed) {
         replayed.backscatter
     ));
     list("  would be accepted again", &replayed.bounced_passed);
+    notes(&replayed.notes);
 }
 
 fn list(what: &str, found: &Recipients) {
@@ -173,9 +171,6 @@ const READING: &str = "{spinner} {msg} {bytes} read";
 const LONGEST_NAME: usize = 24;
 
 const NOTHING: &str = "no line of Postfix or Sendmail: is it the mail log?";
-
-const NOTHING_JUDGED: &str = "none of it could be judged: where are the lines of the SMTP server (smtpd, or Sendmail's `from=`)? \
-    Give the logs from before, too, the oldest first";
 
 const NOTES: &str = "\
 Each recipient that was delivered or bounced is judged by the configuration alone, as `backstop check --offline` would: does \

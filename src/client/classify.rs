@@ -88,7 +88,7 @@ impl Classifier {
             let confirmed = self.lookups.confirm(&helo, client, deadline).await;
             judged.weigh(&helo, confirmed);
         }
-        judged.classified(&seen, self.lookups.explain(&seen))
+        judged.classified(&seen, self.lookups.explain(&seen), self.lookups.origin(&seen))
     }
 
     pub(super) fn networks(&self) -> Option<&Listed> {
@@ -224,7 +224,7 @@ impl Judgement {
         }
     }
 
-    fn classified(self, seen: &Seen, lists: Vec<String>) -> Classified {
+    fn classified(self, seen: &Seen, lists: Vec<String>, origin: Option<String>) -> Classified {
         let names = seen.reverse.names();
         let named = names.iter().map(|name| {
             let how = match name.is_confirmed {
@@ -241,7 +241,7 @@ impl Judgement {
             // The name of its address has its provider's domain in common with all others there.
             name: self.helo.or_else(|| name.map(|name| name.text.clone())),
             is_welcome,
-            evidence: named.chain(lists).chain([self.why]).collect(),
+            evidence: named.chain(lists).chain([self.why]).chain(origin).collect(),
         }
     }
 }

@@ -10,7 +10,7 @@ use prefix_trie::PrefixMap;
 
 use super::{Network, NetworkError};
 use crate::files::{
-    Faults, Keeper, LINE_LIMIT, LoadError, Loaded, OpenError, Spec, Status, Text, Watched, trim,
+    Faults, Keeper, LINE_LIMIT, LoadError, Loaded, OpenError, Spec, Status, Text, Watched, ago, trim,
 };
 
 /// Networks from files, kept current.
@@ -56,12 +56,14 @@ impl Listed {
         self.file.current().as_ref().is_some_and(|table| table.find(address).is_some())
     }
 
-    /// The line that holds the address: `192.0.2.0/24 in /etc/backstop/dynamic.cidr:7`.
+    /// The line that holds the address, and how old that is: `192.0.2.0/24 in /etc/backstop/dynamic.cidr:7
+    /// (client.dynamic.networks) [read 5 s ago]`.
     pub(super) fn explain(&self, address: IpAddr) -> Option<String> {
         let current = self.file.current();
         let (net, place) = current.as_ref()?.find(address)?;
         let path = self.paths.get(usize::from(place.file))?.display();
-        Some(format!("{} in {path}:{} ({})", Network(net), place.line, self.name))
+        let age = self.file.origin().1.map_or_else(String::new, |age| format!(" [read {}]", ago(age)));
+        Some(format!("{} in {path}:{} ({}){age}", Network(net), place.line, self.name))
     }
 
     /// How the list is.

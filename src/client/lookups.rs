@@ -23,7 +23,10 @@ use super::{
     DnsList, Metrics,
     dns_list::{Asked, Listing},
 };
-use crate::net::{DnsError, NameServer, Resolver};
+use crate::{
+    files::ago,
+    net::{DnsError, NameServer, Resolver},
+};
 
 /// What is asked. Equal ones share what they remember.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -75,6 +78,8 @@ pub(super) struct Lookups {
 /// What was found out about an address.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Seen {
+    /// When it was asked.
+    pub(super) at: Instant,
     pub(super) reverse: Reverse,
     /// As many as there are lists, in their order.
     pub(super) bad: Vec<Listing>,
@@ -178,13 +183,14 @@ impl Lookups {
 
     /// What it would say if this were the confirmed name of the address.
     pub(super) async fn seen_as(&self, client: IpAddr, name: &str) -> Seen {
-        let deadline = Instant::now() + self.deadline();
+        let at = Instant::now();
+        let deadline = at + self.deadline();
         let (bad, good) = self.listings(client, deadline).await;
         let reverse = match host_name(name) {
             Some(text) => Reverse::Names(vec![Name { text, is_confirmed: Confirmed::Yes }]),
             None => Reverse::Names(Vec::new()),
         };
-        Seen { reverse, bad, good }
+        Seen { at, reverse, bad, good }
     }
 
     /// Whether a name leads to the address.
@@ -201,16 +207,23 @@ impl Lookups {
         lists.map(|(list, listing)| format!("{}: {listing}", list.list().zone())).collect()
     }
 
+    /// How old that is; `None` where nothing is asked.
+    pub(super) fn origin(&self, seen: &Seen) -> Option<String> {
+        let asks = self.questions.names || !self.bad.is_empty() || !self.good.is_empty();
+        asks.then(|| format!("[DNS, asked {}]", ago(seen.at.elapsed())))
+    }
+
     /// Lists that are in trouble.
     pub(super) fn notices(&self) -> impl Iterator<Item = String> {
         self.bad.iter().chain(&self.good).filter_map(|list| list.notice())
     }
 
     async fn ask(&self, client: IpAddr) -> Seen {
-        let deadline = Instant::now() + self.deadline();
+        let at = Instant::now();
+        let deadline = at + self.deadline();
         let (reverse, (bad, good)) =
             tokio::join!(self.reverse(client, deadline), self.listings(client, deadline));
-        Seen { reverse, bad, good }
+        Seen { at, reverse, bad, good }
     }
 
     async fn listings(&self, client: IpAddr, deadline: Instant) -> (Vec<Listing>, Vec<Listing>) {
@@ -286,12 +299,13 @@ impl Lookups {
         if bad == seen.bad && good == seen.good {
             return seen;
         }
-        Arc::new(Seen { reverse: seen.reverse.clone(), bad, good })
+        Arc::new(Seen { at: seen.at, reverse: seen.reverse.clone(), bad, good })
     }
 
     fn unknown(&self) -> Seen {
         let failed = |lists: &[Arc<Asked>]| vec![Listing::Failed; lists.len()];
-        Seen { reverse: Reverse::Unknown, bad: failed(&self.bad), good: failed(&self.good) }
+        let (at, bad, good) = (Instant::now(), failed(&self.bad), failed(&self.good));
+        Seen { at, reverse: Reverse::Unknown, bad, good }
     }
 }
 

@@ -33,6 +33,7 @@ use listed::{For, Listed};
 #[derive(Debug, Clone)]
 pub struct Clients {
     trusted: Networks,
+    of_the_mta: Networks,
     trusted_files: Option<Listed>,
     denied: Networks,
     denied_files: Option<Listed>,
@@ -56,7 +57,8 @@ impl Clients {
         let names = Names::build(dynamic, keeper)?;
         let lookups = shared.lookups(config.questions());
         Ok(Self {
-            trusted: nets(&config.trusted).into_iter().chain(of_the_mta).collect(),
+            trusted: nets(&config.trusted).into_iter().collect(),
+            of_the_mta: of_the_mta.into_iter().collect(),
             trusted_files: Listed::open(
                 "client.trusted_files",
                 &config.trusted_files,
@@ -75,12 +77,30 @@ impl Clients {
     #[must_use]
     pub fn is_trusted(&self, address: Option<IpAddr>) -> bool {
         is_in(address, &self.trusted, self.trusted_files.as_ref())
+            || address.is_some_and(|address| self.of_the_mta.contains(address))
     }
 
     /// Whether this address is on the deny list.
     #[must_use]
     pub fn is_denied(&self, address: Option<IpAddr>) -> bool {
         is_in(address, &self.denied, self.denied_files.as_ref())
+    }
+
+    /// What makes it trusted or denied, one line each; for `backstop check`.
+    #[must_use]
+    pub fn explain(&self, address: IpAddr) -> Vec<String> {
+        let configured = |networks: &Networks, key| Some(format!("{} in {key}", networks.find(address)?));
+        let in_files = |files: &Option<Listed>| files.as_ref()?.explain(address);
+        [
+            configured(&self.trusted, "client.trusted"),
+            configured(&self.of_the_mta, "the MTA's own networks"),
+            in_files(&self.trusted_files),
+            configured(&self.denied, "client.denied"),
+            in_files(&self.denied_files),
+        ]
+        .into_iter()
+        .flatten()
+        .collect()
     }
 
     /// What clients look like.
@@ -101,7 +121,8 @@ impl Clients {
         let lists = [self.trusted_files.as_ref(), self.denied_files.as_ref(), self.classifier.networks()];
         let files = lists.into_iter().flatten().map(Listed::status).chain(self.classifier.names().tables());
         let notices = files.filter_map(|status| status.notice());
-        let everybody = self.trusted.has_everybody().then(|| EVERYBODY.to_owned());
+        let has_everybody = self.trusted.has_everybody() || self.of_the_mta.has_everybody();
+        let everybody = has_everybody.then(|| EVERYBODY.to_owned());
         notices.chain(self.classifier.lookups().notices()).chain(everybody).collect()
     }
 }

@@ -77,6 +77,15 @@ impl Networks {
         }
     }
 
+    /// The smallest of the networks that contain the address.
+    pub(super) fn find(&self, address: IpAddr) -> Option<Network> {
+        let net = match address.to_canonical() {
+            IpAddr::V4(address) => self.v4.get_lpm(&address.into()).map(|(net, ())| IpNet::V4(net)),
+            IpAddr::V6(address) => self.v6.get_lpm(&address.into()).map(|(net, ())| IpNet::V6(net)),
+        };
+        net.map(Network)
+    }
+
     /// Whether there is no network.
     #[must_use]
     pub fn is_empty(&self) -> bool {

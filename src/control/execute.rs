@@ -27,7 +27,7 @@ pub async fn check(snapshot: &Snapshot, check: &Check, disabled: bool) -> Checke
         ..Facts::default()
     };
     let mut trace = Trace::default();
-    if let Some(step) = client_step(check, &facts) {
+    if let Some(step) = client_step(snapshot, check, &facts) {
         trace.0.push(step);
     }
     let envelope = Envelope {
@@ -81,8 +81,8 @@ pub async fn check(snapshot: &Snapshot, check: &Check, disabled: bool) -> Checke
 }
 
 /// What was asked about the client, and what that makes it. Nothing was: nobody in particular.
-fn client_step(check: &Check, facts: &Facts) -> Option<TraceStep> {
-    let mut evidence = Vec::new();
+fn client_step(snapshot: &Snapshot, check: &Check, facts: &Facts) -> Option<TraceStep> {
+    let mut evidence = check.client.map_or_else(Vec::new, |client| snapshot.clients.explain(client));
     let mut tell = |what: &str, value: &Option<String>| {
         evidence.extend(value.as_ref().map(|value| format!("{what} {value}")));
     };

@@ -89,9 +89,12 @@ impl Parts {
         let metrics = Metrics::register(&registry);
         let keeper = Arc::new(Keeper::new(metrics.files));
         let live = Arc::new(Live::start(where_to_look(config), Arc::clone(&keeper)).await);
-        let remotes = Remotes::new(metrics.directory.clone()).with_store(config.store.clone());
-        let remotes = Arc::new(remotes);
         // Who serves nobody leaves the state of others alone.
+        let remotes = Remotes::new(metrics.directory.clone());
+        let remotes = Arc::new(match sessions {
+            0 => remotes.unlimited(),
+            _ => remotes.with_store(config.store.clone()),
+        });
         let store = match sessions {
             0 => Store::in_memory(metrics.store),
             _ => Store::open(&config.store, metrics.store).await?,

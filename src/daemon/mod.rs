@@ -246,7 +246,10 @@ async fn reload_on(mut hang_up: Signal, reloader: &Reloader) {
 pub fn check_offline(loaded: &Loaded, check: &Check) -> Result<Checked, Error> {
     offline(async {
         let parts = Parts::build(&loaded.config, 0).await?;
-        let mut checked = control::check(&parts.server.snapshot(), check, false).await;
+        let snapshot = parts.server.snapshot();
+        parts.remotes.list(&snapshot.directories, LISTING_FOR_ONE).await;
+        let mut checked = control::check(&snapshot, check, false).await;
+        checked.notes.extend(snapshot.directories.notices());
         // The store is another process' own.
         checked.notes.push(NOT_LOOKED_AT.to_owned());
         Ok(checked)
@@ -265,7 +268,17 @@ pub fn replay(
 ) -> Result<Result<Replayed, InputError>, Error> {
     offline(async {
         let parts = Parts::build(&loaded.config, 0).await?;
-        Ok(replay::replay(&parts.server.snapshot(), files, options, progress).await)
+        let snapshot = parts.server.snapshot();
+        // For what can be told before anything is read, nobody waits.
+        if let Err(error) = replay::look(files) {
+            return Ok(Err(error));
+        }
+        parts.remotes.list(&snapshot.directories, LISTING).await;
+        let replayed = replay::replay(&snapshot, files, options, progress).await;
+        Ok(replayed.map(|mut replayed| {
+            replayed.notes.extend(snapshot.directories.notices());
+            replayed
+        }))
     })
 }
 
@@ -355,6 +368,9 @@ async fn bind_trust(config: &control::Config) -> Result<Option<Control>, Error> 
 /// What an answer without the server leaves out.
 const NOT_LOOKED_AT: &str = "without the server it was not looked at who is blocked, trusted for a time or suspended by \
     command, nor what greylist and bounces remember";
+/// How long a replay waits for replicas to be listed, and how long an answer about one recipient does.
+const LISTING: Duration = Duration::from_secs(10 * 60);
+const LISTING_FOR_ONE: Duration = Duration::from_secs(30);
 /// How long the start waits for replicas to be read from disk; Postfix waits 30 s. What takes longer is asked live until then.
 const LOAD: Duration = Duration::from_secs(20);
 /// How long messages under way may take to finish after SIGTERM; systemd waits 90 s.

@@ -121,6 +121,12 @@ impl Standings {
         Self { store, ledger: Arc::clone(harvest.ledger()), site }
     }
 
+    /// Where it is asked for, in words; `None` where nobody's store is.
+    #[must_use]
+    pub fn place(&self) -> Option<String> {
+        self.store.place()
+    }
+
     /// How the client stands now.
     pub async fn find(&self, client: IpAddr) -> Standing {
         self.find_at(client, harvest::now()).await

@@ -270,7 +270,7 @@ fn own_addresses(findings: &Findings) -> Arc<Directory> {
     for entry in names.filter_map(|name| Entry::from_name(name).ok()) {
         builder.add(&entry, Attributes::default());
     }
-    directory(&"the MTA's own addresses".into(), Source::Listed(Arc::new(builder.finish())))
+    directory(&"the MTA's own addresses".into(), Source::Listed(Arc::new(builder.finish()), Instant::now()))
 }
 
 /// The same, with nobody called absent.
@@ -307,7 +307,7 @@ impl Loaded {
             Self::Everything(name) => {
                 let mut builder = Builder::default();
                 builder.add(&Entry::CatchAll(domain.clone()), Attributes::default());
-                directory(name, Source::Listed(Arc::new(builder.finish())))
+                directory(name, Source::Listed(Arc::new(builder.finish()), Instant::now()))
             }
         }
     }
@@ -339,7 +339,7 @@ async fn load_source(
         How::Listed { .. } | How::Cdb(_) => {
             let entries = detect::list(options, source).await?;
             let (bare, full) = indexes(&entries)?;
-            let directory = |index| directory(&name, Source::Listed(Arc::new(index)));
+            let directory = |index| directory(&name, Source::Listed(Arc::new(index), Instant::now()));
             return Ok(Loaded::Keys { bare: directory(bare), full: directory(full) });
         }
         How::Aliases(path) => (path, file::Format::Aliases),

@@ -26,6 +26,8 @@ use crate::{address::Address, files, store};
 pub struct Remotes {
     metrics: Metrics,
     store: Option<store::Config>,
+    /// Who asks through these limits himself: no attack comes to him.
+    is_unlimited: bool,
     open: Mutex<Open>,
     /// Whom the directories in force ask; each with a recipient to ask for before there is mail.
     asked: Mutex<Vec<(Arc<Remote>, Option<Address>)>>,
@@ -69,6 +71,7 @@ impl Remotes {
         Self {
             metrics,
             store: None,
+            is_unlimited: false,
             open: Mutex::default(),
             asked: Mutex::default(),
             in_force: watch::Sender::default(),
@@ -79,6 +82,12 @@ impl Remotes {
     #[must_use]
     pub fn with_store(self, store: store::Config) -> Self {
         Self { store: Some(store), ..self }
+    }
+
+    /// Replicas ask as often as they are asked: for who decides without the server, about recipients of his own choice.
+    #[must_use]
+    pub fn unlimited(self) -> Self {
+        Self { is_unlimited: true, ..self }
     }
 
     /// The source that `[directory.NAME]` describes. Connects nowhere, but reads files.
@@ -108,7 +117,8 @@ impl Remotes {
         let remote = Arc::new(remote);
         let (handle, source) = if is_replicated {
             let shared = replica::Shared::open(name, config, contents);
-            let replica = Arc::new(Replica::new(name, config, remote, shared, &self.metrics)?);
+            let replica = Replica::new(name, config, remote, shared, &self.metrics)?;
+            let replica = Arc::new(if self.is_unlimited { replica.unlimited() } else { replica });
             (Handle::Replica(Arc::downgrade(&replica)), Source::Replica(replica))
         } else {
             (Handle::Remote(Arc::downgrade(&remote)), Source::Remote(remote))
@@ -121,12 +131,25 @@ impl Remotes {
     /// that a wrong password is known before the first mail.
     pub fn follow(&self, directories: &Directories) {
         *lock(&self.asked) = directories.remotes().collect();
-        let replicas = directories.configured().filter_map(|directory| match &directory.source {
-            Source::Replica(replica) => Some(Arc::clone(replica)),
-            _ => None,
-        });
-        let replicas: Vec<_> = replicas.collect();
-        self.in_force.send_replace(replicas);
+        self.in_force.send_replace(replicas(directories));
+    }
+
+    /// Lists the replicas of these directories into memory, and keeps them for as long as the runtime runs. Waits until each
+    /// is complete, or can't be had, `patience` at most.
+    pub async fn list(self: &Arc<Self>, directories: &Directories, patience: Duration) {
+        let replicas = replicas(directories);
+        if replicas.is_empty() {
+            return;
+        }
+        self.in_force.send_replace(replicas.clone());
+        let this = Arc::clone(self);
+        TaskTracker::new().spawn(async move { this.run(CancellationToken::new()).await });
+        let settled = async {
+            while !replicas.iter().all(|replica| replica.is_settled()) {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        let _ = tokio::time::timeout(patience, settled).await;
     }
 
     /// Waits until the content on disk of all that are followed is in memory, `patience` at most.
@@ -217,6 +240,14 @@ impl Remotes {
         });
         directory.ok()
     }
+}
+
+fn replicas(directories: &Directories) -> Vec<Arc<Replica>> {
+    let replicas = directories.configured().filter_map(|directory| match &directory.source {
+        Source::Replica(replica) => Some(Arc::clone(replica)),
+        _ => None,
+    });
+    replicas.collect()
 }
 
 /// A replica that is followed.

@@ -56,7 +56,7 @@ impl Directories {
                         index.search(&near, &mut take);
                     }
                 }
-                Source::Listed(index) => index.search(&near, &mut take),
+                Source::Listed(index, _) => index.search(&near, &mut take),
                 Source::Replica(replica) => replica.search(&near, &mut take),
                 Source::Table(_) | Source::Users(_) | Source::Remote(_) => {}
             }

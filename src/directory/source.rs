@@ -3,16 +3,12 @@
 //! A source says what it knows and never guesses: what it can't tell is [`Answer::Unknown`] with the reason.
 //! Sources in memory answer at once ([`Source::recall`]); the others have to be waited for ([`Source::ask`]).
 
-use std::{
-    path::PathBuf,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Instant};
 
 use super::{Index, Remote, Users, replica::Replica};
 use crate::{
     address::{Candidate, Domain},
-    files::{Matched, Status, Table, Watched},
+    files::{Matched, Status, Table, Watched, ago, read},
     policy::{Attributes, Unavailable},
 };
 
@@ -34,8 +30,8 @@ pub enum Source {
     List(Watched<Index>),
     /// Tables of regular expressions in files.
     Table(Watched<Table>),
-    /// A list that stays as it is, such as one that a command printed.
-    Listed(Arc<Index>),
+    /// A list that stays as it is, such as one that a command printed, and since when.
+    Listed(Arc<Index>, Instant),
     /// The users of this host.
     Users(Users),
     /// A server that is asked.
@@ -142,7 +138,7 @@ impl Source {
     pub fn recall(&self, candidates: &[Candidate<'_>]) -> Option<Answer> {
         match self {
             Self::List(list) => Some(of_files(list, |index| look_up(index, candidates))),
-            Self::Listed(index) => Some(look_up(index, candidates)),
+            Self::Listed(index, _) => Some(look_up(index, candidates)),
             Self::Table(table) => Some(of_files(table, |table| try_rules(table, candidates))),
             Self::Remote(remote) => remote.recall(candidates),
             Self::Replica(replica) => replica.recall(candidates),
@@ -159,14 +155,14 @@ impl Source {
             Self::Users(users) => users.ask(candidates).await,
             Self::Remote(remote) => remote.ask(candidates).await,
             Self::Replica(replica) => replica.ask(candidates).await,
-            Self::List(_) | Self::Table(_) | Self::Listed(_) => unreachable!("they were recalled"),
+            Self::List(_) | Self::Table(_) | Self::Listed(..) => unreachable!("they were recalled"),
         }
     }
 
     /// Whether it may know more of a recipient whom it did not recall than that he exists.
     pub(super) fn has_attributes(&self) -> bool {
         match self {
-            Self::List(_) | Self::Table(_) | Self::Listed(_) => true,
+            Self::List(_) | Self::Table(_) | Self::Listed(..) => true,
             Self::Users(_) => false,
             Self::Remote(remote) => remote.has_attributes(),
             Self::Replica(replica) => replica.has_attributes(),
@@ -180,7 +176,7 @@ impl Source {
                 let contents = [list.current(), list.offered()];
                 contents.iter().any(|content| content.as_ref().is_some_and(|index| index.catches_all(domain)))
             }
-            Self::Listed(index) => index.catches_all(domain),
+            Self::Listed(index, _) => index.catches_all(domain),
             Self::Replica(replica) => replica.catches_all(domain),
             Self::Table(_) | Self::Users(_) | Self::Remote(_) => false,
         }
@@ -191,7 +187,7 @@ impl Source {
         match self {
             Self::Remote(remote) => remote.failure(candidates),
             Self::Replica(replica) => replica.remote().failure(candidates),
-            Self::List(_) | Self::Table(_) | Self::Listed(_) | Self::Users(_) => None,
+            Self::List(_) | Self::Table(_) | Self::Listed(..) | Self::Users(_) => None,
         }
     }
 
@@ -200,7 +196,7 @@ impl Source {
         match (self, asked) {
             (Self::List(list), _) => read(list.origin()),
             (Self::Table(table), _) => read(table.origin()),
-            (Self::Listed(_), _) => "as detection listed it".to_owned(),
+            (Self::Listed(_, at), _) => format!("detected, listed {}", ago(at.elapsed())),
             (Self::Remote(remote), asked) => {
                 let (age, asked) = (remote.age(candidates), asked.map(|asked| asked.elapsed()));
                 match age {
@@ -225,7 +221,7 @@ impl Source {
         match self {
             Self::List(list) => Some(list.status()),
             Self::Table(table) => Some(table.status()),
-            Self::Listed(_) | Self::Users(_) | Self::Remote(_) | Self::Replica(_) => None,
+            Self::Listed(..) | Self::Users(_) | Self::Remote(_) | Self::Replica(_) => None,
         }
     }
 }
@@ -251,21 +247,6 @@ impl Answer {
             Self::Unknown(_) => "unknown",
         }
     }
-}
-
-fn read((paths, age): (&[PathBuf], Option<Duration>)) -> String {
-    let paths: Vec<_> = paths.iter().map(|path| path.display().to_string()).collect();
-    let age = age.map_or_else(|| "not read yet".to_owned(), |age| format!("read {}", ago(age)));
-    format!("{}, {age}", paths.join(", "))
-}
-
-/// `5 s ago`, in the largest unit of which there are two.
-fn ago(age: Duration) -> String {
-    let seconds = age.as_secs();
-    let units = [(24 * 60 * 60, "days"), (60 * 60, "h"), (60, "min")];
-    let unit = units.into_iter().find(|(length, _)| seconds >= 2 * length);
-    let (length, name) = unit.unwrap_or((1, "s"));
-    format!("{} {name} ago", seconds / length)
 }
 
 /// What the content in use says. Whom it does not know may be in what is held back; that vouches for nobody's absence,
@@ -299,23 +280,3 @@ fn try_rules(table: &Table, candidates: &[Candidate<'_>]) -> Answer {
 }
 
 const NOW: &str = "asked now";
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn ages_in_words() {
-        for (seconds, words) in [
-            (0, "0 s ago"),
-            (119, "119 s ago"),
-            (120, "2 min ago"),
-            (7199, "119 min ago"),
-            (7200, "2 h ago"),
-            (172_799, "47 h ago"),
-            (172_800, "2 days ago"),
-        ] {
-            assert_eq!(ago(Duration::from_secs(seconds)), words);
-        }
-    }
-}

@@ -79,7 +79,7 @@ impl Directories {
                 };
                 match &directory.source {
                     Source::List(_) | Source::Table(_) => {}
-                    Source::Listed(_) => health.kind = "list",
+                    Source::Listed(..) => health.kind = "list",
                     Source::Users(_) => health.kind = "system users",
                     Source::Remote(remote) => {
                         health.kind = remote.kind();

@@ -89,7 +89,7 @@ fn listed(entries: &[&str]) -> Source {
     for entry in entries {
         builder.add(&Entry::parse(entry.as_bytes()).unwrap(), Attributes::default());
     }
-    Source::Listed(Arc::new(builder.finish()))
+    Source::Listed(Arc::new(builder.finish()), std::time::Instant::now())
 }
 
 fn found(source: Source) -> Arc<Directory> {
@@ -487,7 +487,7 @@ async fn a_configured_directory_decides_and_detection_adds() {
     let list = files.write("list", "joe@example.com\n");
     let mut index = Builder::default();
     index.add(&Entry::parse(b"root@example.com").unwrap(), Attributes::default());
-    let known = found(Source::Listed(Arc::new(index.finish())));
+    let known = found(Source::Listed(Arc::new(index.finish()), std::time::Instant::now()));
     for partial in [false, true] {
         let mut site = Site::of(&["example.com"]).directory("list", file::Format::Addresses, &list);
         let detected = DetectedDomain { directories: vec![Arc::clone(&known)], partial };

@@ -63,6 +63,8 @@ pub struct Replayed {
     pub backscatter: u64,
     /// Recipients that bounced then, and would pass or be put off now.
     pub bounced_passed: Recipients,
+    /// Why directories may not have told all they know.
+    pub notes: Vec<String>,
 }
 
 /// How a replay is made.
@@ -85,7 +87,7 @@ pub async fn replay(
     options: Options,
     progress: impl Fn(&Path, u64) + Clone + 'static,
 ) -> Result<Replayed, InputError> {
-    files.iter().try_for_each(|path| Input::check(path))?;
+    look(files)?;
     let mut replay = Replay::default();
     for path in files {
         let (name, progress) = (path.clone(), progress.clone());
@@ -101,11 +103,21 @@ pub async fn replay(
     Ok(replay.finish(options.top))
 }
 
+/// Whether all files are there and may be read.
+///
+/// # Errors
+/// When one can't be opened.
+pub fn look(files: &[PathBuf]) -> Result<(), InputError> {
+    files.iter().try_for_each(|path| Input::check(path))
+}
+
+type Cases = Vec<(Case, Fate, Timestamp)>;
+
 #[derive(Default)]
 struct Replay {
     replayed: Replayed,
     log: Log,
-    cases: Vec<(Case, Fate, Timestamp)>,
+    cases: Cases,
     delivered_refused: Tally,
     delivered_deferred: Tally,
     bounced_refused: Tally,
@@ -153,12 +165,31 @@ impl Replay {
     }
 
     async fn judge(&mut self, snapshot: &Snapshot, judges_clients: bool) {
-        let judged = stream::iter(self.cases.drain(..)).map(async |(case, fate, at)| {
+        let cases = std::mem::take(&mut self.cases);
+        // A directory that has not found anybody yet may call nobody unknown: whom it put off is asked for once more.
+        let put_off = self.judge_all(cases, snapshot, judges_clients, false).await;
+        self.judge_all(put_off, snapshot, judges_clients, true).await;
+    }
+
+    /// Gives those that would be put off, which are not counted unless it `is_final`.
+    async fn judge_all(
+        &mut self,
+        cases: Cases,
+        snapshot: &Snapshot,
+        judges_clients: bool,
+        is_final: bool,
+    ) -> Cases {
+        let mut put_off = Cases::new();
+        let judged = stream::iter(cases).map(async |(case, fate, at)| {
             let answer = case.judge(snapshot, judges_clients).await;
             (case, fate, at, answer)
         });
         let mut judged = std::pin::pin!(judged.buffered(AT_ONCE));
         while let Some((case, fate, at, answer)) = judged.next().await {
+            if answer.verdict == Verdict::Defer && !is_final {
+                put_off.push((case, fate, at));
+                continue;
+            }
             let tally = match (fate, answer.verdict) {
                 (Fate::Delivered, Verdict::Continue) => {
                     self.replayed.delivered += 1;
@@ -174,6 +205,7 @@ impl Replay {
             };
             tally.count(&case.recipient, at, answer);
         }
+        put_off
     }
 
     fn finish(self, top: usize) -> Replayed {
@@ -181,8 +213,10 @@ impl Replay {
         let delivered_deferred = self.delivered_deferred.finish(top);
         let bounced_refused = self.bounced_refused.finish(top);
         let bounced_passed = self.bounced_passed.finish(top);
+        let delivered = self.replayed.delivered + delivered_refused.times + delivered_deferred.times;
         Replayed {
-            delivered: self.replayed.delivered + delivered_refused.times + delivered_deferred.times,
+            delivered,
+            notes: if delivered == 0 { vec![NOTHING_DELIVERED.to_owned()] } else { Vec::new() },
             bounced: bounced_refused.times + bounced_passed.times,
             delivered_refused,
             delivered_deferred,
@@ -193,6 +227,9 @@ impl Replay {
     }
 }
 
+/// Who hears of no refusal takes it for good news.
+const NOTHING_DELIVERED: &str = "no mail was delivered in it that came by SMTP: that says nothing of whom the directories lack. Are the lines of the SMTP \
+     server in it, of all days?";
 /// Lines between two looks at what was found.
 const BATCH: usize = 4096;
 /// Questions to directories and the DNS.

@@ -153,7 +153,7 @@ async fn answer(
             };
             level.suspended = Some(fact);
             facts.text = found.as_ref().and_then(|found| found.text().map(str::to_owned));
-            (words, found.iter().filter(|_| explain).map(ToString::to_string).collect())
+            (words, if explain { snapshot.suspensions.explain(found.as_ref()) } else { Vec::new() })
         }
         Question::Recipient(at) => {
             let Some(level) = level_mut(facts, at) else { return NOTHING };
@@ -180,6 +180,8 @@ async fn answer(
             facts.by_hand = standing.blocked.as_ref().is_some_and(|block| block.by_hand);
             facts.lately = standing.lately;
             let words = match standing {
+                _ if envelope.client.is_none() => "nothing: no client was named",
+                _ if snapshot.defences.standings.place().is_none() => "not looked at, the server knows it",
                 Standing { trusted: true, .. } => "trusted for a time, an insider",
                 Standing { blocked: Some(_), .. } => "blocked",
                 Standing { unanswered: true, .. } => "could not find out: the store does not answer",
@@ -188,7 +190,7 @@ async fn answer(
                 }
                 Standing { .. } => "neither blocked nor trusted for a time",
             };
-            (words, if explain { explain_standing(envelope, &standing) } else { Vec::new() })
+            (words, if explain { explain_standing(snapshot, envelope, &standing) } else { Vec::new() })
         }
         Question::Class => {
             let Some(found) = classify(snapshot, envelope).await else {
@@ -257,7 +259,7 @@ pub(super) async fn give_up(snapshot: &Snapshot, facts: &mut Facts, question: Qu
     ("could not find out in time", Vec::new())
 }
 
-fn explain_standing(envelope: Envelope<'_>, standing: &Standing) -> Vec<String> {
+fn explain_standing(snapshot: &Snapshot, envelope: Envelope<'_>, standing: &Standing) -> Vec<String> {
     let mut evidence = Vec::new();
     if let Some(block) = &standing.blocked {
         let is_own = envelope.client.is_some_and(|client| standing_name(client, true) == block.name());
@@ -271,10 +273,12 @@ fn explain_standing(envelope: Envelope<'_>, standing: &Standing) -> Vec<String> 
             "{who}asked lately for {unknown} unknown and {known} known recipients ({history} known in a month)"
         )
     };
-    if let Some(lately) = standing.lately {
+    let place = envelope.client.and_then(|_| snapshot.defences.standings.place());
+    if let Some(lately) = standing.lately.filter(|_| place.is_some()) {
         evidence.push(asked("", lately.own));
         evidence.extend(lately.network.map(|counts| asked("all of its /48 ", counts)));
     }
+    evidence.extend(place.map(|place| format!("[{place}, asked now]")));
     evidence
 }
 

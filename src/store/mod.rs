@@ -45,6 +45,8 @@ struct Inner {
     metrics: Metrics,
     /// What is not as it was configured.
     notice: Option<String>,
+    /// Where it is, as it was configured.
+    place: Option<String>,
 }
 
 #[derive(Debug)]
@@ -104,7 +106,8 @@ impl Store {
         if let Backend::Redis(redis) = &backend {
             redis.connect().await;
         }
-        Ok(Self { inner: Arc::new(Inner { backend, metrics, notice }) })
+        let place = Some(config.url.to_string());
+        Ok(Self { inner: Arc::new(Inner { backend, metrics, notice, place }) })
     }
 
     /// One that forgets everything with the process.
@@ -112,7 +115,12 @@ impl Store {
     pub fn in_memory(metrics: Metrics) -> Self {
         metrics.up.set(1);
         Self {
-            inner: Arc::new(Inner { backend: Backend::Memory(Memory::new(false)), metrics, notice: None }),
+            inner: Arc::new(Inner {
+                backend: Backend::Memory(Memory::new(false)),
+                metrics,
+                notice: None,
+                place: None,
+            }),
         }
     }
 
@@ -120,7 +128,7 @@ impl Store {
     #[cfg(test)]
     pub(crate) fn bounded(metrics: Metrics, capacity: usize) -> Self {
         let backend = Backend::Memory(Memory::with_capacity(false, |_| capacity));
-        Self { inner: Arc::new(Inner { backend, metrics, notice: None }) }
+        Self { inner: Arc::new(Inner { backend, metrics, notice: None, place: None }) }
     }
 
     /// Carries out all of these, in order and in one round trip; an outcome for each, in the same order. In the memory of
@@ -209,6 +217,14 @@ impl Store {
             Backend::Embedded(embedded) => embedded.memory.has_evicted(table, age, now),
             Backend::Redis(redis) => redis.has_evicted(now),
         }
+    }
+
+    /// Where it is, in words; `None` if it is nobody's: of one that forgets everything with the process.
+    #[must_use]
+    pub fn place(&self) -> Option<String> {
+        let place = self.inner.place.as_ref()?;
+        // It could not be opened.
+        Some(if self.inner.notice.is_some() { format!("memory, not {place}") } else { place.clone() })
     }
 
     /// Why nothing that it is told will outlive this process, where it could not be opened as configured.

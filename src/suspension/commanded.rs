@@ -29,6 +29,7 @@ use super::{
 };
 use crate::{
     address::Address,
+    files::ago,
     policy::is_reply_text,
     store::{Key, LONGEST, Op, Outcome, Store, StoreError, Table},
 };
@@ -196,6 +197,21 @@ impl Commanded {
     pub(super) fn is_behind(&self, now: Duration) -> bool {
         let current = Duration::from_secs(self.current.load(Ordering::Acquire));
         self.store.is_shared() && current.abs_diff(now) > LONGEST_BEHIND
+    }
+
+    /// Where the list is from, and how old it is, in words; for `backstop check`.
+    #[must_use]
+    pub fn origin(&self) -> String {
+        let Some(place) = self.store.place() else {
+            return "by command: not looked at, the server knows them".to_owned();
+        };
+        let current = Duration::from_secs(self.current.load(Ordering::Acquire));
+        let age = match (self.store.is_shared(), current.is_zero()) {
+            (false, _) => "as of now".to_owned(),
+            (true, true) => "not read yet".to_owned(),
+            (true, false) => format!("as of {}", ago(current.abs_diff(now()))),
+        };
+        format!("by command: {place}, {age}")
     }
 
     /// How old the list is, where it is not as the store has it.

@@ -22,7 +22,7 @@ pub use record::{Record, Subject};
 
 use crate::{
     address::{Address, AddressSet, Listed},
-    files::{Keeper, OpenError, Spec, Watched},
+    files::{Keeper, OpenError, Spec, Watched, read},
 };
 
 /// `[suspensions]`
@@ -117,6 +117,24 @@ impl Suspensions {
             // The one that may say more.
             Some(record) if !is_behind => Some(Suspension::Commanded(record)),
             Some(record) => self.in_files(address).or(Some(Suspension::Doubtful(record))),
+        }
+    }
+
+    /// What was found, or where was looked, with where that is from and how old it is; for `backstop check`.
+    #[must_use]
+    pub fn explain(&self, found: Option<&Suspension>) -> Vec<String> {
+        let in_files =
+            || self.files.as_ref().map(|files| format!("suspensions.files: {}", read(files.origin())));
+        let by_command = || Some(self.commanded.origin());
+        match found {
+            None => {
+                [in_files(), by_command()].into_iter().flatten().map(|origin| format!("[{origin}]")).collect()
+            }
+            Some(found) => {
+                let is_commanded = matches!(found, Suspension::Commanded(_) | Suspension::Doubtful(_));
+                let origin = if is_commanded { by_command() } else { in_files() };
+                vec![format!("{found} [{}]", origin.unwrap_or_default())]
+            }
         }
     }
 

@@ -302,6 +302,7 @@ impl Day {
         let conf = self.postfix.config_directory().display().to_string();
         text.replace(&self.path("etc/"), "/etc/backstop/")
             .replace(&self.path("control.sock"), "/run/backstop/control.sock")
+            .replace(&self.path("store"), "/var/lib/backstop")
             .replace(&format!("{conf}/aliases"), "/etc/aliases")
             .replace(&conf, "/etc/postfix")
             .replace(&format!("127.0.0.1:{}", self.port), "127.0.0.1:8890")
@@ -356,17 +357,16 @@ fn fits(expected: &str, came: &str) -> bool {
     left.ends_with(last)
 }
 
-/// A line without what differs from day to day: times, versions, line numbers, microseconds, ages.
+/// A line without what differs from day to day: times, ages, versions, line numbers, microseconds.
 fn shape(line: &str) -> String {
     let mut words: Vec<String> = line.trim_end().split(' ').map(str::to_owned).collect();
     for at in 0..words.len() {
         let word = words[at].as_str();
         let is_time = word.len() >= 19 && word.as_bytes()[10] == b'T' && word.starts_with("20");
         let is_version = at > 0 && words[at - 1].ends_with("Postfix");
-        let is_age = words.get(at + 1).is_some_and(|unit| unit == "s")
-            && words.get(at + 2).is_some_and(|ago| ago == "ago]");
-        let is_counted = is_age || words.get(at + 1).is_some_and(|unit| unit.starts_with("µs"));
-        if is_time || is_version || is_counted {
+        let is_counted = words.get(at + 1).is_some_and(|unit| unit.starts_with("µs"));
+        let is_age = words.get(at + 2).is_some_and(|ago| ago.starts_with("ago"));
+        if is_time || is_version || is_counted || is_age {
             let comma = if word.ends_with(',') { "," } else { "" };
             words[at] = format!("#{comma}");
         } else if let Some((place, _)) = word.split_once("main.cf:") {

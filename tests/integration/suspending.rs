@@ -132,7 +132,7 @@ fn suspensions_are_listed_and_explained() {
     for words in [
         "suspended anna@example.test: suspended (",
         "anna@example.test is suspended by command since 20",
-        " until 2100-01-01T00:00:00Z, by root: unpaid\n",
+        " until 2100-01-01T00:00:00Z, by root: unpaid [by command: embedded:",
         "reject: 550 5.2.1 Call us [suspended-recipient]\n",
     ] {
         assert!(check.stdout.contains(words), "{words}: {check:?}");

@@ -30,7 +30,7 @@ fn named(names: &[(&str, Confirmed)]) -> Reverse {
 }
 
 fn seen(reverse: Reverse, bad: &[Listing], good: &[Listing]) -> Seen {
-    Seen { reverse, bad: bad.to_vec(), good: good.to_vec() }
+    Seen { at: Instant::now(), reverse, bad: bad.to_vec(), good: good.to_vec() }
 }
 
 const CLIENT: IpAddr = IpAddr::V4(Ipv4Addr::new(203, 0, 113, 9));
@@ -114,8 +114,8 @@ fn networks_from_files_come_before_the_name() {
     let server = seen(named(&[(SERVER, Confirmed::Yes)]), &[], &[Listing::Clear]);
     let judged = classifier.judge(CLIENT, &server);
     assert_eq!(judged.class, ClientClass::Dynamic);
-    let line = format!("203.0.113.0/24 in {}:1 (client.dynamic.networks)", path.display());
-    assert_eq!(judged.why, line);
+    let line = format!("203.0.113.0/24 in {}:1 (client.dynamic.networks) [read ", path.display());
+    assert!(judged.why.starts_with(&line), "{}", judged.why);
     let other = "198.51.100.1".parse().unwrap();
     assert_eq!(classifier.judge(other, &server).class, ClientClass::Server);
     let in_doubt = Seen { good: vec![Listing::Failed], ..server };
@@ -144,7 +144,7 @@ fn what_a_client_calls_itself() {
             judged.weigh(helo, confirmed);
             assert_eq!(judged.class, expected);
             // For the greylist it is not one with all others of its provider.
-            let name = judged.classified(seen, Vec::new()).name;
+            let name = judged.classified(seen, Vec::new(), None).name;
             assert_eq!(name.as_deref(), Some(if confirmed == Yes { helo } else { LINE }));
         }
     }

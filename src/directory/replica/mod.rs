@@ -53,7 +53,8 @@ pub struct Replica {
     config: directory::Config,
     feed: Mutex<Option<Feed>>,
     limits: Limits,
-    budget: Budget,
+    /// None: whoever asks limits himself.
+    budget: Option<Budget>,
     opened: Instant,
     metrics: Metrics,
 }
@@ -160,10 +161,15 @@ impl Replica {
                 max_shrink: config.replica.max_shrink,
                 confirmed_after: config.replica.refresh.min(CONFIRMED_AFTER),
             },
-            budget: Budget::new(Instant::now()),
+            budget: Some(Budget::new(Instant::now())),
             opened: Instant::now(),
             metrics: metrics.clone(),
         })
+    }
+
+    /// The same, which asks as often as it is asked.
+    pub(super) fn unlimited(self) -> Self {
+        Self { budget: None, ..self }
     }
 
     /// The answer for all forms of one address, if that needs no question: one of them is known, or the list is known to
@@ -182,7 +188,7 @@ impl Replica {
         if let Some(answer) = self.recall(candidates) {
             return answer;
         }
-        if !self.budget.take(candidates.len(), Instant::now()) {
+        if self.budget.as_ref().is_some_and(|budget| !budget.take(candidates.len(), Instant::now())) {
             self.metrics.not_verified(&self.name);
             return Answer::Unknown(Why::Busy);
         }
@@ -236,6 +242,11 @@ impl Replica {
     /// A listing was complete once, now or before the last start.
     pub(super) fn is_complete(&self) -> bool {
         self.content.is_complete()
+    }
+
+    /// Its first listing has come to an end, good or bad.
+    pub(super) fn is_settled(&self) -> bool {
+        self.is_complete() || self.content.trouble().is_some() || self.content.held().is_some()
     }
 
     /// How it answers.

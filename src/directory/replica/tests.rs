@@ -87,7 +87,7 @@ fn replica(server: &Arc<Server>) -> Arc<Replica> {
         config: config(),
         feed: Mutex::new(None),
         limits: Limits { max_shrink: 0.1, confirmed_after: Duration::from_secs(300) },
-        budget: Budget::new(Instant::now()),
+        budget: Some(Budget::new(Instant::now())),
         opened: Instant::now(),
         metrics,
     })

@@ -15,6 +15,7 @@ mod many;
 mod merging;
 mod outage;
 mod referrals;
+mod replayed;
 mod restart;
 mod shrink;
 

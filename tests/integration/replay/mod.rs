@@ -65,6 +65,39 @@ fn a_log_of_sendmail() {
     check_bounces(&found);
 }
 
+/// What a Postfix logs that takes one message for all of these, and finds these alone behind it.
+pub(crate) fn log_of(recipients: &[String], behind: &[&str]) -> String {
+    let sink = Sink::knowing(behind);
+    let postfix = Postfix::builder().next_hop(sink.port()).start();
+    let mut smtp = Smtp::connect(postfix.port());
+    smtp.ehlo("mail.elsewhere.test");
+    assert!(smtp.mail("<>").ok(), "{}", smtp.transcript());
+    for recipient in recipients {
+        assert!(smtp.rcpt(&format!("<{recipient}>")).ok(), "{}", smtp.transcript());
+    }
+    assert!(smtp.data("Subject: replay\n\nHello.\n").ok(), "{}", smtp.transcript());
+    postfix.wait_for_empty_queue();
+    postfix.maillog()
+}
+
+/// Nothing that could be judged is no good news.
+#[test]
+fn a_log_without_deliveries_says_nothing() {
+    let backstop = site::backstop().start();
+    let connected = "Nov 22 07:27:57 mx postfix/smtpd[1]: connect from mail.elsewhere.test[203.0.113.9]\n";
+    // Delivered, but not that it came by SMTP.
+    let sent = "Nov 22 07:27:58 mx postfix/local[2]: 4bQ1xk0001z: to=<a@example.test>, relay=local, status=sent (x)\n";
+    for (log, left_out) in [(connected, 0), (sent, 1)] {
+        let (status, found) = replay(&backstop, &[("maillog", log)]);
+        let told = (status, &found["delivered"], &found["of_mtas"], &found["left_out"]);
+        assert_eq!(told, (2, &0.into(), &1.into(), &left_out.into()), "{found}");
+        assert!(
+            found["notes"][0].as_str().is_some_and(|note| note.contains("no mail was delivered")),
+            "{found}"
+        );
+    }
+}
+
 #[test]
 fn what_is_no_log_is_told() {
     let backstop = site::backstop().start();
@@ -119,17 +152,17 @@ fn check_bounces(found: &Value) {
 }
 
 /// How many there were, and how many of them would be refused.
-fn sums(found: &Value, what: &str) -> [u64; 2] {
+pub(crate) fn sums(found: &Value, what: &str) -> [u64; 2] {
     [&found[what], &found[format!("{what}_refused")]["times"]].map(|sum| sum.as_u64().expect("as written"))
 }
 
-fn rows(found: &Value) -> Vec<(&str, u64)> {
+pub(crate) fn rows(found: &Value) -> Vec<(&str, u64)> {
     let row = |row: &'_ Value| row["times"].as_u64().expect("as written");
     let top = found["top"].as_array().expect("as written");
     top.iter().map(|found| (found["recipient"].as_str().expect("as written"), row(found))).collect()
 }
 
-fn replay(backstop: &Backstop, files: &[(&str, &str)]) -> (i32, Value) {
+pub(crate) fn replay(backstop: &Backstop, files: &[(&str, &str)]) -> (i32, Value) {
     let paths: Vec<String> =
         files.iter().map(|(name, text)| backstop.write(name, text).display().to_string()).collect();
     let args: Vec<&str> = ["replay", "--json"].into_iter().chain(paths.iter().map(String::as_str)).collect();

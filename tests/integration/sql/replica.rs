@@ -2,6 +2,8 @@
 
 use backstop_harness::{Backstop, MariaDb, Postgres, TempDir};
 
+use crate::replay;
+
 use super::{Database, OK, SUSPENDED, Sqlite, UNAVAILABLE, UNKNOWN, decides, wait_for_decision};
 
 /// `[directory.shop.sql]` and `[directory.shop.replica]`.
@@ -65,4 +67,42 @@ fn outlives_a_restart(mut database: impl Database) {
     database.run("update mailbox set suspended = 1 - suspended where address in ('anna@example.test', 'unpaid@example.test')");
     wait_for_decision(&mut smtp, "anna", SUSPENDED);
     wait_for_decision(&mut smtp, "unpaid", OK);
+}
+
+/// Without the server the list is had for the occasion: nobody could be called absent otherwise, and not fifty a second.
+#[test]
+fn yesterday_s_mail_is_judged_by_the_whole_list() {
+    let database = Sqlite::start();
+    database.fill();
+    let invented = (0..80).map(|number| format!("invented{number}@example.test"));
+    let recipients =
+        ["anna", "dora"].map(|local| format!("{local}@example.test")).into_iter().chain(invented);
+    let log = replay::log_of(&recipients.collect::<Vec<_>>(), &["anna@example.test", "dora@example.test"]);
+    let backstop = super::backstop(&table(&database, "1h")).start();
+
+    // One that is asked live calls nobody unknown until it has found somebody.
+    let live = super::backstop(&database.table("")).start();
+    assert_eq!(replay::sums(&replay::replay(&live, &[("maillog", &log)]).1, "bounced"), [80, 80]);
+
+    let (status, found) = replay::replay(&backstop, &[("maillog", &log)]);
+    assert_eq!((status, replay::sums(&found, "delivered")), (1, [2, 1]), "{found}");
+    assert_eq!(replay::sums(&found, "bounced"), [80, 80], "{found}");
+    assert_eq!(replay::rows(&found["delivered_refused"]), [("dora@example.test", 1)]);
+    assert_eq!(found["notes"], serde_json::json!([]));
+    let check = |address| backstop.command(&["check", "--offline", address]);
+    let output = check("nobody@example.test");
+    assert!(
+        output.status == 1 && output.stdout.contains("shop: nobody@example.test is absent"),
+        "{output:?}"
+    );
+
+    // Where it can't be had, that is told.
+    wait_for_addresses(&backstop, 5.0);
+    database.run("drop table mailbox");
+    let (status, found) = replay::replay(&backstop, &[("maillog", &log)]);
+    assert_eq!((status, &found["delivered_deferred"]["times"]), (2, &2.into()), "{found}");
+    let told = found["notes"][0].as_str().unwrap_or_default();
+    assert!(told.starts_with("directory shop: ") && told.contains("mailbox"), "{found}");
+    let output = check("nobody@example.test");
+    assert!(output.status == 2 && output.stdout.contains("note: directory shop: "), "{output:?}");
 }

@@ -42,6 +42,7 @@ fn values_that_are_none() {
     let rows: Vec<(Vec<&str>, &str)> = [
         (&["check", "a@example.test", "--client", "192.0.2.256"][..], "--client"),
         (&["check", "a@example.test", "--client", "mx.example.test"], "--client"),
+        (&["check", ""], "the address is empty"),
         (&["trust", "300.0.0.1"], "'300.0.0.1'"),
         (&["trust", ""], "IP"),
         (&["trust", "192.0.2.1", "--for", "soon"], DURATION),
