@@ -15,7 +15,7 @@ pub(super) const DATA: i32 = 65;
 const NO_INPUT: i32 = 66;
 pub(super) const NO_LOG: &str = "no line of Postfix or Sendmail: is it the mail log?";
 
-const LINES: &str = "\
+pub(super) const LINES: &str = "\
 2026-11-22T07:27:57+00:00 mx postfix/smtpd[7]: 4bQ1xk0001z: client=unknown[203.0.113.9]
 2026-11-22T07:27:58+00:00 mx postfix/local[7]: 4bQ1xk0001z: to=<a@example.test>, relay=local, dsn=2.0.0, status=sent (x)
 ";
@@ -92,9 +92,11 @@ fn half_lines_and_other_rubbish_between_lines() {
     ] {
         let (status, stdout) = piped(&["replay", "--json", "--config", "/dev/null", "-"], log.as_bytes());
         let found: serde_json::Value = serde_json::from_str(&stdout).expect("JSON");
+        // Where nothing was delivered, it is not known whom the directories lack.
+        let expected = if delivered == 0 { 2 } else { 0 };
         assert_eq!(
             (status, &found["strange"], &found["delivered"]),
-            (0, &strange.into(), &delivered.into()),
+            (expected, &strange.into(), &delivered.into()),
             "{log:.200}"
         );
     }

@@ -7,7 +7,7 @@ use std::thread;
 
 use backstop_harness::{CommandOutput, TempDir, free_port};
 
-use super::{ASKING, OTHERS, READING, backstop, each, is_told};
+use super::{ASKING, OTHERS, READING, backstop, each, is_told, logs::LINES};
 use crate::{BACKSTOP, site};
 
 const IO: i32 = 74;
@@ -16,8 +16,7 @@ const IO: i32 = 74;
 #[test]
 fn standard_output_that_takes_nothing() {
     let backstop = site::backstop().start();
-    let log =
-        backstop.write("log", "2026-11-22T07:27:57+00:00 mx postfix/qmgr[1]: x\n").display().to_string();
+    let log = backstop.write("log", &LINES.replace("<a@", "<anna@")).display().to_string();
     let config = backstop.path("backstop.toml").display().to_string();
     let sockets = [
         ("BACKSTOP__CONTROL__SOCKET", backstop.path("control.sock")),

@@ -174,6 +174,7 @@ fn what_the_server_refuses() {
         (&[&["suspend", "anna@example.test"][..], &texts].concat(), 64, "the server takes 1048576 bytes"),
         (&["suspend", "anna@example.test", "--reason", &"é".repeat(60_000)], 64, ""),
         (&["resume", "nobody"], 64, "nobody"),
+        (&["check", ""], 64, "the address is empty"),
         (&["block", "127.0.0.1", "--for", "400d"], 64, ""),
         (&["block", "203.0.113.9", "--reason", &"x".repeat(120_000)], 64, ""),
         (&["trust", "127.0.0.1"], 64, "this host itself"),
@@ -186,9 +187,7 @@ fn what_the_server_refuses() {
     assert_eq!(backstop.command(&["suspended"]).stdout, "", "nothing of it was done");
     assert_eq!(backstop.command(&["blocked"]).stdout, "");
     assert_eq!(backstop.metric("backstop_enabled", &[]), 1.0);
-    for address in
-        ["", "@", "a@", &long, "a\u{1b}@example.test", "<a@example.test", "a@exa mple.test", "a@-.-"]
-    {
+    for address in ["@", "a@", &long, "a\u{1b}@example.test", "<a@example.test", "a@exa mple.test", "a@-.-"] {
         let [online, offline] = [&[][..], &["--offline"]].map(|more| {
             let output = backstop.command(&[&["check"][..], more, &[address]].concat());
             assert!(!output.stdout.contains(|c: char| c.is_control() && c != '\n'), "{address:.20?}");
