@@ -1,5 +1,6 @@
 //! The book holds together: every chapter is in its table of contents, every link leads somewhere, every reason has its
-//! section, every example can be read, and the reference of the configuration tells the program's own defaults.
+//! section, every example can be read, the reference of the configuration tells the program's own defaults, and all pages the
+//! same oldest Rust.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -21,7 +22,10 @@ fn every_chapter_is_in_the_table_of_contents_once() {
         let entry = line.trim_start().trim_start_matches("- ");
         let links = links(entry);
         let [link] = links.as_slice() else { panic!("SUMMARY.md: mdBook can't read `{line}`") };
-        assert!(entry == format!("[{}]({})", link.text, link.target), "SUMMARY.md: mdBook can't read `{line}`");
+        assert!(
+            entry == format!("[{}]({})", link.text, link.target),
+            "SUMMARY.md: mdBook can't read `{line}`"
+        );
         listed.push(link.target.clone());
     }
     let chapters: BTreeSet<String> = fs::read_dir(root().join("docs"))
@@ -112,34 +116,89 @@ fn every_example_can_be_read() {
     assert!(seen > 20, "only {seen} examples");
 }
 
-/// The column `default` of docs/configuration.md, against what `config show` prints without a file. (That every key is there,
-/// and what becomes of it at a reload: src/daemon/reload/tests.rs.)
+/// The column `default` of docs/configuration.md, against what `config show` prints where nothing is set. (That every key is
+/// there, and what becomes of it at a reload: src/daemon/reload/tests.rs.)
 #[test]
 fn the_reference_tells_the_defaults() {
     let dir = TempDir::new("book");
-    let empty = dir.write("empty.toml", "");
-    let output = run(&["config", "show", "--json", "--config"], &empty);
+    let list = dir.write("list", "anna@example.com\n");
+    let kinds = [
+        ("file", format!("path = \"{}\"", list.display())),
+        ("ldap", "urls = [\"ldaps://dc.example\"]\nbase = \"dc=example\"".to_owned()),
+        ("sql", "url = \"postgres://u@db.example/mail\"\nquery = \"select 1 where $1 = ''\"".to_owned()),
+        ("smtp", "host = \"inside.example\"".to_owned()),
+    ];
+    let tables = kinds.map(|(kind, keys)| {
+        format!("[directory.{kind}]\ndomains = [\"example.com\"]\n[directory.{kind}.{kind}]\n{keys}\n")
+    });
+    let output = run(&["config", "show", "--json", "--config"], &dir.write("kinds.toml", tables.concat()));
     assert_eq!(output.status, 0, "{output:?}");
-    let shown: Value = serde_json::from_str(&output.stdout).expect("it prints JSON");
-    let items = shown.as_array().expect("it prints a list");
-    let (mut wrong, mut seen) = (Vec::new(), 0);
-    let text = read(&root().join("docs/configuration.md"));
-    let rows = rows(&text);
-    for item in items {
+    let shown: Vec<Value> = serde_json::from_str(&output.stdout).expect("it prints a list");
+    let rows = rows(&read(&root().join("docs/configuration.md")));
+    let (mut wrong, mut seen) = (Vec::new(), BTreeSet::new());
+    for item in shown.iter().filter(|item| item["from"] == "default") {
         let key = item["key"].as_str().expect("a key is a text");
-        let Some(told) = rows.get(key) else {
-            wrong.push(format!("{key} has no row"));
-            continue;
+        let nameless = match key.strip_prefix("directory.").and_then(|rest| rest.split_once('.')) {
+            Some((_, rest)) => format!("directory.NAME.{rest}"),
+            None => key.to_owned(),
         };
-        seen += 1;
-        let default = item["value"].to_string();
-        let told = told.trim_matches('`').replace(", ", ",");
-        if !told.starts_with("see ") && told != default.replace(", ", ",") {
-            wrong.push(format!("{key}: the reference says {told}, the program {default}"));
+        let default = item["value"].to_string().replace(", ", ",");
+        match rows.get(&nameless).map(|told| told.trim_matches('`').replace(", ", ",")) {
+            None => wrong.push(format!("{nameless} has no row")),
+            Some(told) if told != default => {
+                wrong.push(format!("{nameless}: the reference says {told}, the program {default}"));
+            }
+            Some(_) => _ = seen.insert(nameless),
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-    assert!(seen > 50, "only {seen} keys");
+    assert!(seen.len() > 80, "only {seen:?}");
+}
+
+/// What the pages say of the oldest Rust is what Cargo holds to, and no crate needs a later one. (That the code does with it:
+/// `clippy::incompatible_msrv` in every run of the tests, and `.ci/msrv`, which builds with it.)
+#[test]
+fn the_oldest_rust_is_the_same_everywhere() {
+    let metadata = CommandOutput::of(
+        Command::new(env!("CARGO"))
+            .args(["metadata", "--format-version", "1", "--locked", "--offline"])
+            .current_dir(root()),
+    );
+    assert_eq!(metadata.status, 0, "{}", metadata.stderr);
+    let metadata: Value = serde_json::from_str(&metadata.stdout).expect("cargo prints JSON");
+    let packages = metadata["packages"].as_array().expect("there are packages");
+    let number = |version: &str| -> Vec<u32> {
+        let parts = version.split('.').map(|part| part.parse().expect("a version is made of numbers"));
+        parts.chain([0, 0]).take(3).collect()
+    };
+    let ours = packages.iter().find(|package| package["name"] == "backstop").expect("we are one of them");
+    let ours = ours["rust_version"].as_str().expect("Cargo.toml names it");
+    let later: Vec<&Value> = packages
+        .iter()
+        .filter(|package| {
+            package["rust_version"].as_str().is_some_and(|theirs| number(theirs) > number(ours))
+        })
+        .map(|package| &package["name"])
+        .collect();
+    assert!(later.is_empty(), "these need a later Rust than {ours}: {later:?}");
+    let mut places = 0;
+    for page in pages() {
+        let text = read(&page);
+        for (_, rest) in text
+            .match_indices("Rust 1.")
+            .chain(text.match_indices("Rust (1."))
+            .map(|(at, _)| text.split_at(at))
+        {
+            let told: String = rest
+                .trim_start_matches(['R', 'u', 's', 't', ' ', '('])
+                .chars()
+                .take_while(|c| c.is_ascii_digit() || *c == '.')
+                .collect();
+            assert_eq!(told.trim_end_matches('.'), ours, "{}", shown(&page));
+            places += 1;
+        }
+    }
+    assert!(places >= 4, "only {places} pages name it");
 }
 
 struct Link {
@@ -215,7 +274,10 @@ fn rows(text: &str) -> BTreeMap<String, String> {
         let mut cells = line.split(" | ");
         let (Some(keys), _, Some(default)) = (cells.next(), cells.next(), cells.next()) else { continue };
         let Some(keys) = keys.strip_prefix("| ") else { continue };
+        let kind = table.trim_end_matches('.').rsplit('.').next().unwrap_or_default();
         for key in keys.split(", ").filter_map(|key| key.strip_prefix('`')?.strip_suffix('`')) {
+            // `sql.url` in the table of `[directory.NAME.sql]`
+            let key = key.strip_prefix(kind).and_then(|rest| rest.strip_prefix('.')).unwrap_or(key);
             found.insert(format!("{table}{key}"), default.to_owned());
         }
     }
@@ -276,4 +338,5 @@ fn run(args: &[&str], path: &Path) -> CommandOutput {
 }
 
 /// Reasons that let pass, and so are never in a reply.
-const PASS: [&str; 7] = ["ok", "no-directory", "not-local", "exempt", "mta-refused", "submission", "disabled"];
+const PASS: [&str; 7] =
+    ["ok", "no-directory", "not-local", "exempt", "mta-refused", "submission", "disabled"];
