@@ -1,5 +1,6 @@
 //! Backstop between real mail servers: each module is one behaviour, each test starts the servers it needs.
 
+mod attack;
 mod audit;
 mod book;
 mod bounces;
