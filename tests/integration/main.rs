@@ -1,6 +1,8 @@
 //! Backstop between real mail servers: each module is one behaviour, each test starts the servers it needs.
 
+mod attack;
 mod audit;
+mod book;
 mod bounces;
 mod check;
 mod clients;

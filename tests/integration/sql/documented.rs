@@ -1,4 +1,4 @@
-//! The examples of docs/configuration.md, on databases that have the tables of which they speak.
+//! The examples of docs/configuration.md and docs/panels.md, on databases that have the tables of which they speak.
 
 use std::path::Path;
 
@@ -22,6 +22,9 @@ fn postgresql() {
     database.run("drop table mailbox");
     fill_postfixadmin(&database, "boolean", "true", "false");
     check_postfixadmin(&database, "postfixadmin-postgres");
+    database.run("drop table alias; drop table mailbox; drop table alias_domain");
+    fill_modoboa(&database);
+    check_panel(&database, "modoboa", &[("late", UNKNOWN)]);
 }
 
 #[test]
@@ -29,6 +32,18 @@ fn mariadb() {
     let database = MariaDb::start();
     fill_postfixadmin(&database, "tinyint(1)", "1", "0");
     check_postfixadmin(&database, "postfixadmin-mysql");
+    database.run("drop table alias; drop table mailbox; drop table alias_domain");
+    fill_ispconfig(&database);
+    check_panel(
+        &database,
+        "ispconfig",
+        &[("forwarded", OK), ("away", OK), ("relayed", OK), ("unrelayed", UNKNOWN)],
+    );
+    fill_mailcow(&database);
+    check_panel(&database, "mailcow", &[("nologin", OK), ("temporary", OK), ("over", UNKNOWN)]);
+    database.run("drop table alias; drop table mailbox; drop table alias_domain; drop table domain");
+    fill_iredmail(&database);
+    check_panel(&database, "iredmail", &[("team", OK), ("list", OK)]);
 }
 
 /// The columns of PostfixAdmin's tables that matter, with users, aliases, an alias domain and a catch-all.
@@ -48,6 +63,99 @@ fn fill_postfixadmin(database: &impl Database, flag: &str, on: &str, off: &str) 
            ('allalias.test', 'all.test', {on})"
     );
     database.run(&statements);
+}
+
+/// The columns of ISPConfig's tables that matter.
+fn fill_ispconfig(database: &impl Database) {
+    database.run(
+        "create table mail_user (email varchar(255), postfix enum('n','y'), disabledeliver enum('n','y')) charset utf8mb3; \
+         create table mail_forwarding (source varchar(255), destination text, \
+           type enum('alias','aliasdomain','forward','catchall'), active enum('n','y')) charset utf8mb3; \
+         create table mail_relay_recipient (source varchar(255), active varchar(255)) charset utf8mb3; \
+         insert into mail_user values ('anna@example.test', 'y', 'n'), ('unpaid@example.test', 'n', 'n'), \
+           ('away@example.test', 'y', 'y'); \
+         insert into mail_forwarding values ('sales@example.test', 'anna@example.test', 'alias', 'y'), \
+           ('old@example.test', 'anna@example.test', 'alias', 'n'), \
+           ('forwarded@example.test', 'x@elsewhere.test', 'forward', 'y'), \
+           ('@alias.test', '@example.test', 'aliasdomain', 'y'), ('@off.test', '@example.test', 'aliasdomain', 'n'), \
+           ('@all.test', 'anna@example.test', 'catchall', 'y'), ('@allalias.test', '@all.test', 'aliasdomain', 'y'); \
+         insert into mail_relay_recipient values ('relayed@example.test', 'y'), ('unrelayed@example.test', 'n')",
+    );
+}
+
+/// Those of mailcow's.
+fn fill_mailcow(database: &impl Database) {
+    database.run(
+        "create table mailbox (username varchar(255), active tinyint(1)) charset utf8mb4; \
+         create table alias (address varchar(255), active tinyint(1)) charset utf8mb4; \
+         create table alias_domain (alias_domain varchar(255), target_domain varchar(255), active tinyint(1)) charset utf8mb4; \
+         create table spamalias (address varchar(255), validity int) charset utf8mb4; \
+         create table domain (domain varchar(255), relay_all_recipients tinyint(1), active tinyint(1)) charset utf8mb4; \
+         insert into mailbox values ('anna@example.test', 1), ('unpaid@example.test', 0), ('nologin@example.test', 2); \
+         insert into alias values ('anna@example.test', 1), ('unpaid@example.test', 0), ('nologin@example.test', 2), \
+           ('sales@example.test', 1), ('old@example.test', 0); \
+         insert into alias_domain values ('alias.test', 'example.test', 1), ('off.test', 'example.test', 0), \
+           ('allalias.test', 'all.test', 1); \
+         insert into alias values ('@all.test', 1); \
+         insert into spamalias values ('temporary@example.test', unix_timestamp() + 3600), \
+           ('over@example.test', unix_timestamp() - 3600); \
+         insert into domain values ('example.test', 0, 1), ('late.test', 1, 0)",
+    );
+}
+
+/// Those of iRedMail's.
+fn fill_iredmail(database: &impl Database) {
+    database.run(
+        "create table mailbox (username varchar(255), active tinyint(1)); \
+         create table alias (address varchar(255), active tinyint(1)); \
+         create table alias_domain (alias_domain varchar(255), target_domain varchar(255), active tinyint(1)); \
+         create table forwardings (address varchar(255), active tinyint(1)); \
+         create table maillists (address varchar(255), active tinyint(1)); \
+         insert into mailbox values ('anna@example.test', 1), ('unpaid@example.test', 0); \
+         insert into forwardings values ('anna@example.test', 1), ('unpaid@example.test', 1), ('sales@example.test', 1), \
+           ('old@example.test', 0), ('all.test', 1); \
+         insert into alias values ('team@example.test', 1); \
+         insert into maillists values ('list@example.test', 1); \
+         insert into alias_domain values ('alias.test', 'example.test', 1), ('off.test', 'example.test', 0), \
+           ('allalias.test', 'all.test', 1)",
+    );
+}
+
+/// Those of Modoboa's.
+fn fill_modoboa(database: &impl Database) {
+    database.run(
+        "create table admin_domain (id int primary key, name varchar(100), enabled boolean); \
+         create table admin_domainalias (name varchar(100), enabled boolean, target_id int); \
+         create table admin_mailbox (id int primary key, address varchar(252), domain_id int); \
+         create table admin_alias (id serial primary key, address varchar(254), enabled boolean, expire_at timestamptz); \
+         insert into admin_domain values (1, 'example.test', true), (2, 'all.test', true); \
+         insert into admin_domainalias values ('alias.test', true, 1), ('off.test', false, 1), ('allalias.test', true, 2); \
+         insert into admin_mailbox values (1, 'anna', 1), (2, 'unpaid', 1); \
+         insert into admin_alias (address, enabled, expire_at) values ('anna@example.test', true, null), \
+           ('unpaid@example.test', false, null), ('sales@example.test', true, null), ('old@example.test', false, null), \
+           ('late@example.test', true, now() - interval '1 hour'), ('@all.test', true, null)",
+    );
+}
+
+/// What docs/panels.md says of all of them.
+fn check_panel(database: &impl Database, panel: &str, more: &[(&str, &str)]) {
+    let own = [
+        ("anna", OK),
+        ("anna+x", OK),
+        ("sales", OK),
+        ("unpaid", SUSPENDED),
+        ("old", UNKNOWN),
+        ("nobody", UNKNOWN),
+    ];
+    let other = [
+        ("anna@alias.test", OK),
+        ("unpaid@alias.test", SUSPENDED),
+        ("nobody@alias.test", UNKNOWN),
+        ("anna@off.test", UNKNOWN),
+        ("whoever@all.test", OK),
+        ("whoever@allalias.test", OK),
+    ];
+    check(database, panel, &own, &other, "select 1", more);
 }
 
 fn check_postfixadmin(database: &impl Database, example: &str) {
@@ -78,8 +186,11 @@ fn check(
     late: &str,
     more: &[(&str, &str)],
 ) {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/configuration.md");
-    let docs = std::fs::read_to_string(path).expect("it is there");
+    let docs = ["docs/configuration.md", "docs/panels.md"].map(|page| {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(page);
+        std::fs::read_to_string(path).expect("it is there")
+    });
+    let docs = docs.concat();
     let begin = format!("```toml\n[directory.{name}]\n");
     let (_, example) = docs.split_once(&begin).unwrap_or_else(|| panic!("no example {name}"));
     let (example, _) = example.split_once("```").expect("it ends");
