@@ -73,8 +73,10 @@ impl Metrics {
         for outcome in [reload::APPLIED, reload::NEEDS_RESTART, reload::REFUSED] {
             reloads.with_label_values(&[outcome]).inc_by(0);
         }
-        let reload_succeeded = registry
-            .gauge("reload_succeeded", "1; 0 while the last reload was refused, and nothing was changed by it.");
+        let reload_succeeded = registry.gauge(
+            "reload_succeeded",
+            "1; 0 while the last reload was refused, and nothing was changed by it.",
+        );
         reload_succeeded.set(1);
         let enabled = "1 while decisions are made, 0 while Backstop is disabled.";
         Self {
