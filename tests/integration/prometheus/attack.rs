@@ -60,7 +60,10 @@ fn it_is_seen_by_whoever_has_to_know() {
     backstop.write("backstop.toml", &config);
     let disabled = backstop.command(&["disable", "--reason", "a test"]);
     assert_eq!(disabled.status, 0, "{disabled:?}");
-    wait_for_alerts(&alertmanager, &["BackstopDisabled"]);
+    wait_for_alerts(&alertmanager, &["BackstopDisabled", "BackstopReloadFailed"]);
+    assert_eq!(backstop.metric("backstop_reload_succeeded", &[]), 0.0);
+    let _ = backstop.command(&["reload"]);
+    assert_eq!(backstop.metric("backstop_reload_succeeded", &[]), 1.0, "and the alert ends");
 }
 
 /// Every query of the dashboard, and of its annotations.
