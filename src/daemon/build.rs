@@ -1,6 +1,10 @@
 //! Builds the parts from the configuration.
 
-use std::{collections::BTreeSet, sync::Arc, time::Instant};
+use std::{
+    collections::BTreeSet,
+    sync::Arc,
+    time::{Instant, SystemTime, UNIX_EPOCH},
+};
 
 use prometheus::{IntCounterVec, IntGauge, IntGaugeVec};
 
@@ -21,7 +25,7 @@ use crate::{
     telemetry::{Family, Registry},
 };
 
-use super::{Error, switch::Switch, welcome::may_be};
+use super::{Error, reload, switch::Switch, welcome::may_be};
 
 /// What lives as long as the process.
 pub(super) struct Parts {
@@ -38,6 +42,7 @@ pub(super) struct Parts {
     pub(super) history: Arc<History>,
     pub(super) started: Instant,
     pub(super) reloads: IntCounterVec,
+    pub(super) reload_succeeded: IntGauge,
     directory_metrics: directory::Metrics,
     mode: IntGaugeVec,
 }
@@ -53,12 +58,26 @@ struct Metrics {
     mode: IntGaugeVec,
     enabled: IntGauge,
     reloads: IntCounterVec,
+    reload_succeeded: IntGauge,
 }
 
 impl Metrics {
     fn register(registry: &Registry) -> Self {
         let build_info = registry.gauges("build_info", "1; the version is a label.", &["version"]);
         build_info.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+        registry
+            .float_gauge("start_time_seconds", "When the process started, in seconds since 1970.")
+            .set(SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64()));
+        let reloads = registry.counters("reloads_total", "Reloads by outcome.", &["outcome"]);
+        // 0 from the start: an alert can tell the first one from none.
+        for outcome in [reload::APPLIED, reload::NEEDS_RESTART, reload::REFUSED] {
+            reloads.with_label_values(&[outcome]).inc_by(0);
+        }
+        let reload_succeeded = registry.gauge(
+            "reload_succeeded",
+            "1; 0 while the last reload was refused, and nothing was changed by it.",
+        );
+        reload_succeeded.set(1);
         let enabled = "1 while decisions are made, 0 while Backstop is disabled.";
         Self {
             files: files::Metrics::register(registry),
@@ -69,7 +88,8 @@ impl Metrics {
             server: server::Metrics::register(registry),
             mode: registry.gauges("mode", "1 for the mode in force.", &["mode"]),
             enabled: registry.gauge("enabled", enabled),
-            reloads: registry.counters("reloads_total", "Reloads by outcome.", &["outcome"]),
+            reloads,
+            reload_succeeded,
         }
     }
 }
@@ -113,7 +133,7 @@ impl Parts {
         }
         let server = Server::new(snapshot, &limits, metrics.server, Arc::clone(&history));
         let started = Instant::now();
-        let Metrics { directory: directory_metrics, mode, enabled, reloads, .. } = metrics;
+        let Metrics { directory: directory_metrics, mode, enabled, reloads, reload_succeeded, .. } = metrics;
         let directory = (sessions > 0).then(|| config.store.place_of_files());
         let switch = Arc::new(Switch::new(Arc::clone(&server), enabled, directory));
         let parts = Self {
@@ -130,6 +150,7 @@ impl Parts {
             history,
             started,
             reloads,
+            reload_succeeded,
             directory_metrics,
             mode,
         };

@@ -93,7 +93,11 @@ impl Reloader {
     pub(super) async fn reload(&self, accept: bool) -> Reloaded {
         let until = Instant::now() + TIME;
         let reloaded = match timeout_at(until, self.one_at_a_time.lock()).await {
-            Ok(_alone) => self.apply(until, accept).await,
+            Ok(_alone) => {
+                let applied = self.apply(until, accept).await;
+                self.parts.reload_succeeded.set(applied.is_ok().into());
+                applied
+            }
             Err(_) => Err(Refused::Busy),
         };
         let reloaded =
@@ -101,15 +105,15 @@ impl Reloader {
         let outcome = match &reloaded {
             Reloaded { refused: Some(why), .. } => {
                 error!(why, "reload refused, nothing was changed");
-                "refused"
+                REFUSED
             }
             Reloaded { needs_restart, .. } if !needs_restart.is_empty() => {
                 warn!(keys = needs_restart.join(", "), "reloaded, but some keys need a restart");
-                "needs-restart"
+                NEEDS_RESTART
             }
             Reloaded { held_back, .. } => {
                 info!(held_back = held_back.len(), "reloaded");
-                "applied"
+                APPLIED
             }
         };
         self.parts.reloads.with_label_values(&[outcome]).inc();
@@ -302,6 +306,10 @@ async fn in_time<T: Send + 'static>(
     Ok(done.map_err(|_| Error::Part("a part of the reload (it panicked)"))?)
 }
 
+/// The outcomes of a reload, as counted.
+pub(super) const APPLIED: &str = "applied";
+pub(super) const NEEDS_RESTART: &str = "needs-restart";
+pub(super) const REFUSED: &str = "refused";
 const MODE: &str = "control.mode";
 const GROUP: &str = "control.group";
 const TRUST_GROUP: &str = "control.trust_group";

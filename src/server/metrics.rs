@@ -16,6 +16,8 @@ pub struct Metrics {
     pub sessions: IntCounter,
     /// MTA connections now.
     pub sessions_open: IntGauge,
+    /// So many may be open.
+    pub sessions_limit: IntGauge,
     /// Closed at once because too many were open.
     pub sessions_over_limit: IntCounter,
     /// Sessions that ended in a panic.
@@ -45,6 +47,8 @@ impl Metrics {
         Self {
             sessions: registry.counter("sessions_total", "Connections from MTAs."),
             sessions_open: registry.gauge("sessions_open", "Connections from MTAs that are open now."),
+            sessions_limit: registry
+                .gauge("sessions_limit", "So many connections from MTAs may be open at the same time."),
             sessions_over_limit: registry.counter(
                 "sessions_over_limit_total",
                 "Connections from MTAs that were closed at once because limits.sessions was reached.",

@@ -90,6 +90,7 @@ impl Server {
                 .macros(Stage::Mail, "{auth_type} {auth_authen} {mail_addr}")
                 .macros(Stage::Rcpt, "{rcpt_mailer} {rcpt_host} {rcpt_addr}")
         };
+        metrics.sessions_limit.set(gauge(limits.sessions));
         Arc::new(Self {
             snapshot: ArcSwap::from_pointee(snapshot),
             metrics,
@@ -123,6 +124,7 @@ impl Server {
 
     /// From now on there may be so many sessions at the same time; those that are open stay.
     pub fn limit_sessions(&self, most: usize) {
+        self.metrics.sessions_limit.set(gauge(most));
         self.sessions.store(most, Ordering::Relaxed);
     }
 
@@ -257,6 +259,11 @@ impl Drop for Open {
             self.0.metrics.session_panics.inc();
         }
     }
+}
+
+/// A count as a gauge has it.
+fn gauge(count: usize) -> i64 {
+    count.try_into().unwrap_or(i64::MAX)
 }
 
 /// The peer gave up before it was accepted.

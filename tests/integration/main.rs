@@ -29,6 +29,7 @@ mod next_hop;
 mod out_of_the_box;
 mod pop_before_smtp;
 mod probe;
+mod prometheus;
 mod reload;
 mod reloaded;
 mod remembered;

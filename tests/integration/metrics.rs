@@ -79,7 +79,7 @@ fn every_family_is_documented_and_every_documented_one_is_there() {
 /// The numbers move with what happens.
 #[test]
 fn what_happens_is_counted() {
-    let backstop = site::backstop().start();
+    let backstop = site::backstop().env("BACKSTOP__LIMITS__SESSIONS", "70").start();
     let mut mta = Mta::connect(backstop.milter_port());
     mta.greet();
     mta.mail();
@@ -92,6 +92,7 @@ fn what_happens_is_counted() {
     for (name, labels, expected) in [
         ("sessions_total", &[][..], 1.0),
         ("sessions_open", &[], 1.0),
+        ("sessions_limit", &[], 70.0),
         ("callbacks_total", &[("callback", "negotiate")], 1.0),
         ("callbacks_total", &[("callback", "rcpt")], 3.0),
         ("callback_seconds_count", &[("callback", "rcpt")], 3.0),
@@ -108,6 +109,7 @@ fn what_happens_is_counted() {
         ("mode", &[("mode", "enforce")], 1.0),
         ("mode", &[("mode", "monitor")], 0.0),
         ("enabled", &[], 1.0),
+        ("reload_succeeded", &[], 1.0),
         ("build_info", &[("version", env!("CARGO_PKG_VERSION"))], 1.0),
     ] {
         assert_eq!(count(name, labels), expected, "{name} {labels:?}");
