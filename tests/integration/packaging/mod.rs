@@ -1,0 +1,5 @@
+//! What is shipped besides the program: units, the package's scripts, the licences and the Rust of what is built in.
+
+mod dependencies;
+mod units;
+mod watchdog;
