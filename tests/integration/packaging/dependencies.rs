@@ -18,7 +18,8 @@ fn nothing_wants_a_later_rust_than_is_stated() {
         .collect();
     assert!(later.is_empty(), "{stated:?}: {later:?}");
     for file in ["README.md", "CONTRIBUTING.md", "deploy/container/Dockerfile"] {
-        let text = std::fs::read_to_string(format!("{}/{file}", env!("CARGO_MANIFEST_DIR"))).expect("it is there");
+        let text =
+            std::fs::read_to_string(format!("{}/{file}", env!("CARGO_MANIFEST_DIR"))).expect("it is there");
         let wanted = format!("{}.{}", stated[0], stated[1]);
         let told = text.contains(&format!("Rust {wanted}"))
             || text.contains(&format!("Rust ({wanted}"))
@@ -30,10 +31,15 @@ fn nothing_wants_a_later_rust_than_is_stated() {
 /// deny.toml lists what it may have; here that each crate can be had under one of those licences.
 #[test]
 fn every_licence_is_one_of_those_allowed() {
-    let deny = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/deny.toml")).expect("it is there");
+    let deny =
+        std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/deny.toml")).expect("it is there");
     let deny: toml_edit::DocumentMut = deny.parse().expect("it is TOML");
-    let allowed: Vec<&str> =
-        deny["licenses"]["allow"].as_array().expect("a list").iter().filter_map(toml_edit::Value::as_str).collect();
+    let allowed: Vec<&str> = deny["licenses"]["allow"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .filter_map(toml_edit::Value::as_str)
+        .collect();
     let packages = packages();
     assert!(packages.len() > 200, "{}", packages.len());
     for package in &packages {
@@ -69,11 +75,23 @@ fn rust_version(package: &Value) -> Option<[u32; 2]> {
 /// All that the lock file has for this kind of host, with what is only for tests and builds.
 fn packages() -> Vec<Value> {
     let mut cargo = Command::new(env!("CARGO"));
-    cargo.args(["metadata", "--format-version", "1", "--locked", "--filter-platform", "x86_64-unknown-linux-gnu"]);
+    cargo.args([
+        "metadata",
+        "--format-version",
+        "1",
+        "--locked",
+        "--filter-platform",
+        "x86_64-unknown-linux-gnu",
+    ]);
     let output = cargo.current_dir(env!("CARGO_MANIFEST_DIR")).output().expect("cargo runs");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let mut metadata: Value = serde_json::from_slice(&output.stdout).expect("JSON");
-    let used: Vec<Value> = metadata["resolve"]["nodes"].as_array().expect("nodes").iter().map(|node| node["id"].clone()).collect();
+    let used: Vec<Value> = metadata["resolve"]["nodes"]
+        .as_array()
+        .expect("nodes")
+        .iter()
+        .map(|node| node["id"].clone())
+        .collect();
     let Value::Array(packages) = metadata["packages"].take() else { panic!("no packages") };
     packages.into_iter().filter(|package| used.contains(&package["id"])).collect()
 }

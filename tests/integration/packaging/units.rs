@@ -36,7 +36,9 @@ fn systemd_objects_to_what_it_does_not_know() {
 fn it_may_do_little() {
     let units = Units::new();
     let mut security = Command::new("systemd-analyze");
-    security.args(["security", "--no-pager", "--offline=yes", "--threshold", MOST_EXPOSURE]).arg(&units.paths()[0]);
+    security
+        .args(["security", "--no-pager", "--offline=yes", "--threshold", MOST_EXPOSURE])
+        .arg(&units.paths()[0]);
     let output = security.output().expect("systemd-analyze is there (tests/install)");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
 }
