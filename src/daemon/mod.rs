@@ -197,6 +197,13 @@ async fn serve(path: Option<PathBuf>, loaded: Loaded, log: Log) -> Result<(), Er
         let (requests, stopping) = (Arc::clone(&requests), stopping.clone());
         core.spawn(async move { ("control socket", socket.serve(requests, stopping).await) });
     }
+    if let Some(within) = supervisor::watchdog() {
+        let stopping = stopping.clone();
+        core.spawn(async move {
+            stopping.run_until_cancelled(supervisor::keep_alive(within)).await;
+            ("watchdog", Ok(()))
+        });
+    }
     supervisor::ready();
 
     let ended = tokio::select! {

@@ -1,5 +1,7 @@
 //! What systemd wants to know (sd_notify(3)); without systemd nobody is told.
 
+use std::time::Duration;
+
 use sd_notify::NotifyState;
 use tracing::debug;
 
@@ -13,6 +15,22 @@ pub(super) fn reloading() {
     match NotifyState::monotonic_usec_now() {
         Ok(now) => tell(&[NotifyState::Reloading, now]),
         Err(error) => debug!(%error, "no monotonic clock"),
+    }
+}
+
+/// How long systemd waits for a sign of life (WatchdogSec=); `None`: it waits for none.
+pub(super) fn watchdog() -> Option<Duration> {
+    sd_notify::watchdog_enabled().filter(|within| !within.is_zero())
+}
+
+/// Gives signs of life, for ever. It has to run as a task among those that answer MTAs: where no thread is left to run them,
+/// none is left to run this one, and systemd starts the process anew.
+pub(super) async fn keep_alive(within: Duration) {
+    let mut time = tokio::time::interval((within / 3).max(Duration::from_millis(1)));
+    time.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        time.tick().await;
+        tell(&[NotifyState::Watchdog]);
     }
 }
 

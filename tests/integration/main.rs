@@ -27,6 +27,7 @@ mod metrics;
 mod mta;
 mod next_hop;
 mod out_of_the_box;
+mod packaging;
 mod pop_before_smtp;
 mod probe;
 mod prometheus;

@@ -1,0 +1,97 @@
+//! What is built in, by what the crates say of themselves.
+
+use std::process::Command;
+
+use serde_json::Value;
+
+/// `rust-version` is stated for all of the workspace, and nothing that is built in wants a later one. (That our own code keeps
+/// to it is clippy's `incompatible_msrv`, with warnings as errors.)
+#[test]
+fn nothing_wants_a_later_rust_than_is_stated() {
+    let packages = packages();
+    let stated = packages.iter().find(|package| package["name"] == "backstop").map(rust_version);
+    let stated = stated.flatten().expect("Cargo.toml has a rust-version");
+    let later: Vec<_> = packages
+        .iter()
+        .filter(|package| rust_version(package).is_some_and(|version| version > stated))
+        .map(|package| (&package["name"], &package["rust_version"]))
+        .collect();
+    assert!(later.is_empty(), "{stated:?}: {later:?}");
+    for file in ["README.md", "CONTRIBUTING.md", "deploy/container/Dockerfile"] {
+        let text =
+            std::fs::read_to_string(format!("{}/{file}", env!("CARGO_MANIFEST_DIR"))).expect("it is there");
+        let wanted = format!("{}.{}", stated[0], stated[1]);
+        let told = text.contains(&format!("Rust {wanted}"))
+            || text.contains(&format!("Rust ({wanted}"))
+            || text.contains(&format!("rust:{wanted}-"));
+        assert!(told, "{file} tells another Rust than {wanted}");
+    }
+}
+
+/// deny.toml lists what it may have; here that each crate can be had under one of those licences.
+#[test]
+fn every_licence_is_one_of_those_allowed() {
+    let deny =
+        std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/deny.toml")).expect("it is there");
+    let deny: toml_edit::DocumentMut = deny.parse().expect("it is TOML");
+    let allowed: Vec<&str> = deny["licenses"]["allow"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .filter_map(toml_edit::Value::as_str)
+        .collect();
+    let packages = packages();
+    assert!(packages.len() > 200, "{}", packages.len());
+    for package in &packages {
+        let licence = package["license"].as_str().unwrap_or_default();
+        assert!(is_allowed(licence, &allowed), "{}: {licence:?} is not in deny.toml", package["name"]);
+    }
+    assert!(!is_allowed("GPL-3.0-only", &allowed) && !is_allowed("MIT AND GPL-3.0-only", &allowed));
+    assert!(!is_allowed("", &allowed));
+}
+
+/// SPDX: AND binds closer than OR; "/" is an old OR. Parentheses are only around an OR here.
+fn is_allowed(licence: &str, allowed: &[&str]) -> bool {
+    let licence = licence.replace('/', " OR ");
+    let (mut parts, mut depth, mut part) = (Vec::new(), 0, String::new());
+    for word in licence.replace('(', "( ").replace(')', " )").split_whitespace() {
+        match word {
+            "(" => depth += 1,
+            ")" => depth -= 1,
+            "AND" if depth == 0 => parts.push(std::mem::take(&mut part)),
+            _ => part = format!("{part} {word}"),
+        }
+    }
+    parts.push(part);
+    parts.iter().all(|part| part.split(" OR ").any(|one| allowed.contains(&one.trim())))
+}
+
+fn rust_version(package: &Value) -> Option<[u32; 2]> {
+    let text = package["rust_version"].as_str()?;
+    let mut numbers = text.split('.').map(|number| number.parse().expect("a number"));
+    Some([numbers.next().expect("a major version"), numbers.next().unwrap_or(0)])
+}
+
+/// All that the lock file has for this kind of host, with what is only for tests and builds.
+fn packages() -> Vec<Value> {
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.args([
+        "metadata",
+        "--format-version",
+        "1",
+        "--locked",
+        "--filter-platform",
+        "x86_64-unknown-linux-gnu",
+    ]);
+    let output = cargo.current_dir(env!("CARGO_MANIFEST_DIR")).output().expect("cargo runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let mut metadata: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let used: Vec<Value> = metadata["resolve"]["nodes"]
+        .as_array()
+        .expect("nodes")
+        .iter()
+        .map(|node| node["id"].clone())
+        .collect();
+    let Value::Array(packages) = metadata["packages"].take() else { panic!("no packages") };
+    packages.into_iter().filter(|package| used.contains(&package["id"])).collect()
+}
