@@ -16,7 +16,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use backstop_harness::Backstop;
+use backstop_harness::{Backstop, wait_until};
 use bytes::BytesMut;
 use milter_protocol::{
     client::{Client, Expect},
@@ -49,9 +49,8 @@ fn row(backstop: &Backstop, sessions: usize) -> Result<()> {
             scope
                 .spawn(|| keep_busy(backstop.milter_port(), &stop, &recipients).expect("the server answers"));
         }
-        while sessions > 0 && recipients.load(Ordering::Relaxed) < 1000 {
-            thread::sleep(Duration::from_millis(10));
-        }
+        let flows = || sessions == 0 || recipients.load(Ordering::Relaxed) > 1000;
+        wait_until(SOON, "mail to flow", flows);
         let (begun, unused_before, before) = (Instant::now(), unused(), recipients.load(Ordering::Relaxed));
         let times =
             COMMANDS.map(|(name, request)| (name, measure(backstop, request).expect("the server answers")));
@@ -171,5 +170,6 @@ const COMMANDS: [(&str, &str); 4] = [
     ("report", "{\"command\":\"report\",\"seconds\":3600}\n"),
 ];
 const SAMPLES: usize = 300;
+const SOON: Duration = Duration::from_secs(60);
 /// A second has so many (time(7), USER_HZ).
 const TICKS: f64 = 100.0;

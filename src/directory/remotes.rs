@@ -144,22 +144,12 @@ impl Remotes {
         self.in_force.send_replace(replicas.clone());
         let this = Arc::clone(self);
         TaskTracker::new().spawn(async move { this.run(CancellationToken::new()).await });
-        let settled = async {
-            while !replicas.iter().all(|replica| replica.is_settled()) {
-                tokio::time::sleep(Duration::from_millis(10)).await;
-            }
-        };
-        let _ = tokio::time::timeout(patience, settled).await;
+        wait(patience, || replicas.iter().all(|replica| replica.is_settled())).await;
     }
 
     /// Waits until the content on disk of all that are followed is in memory, `patience` at most.
     pub async fn loaded(&self, patience: Duration) {
-        let loaded = async {
-            while !self.in_force.borrow().iter().all(|replica| replica.is_loaded()) {
-                tokio::time::sleep(Duration::from_millis(10)).await;
-            }
-        };
-        let _ = tokio::time::timeout(patience, loaded).await;
+        wait(patience, || self.in_force.borrow().iter().all(|replica| replica.is_loaded())).await;
     }
 
     /// Takes what listings of replicas hold back, if `accept` says so. Blocks. Gives what still is held back.
@@ -242,6 +232,16 @@ impl Remotes {
     }
 }
 
+/// Waits until it is so, `patience` at most.
+async fn wait(patience: Duration, is_so: impl Fn() -> bool) {
+    let waited = async {
+        while !is_so() {
+            tokio::time::sleep(POLL).await;
+        }
+    };
+    let _ = tokio::time::timeout(patience, waited).await;
+}
+
 fn replicas(directories: &Directories) -> Vec<Arc<Replica>> {
     let replicas = directories.configured().filter_map(|directory| match &directory.source {
         Source::Replica(replica) => Some(Arc::clone(replica)),
@@ -293,6 +293,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// A directory in trouble is noticed to be back this soon, or twice that: the servers that failed are spared meanwhile.
 const ASK_AGAIN: Duration = Duration::from_secs(5);
+const POLL: Duration = Duration::from_millis(10);
 
 #[cfg(test)]
 mod tests {
