@@ -53,7 +53,8 @@ impl Terminal {
         let mut on_it = Command::new("setsid");
         on_it.args(["--ctty", "--wait"]).arg(command.get_program()).args(command.get_args());
         on_it.env("TERM", "xterm");
-        for unset in ["NO_COLOR", "CLICOLOR", "CLICOLOR_FORCE", "COLUMNS"] {
+        // `CI` makes anstream colour even what is dumb.
+        for unset in ["NO_COLOR", "CLICOLOR", "CLICOLOR_FORCE", "CI", "COLUMNS"] {
             on_it.env_remove(unset);
         }
         for (name, value) in command.get_envs() {
