@@ -43,11 +43,10 @@ impl Commands {
         Doors { control, trust }
     }
 
-    pub(super) fn serve(self, core: &mut Core, requests: Requests) {
-        let requests = Arc::new(requests);
+    pub(super) fn serve(self, core: &mut Core, requests: &Arc<Requests>) {
         for socket in [self.control, self.trust].into_iter().flatten() {
             info!(address = %format_args!("unix:{}", socket.path().display()), "listening");
-            let handler = AmongSessions { requests: Arc::clone(&requests), sessions: Handle::current() };
+            let handler = AmongSessions { requests: Arc::clone(requests), sessions: Handle::current() };
             core.serve("control socket", |stop| {
                 let served = AbortOnDropHandle::new(self.thread.spawn(socket.serve(handler, stop)));
                 async move { served.await? }

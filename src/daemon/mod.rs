@@ -147,7 +147,8 @@ async fn serve(
     core.run("reload", |_, stop| async move {
         stop.run_until_cancelled(reload_on(hang_up, &reloading)).await;
     });
-    commands.serve(&mut core, Requests::new(Arc::clone(&parts), reloader, listening));
+    let requests = Arc::new(Requests::new(Arc::clone(&parts), reloader, listening));
+    commands.serve(&mut core, &requests);
     if let Some(within) = supervisor::watchdog() {
         core.run("watchdog", |_, stop| async move {
             stop.run_until_cancelled(supervisor::keep_alive(within)).await;
