@@ -12,9 +12,9 @@ use super::stderr::Stderr;
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// The least level that is written.
+    /// The least level that is written: `info` has a line for each refusal, `debug` one for each recipient.
     pub level: Level,
-    /// What a line looks like.
+    /// Text and JSON go to standard error; `journald` speaks to the journal itself and needs one.
     pub format: Format,
 }
 
