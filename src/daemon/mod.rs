@@ -53,7 +53,7 @@ use requests::Requests;
 /// # Errors
 /// What prevented the start, or ended the process before its time.
 pub fn run(path: Option<PathBuf>, loaded: Loaded) -> Result<(), Error> {
-    let log = Log::start(&loaded.config.log)?;
+    let log = Log::start(&loaded.config.log, loaded.config.store.place_of_files())?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Error::Runtime)?;
     let result = runtime.block_on(serve(path, loaded, log));
     runtime.shutdown_timeout(Duration::from_secs(1));
@@ -132,6 +132,13 @@ async fn serve(path: Option<PathBuf>, loaded: Loaded, log: Log) -> Result<(), Er
         async move {
             Arc::clone(&parts.history).run(|| parts.sight(), stopping).await;
             ("history", Ok(()))
+        }
+    });
+    core.spawn({
+        let (server, stopping) = (Arc::clone(&parts.server), stopping.clone());
+        async move {
+            server.tell_what_was_left_out(stopping).await;
+            ("log", Ok(()))
         }
     });
     // One that does not answer now is read when it does; `refresh` has said so.
