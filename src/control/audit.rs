@@ -95,7 +95,8 @@ impl Order {
             true => shown(what.as_bytes()),
             false => what.into(),
         });
-        let (what, until, reason, error) = (what.as_deref(), until.as_deref(), reason.as_deref(), error.as_deref());
+        let (what, until, reason, error) =
+            (what.as_deref(), until.as_deref(), reason.as_deref(), error.as_deref());
         let Peer { uid, pid, user } = peer;
         info!(command, uid, user = user.as_deref(), pid, what, until, reason, outcome, error, "order");
     }

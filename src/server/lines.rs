@@ -127,7 +127,8 @@ impl Lines {
 }
 
 fn say(told: &[u64; Reason::ALL.len()], counts: &[u64; Reason::ALL.len()], time: Duration) {
-    let by_reason = Reason::ALL.iter().zip(counts.iter().zip(told)).map(|(reason, (is, was))| (reason, is - was));
+    let by_reason =
+        Reason::ALL.iter().zip(counts.iter().zip(told)).map(|(reason, (is, was))| (reason, is - was));
     let by_reason: Vec<_> = by_reason.filter(|(_, times)| *times > 0).collect();
     let left_out: u64 = by_reason.iter().map(|(_, times)| times).sum();
     if left_out == 0 {
@@ -172,7 +173,8 @@ mod tests {
         assert_eq!(allowed(client(2), 0, 1), 1, "another client has its own");
         let alone: usize = (1..=10_000).map(|millis| allowed(client(1), millis, 1)).sum();
         assert_eq!(alone, 20, "one alone has a fifth");
-        let many: usize = (10_000..20_000).map(|millis| allowed(client(millis as u32 % 500), millis, 1)).sum();
+        let many: usize =
+            (10_000..20_000).map(|millis| allowed(client(millis as u32 % 500), millis, 1)).sum();
         assert!((100..=120).contains(&many), "{many}");
         let left_out = lines.left_out[reason as usize].get();
         assert_eq!(left_out, (90 + 10_000 - 20 + 10_000 - many) as u64);

@@ -40,7 +40,10 @@ impl Journal {
         let lost = self.dropped.swap(0, Ordering::Relaxed);
         if lost > 0 {
             let mut note = Line::new(Level::WARN);
-            note.put("MESSAGE", format!("{lost} log lines were dropped: the journal did not take them").as_bytes());
+            note.put(
+                "MESSAGE",
+                format!("{lost} log lines were dropped: the journal did not take them").as_bytes(),
+            );
             if self.socket.send_to(&note.0, SOCKET).is_err() {
                 self.dropped.fetch_add(lost + 1, Ordering::Relaxed);
                 return;
@@ -54,7 +57,11 @@ impl Journal {
 
 impl<S: Subscriber> Layer<S> for Journal {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
-        let mut fields = Fields { line: Line::new(*event.metadata().level()), message: String::new(), rest: String::new() };
+        let mut fields = Fields {
+            line: Line::new(*event.metadata().level()),
+            message: String::new(),
+            rest: String::new(),
+        };
         event.record(&mut fields);
         let Fields { mut line, message, rest } = fields;
         line.put("MESSAGE", format!("{message}{rest}").as_bytes());

@@ -133,8 +133,12 @@ mod tests {
     /// What reads JSON gets no half of an object.
     #[test]
     fn a_long_object_stays_one() {
-        for (message, error) in [("x", "y".repeat(5000)), ("x", "\u{202e}".repeat(5000)), ("x", "\"".repeat(3000))] {
-            let line = serde_json::json!({"level": "WARN", "message": message, "n": 7, "error": error}).to_string() + "\n";
+        for (message, error) in
+            [("x", "y".repeat(5000)), ("x", "\u{202e}".repeat(5000)), ("x", "\"".repeat(3000))]
+        {
+            let line = serde_json::json!({"level": "WARN", "message": message, "n": 7, "error": error})
+                .to_string()
+                + "\n";
             let cut = cut(visible(line.as_bytes(), Form::Json), Form::Json);
             assert!(cut.len() <= LONGEST + 1 && cut.ends_with(b"\n"), "{} bytes", cut.len());
             let read: serde_json::Value = serde_json::from_slice(&cut).unwrap();

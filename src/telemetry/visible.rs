@@ -88,7 +88,10 @@ mod tests {
         ] {
             assert_eq!(shown(line, text), expected);
         }
-        assert_eq!(shown("\u{1b}[2;31mred\u{1b}[0m\u{1b}[2J\n", FORMS[1]), "\u{1b}[2;31mred\u{1b}[0m\\u{1b}[2J\n");
+        assert_eq!(
+            shown("\u{1b}[2;31mred\u{1b}[0m\u{1b}[2J\n", FORMS[1]),
+            "\u{1b}[2;31mred\u{1b}[0m\\u{1b}[2J\n"
+        );
         assert_eq!(visible(b"\xff\n", text), "\u{fffd}\n".as_bytes());
     }
 

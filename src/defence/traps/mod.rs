@@ -109,7 +109,10 @@ impl Traps {
         let mut existing = self.existing.lock().unwrap_or_else(PoisonError::into_inner);
         if existing.len() < MOST_NOTED && existing.insert(address.to_string()) {
             let address = address.to_string();
-            warn!(address = &*shown(address.as_bytes()), "listed as a trap, but a directory knows it: its mail passes");
+            warn!(
+                address = &*shown(address.as_bytes()),
+                "listed as a trap, but a directory knows it: its mail passes"
+            );
         }
     }
 
