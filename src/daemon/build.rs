@@ -165,8 +165,9 @@ impl Parts {
         snapshot(config, keeper, remotes, directory_metrics, live, kept)
     }
 
-    /// Brings the gauges of the configuration up to date.
+    /// Brings the gauges of the configuration up to date, and how many lines the log may have.
     pub(super) fn show(&self, config: &Config) {
+        self.server.limit_lines(config.log.refusals_per_second);
         for mode in Mode::ALL {
             self.mode.with_label_values(&[mode.as_str()]).set((mode == config.mode).into());
         }
