@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 use prometheus::{Histogram, IntCounter, IntCounterVec, IntGauge};
 
 use crate::{
-    policy::{ClientClass, Decision, Reason, Stage, Verdict},
+    policy::{ClientClass, Decision, Reason, Replies, Stage, Verdict},
     telemetry::Registry,
 };
 
@@ -53,7 +53,8 @@ impl Metrics {
                 "sessions_over_limit_total",
                 "Connections from MTAs that were closed at once because limits.sessions was reached.",
             ),
-            session_panics: registry.counter("session_panics_total", "Sessions that ended in a panic (a bug)."),
+            session_panics: registry
+                .counter("session_panics_total", "Sessions that ended in a panic (a bug)."),
             backscatter_prevented: registry.counter(
                 "backscatter_prevented_total",
                 "Refused unknown recipients of messages with a sender: bounces that were never sent.",
@@ -61,14 +62,11 @@ impl Metrics {
             callbacks: Callback::ALL.map(|callback| callbacks.with_label_values(&[callback.as_str()])),
             callback_seconds: Callback::ALL.map(|callback| seconds.with_label_values(&[callback.as_str()])),
             clients: CLASSES.map(|class| clients.with_label_values(&[class.as_str()])),
-            decisions: Decisions {
-                counters: registry.counters(
-                    "decisions_total",
-                    "Decisions by stage, verdict, reason, and whether they were enforced (not in monitor mode).",
-                    &["stage", "verdict", "reason", "enforced"],
-                ),
-                handles: std::array::from_fn(|_| OnceLock::new()),
-            },
+            decisions: Decisions::new(registry.counters(
+                "decisions_total",
+                "Decisions by stage, verdict, reason, and whether they were enforced (not in monitor mode).",
+                &["stage", "verdict", "reason", "enforced"],
+            )),
             protocol_errors: registry.counters(
                 "protocol_errors_total",
                 "Sessions that ended because of what the MTA sent, or did not send.",
@@ -187,7 +185,7 @@ const CLASSES: [ClientClass; 6] = [
     ClientClass::Unknown,
 ];
 
-/// `decisions_total`: a series comes into being with its first decision.
+/// `decisions_total`: a series comes into being with its first decision, but those of recipients are there from the start.
 #[derive(Debug)]
 struct Decisions {
     counters: IntCounterVec,
@@ -195,6 +193,20 @@ struct Decisions {
 }
 
 impl Decisions {
+    /// With 0 for whatever may become of a recipient: a series that begins with the first burst of an attack hides that burst
+    /// from Prometheus' `rate` and `increase`, which see only what grows.
+    fn new(counters: IntCounterVec) -> Self {
+        let decisions = Self { counters, handles: std::array::from_fn(|_| OnceLock::new()) };
+        let replies = Replies::default();
+        for reason in Reason::ALL.into_iter().filter(|reason| !NOT_OF_RECIPIENTS.contains(reason)) {
+            for enforced in [true, false] {
+                let decision = Decision { reason, reply: replies.of(reason), enforced };
+                let _ = decisions.series(Stage::Rcpt, decision.verdict(), &decision);
+            }
+        }
+        decisions
+    }
+
     fn count(&self, stage: Stage, decision: &Decision<'_>) {
         let verdict = decision.verdict();
         let mut index = stage as usize;
@@ -217,5 +229,7 @@ impl Decisions {
     }
 }
 
+/// Decided when a client connects, or at the end of a message.
+const NOT_OF_RECIPIENTS: [Reason; 2] = [Reason::DeniedClient, Reason::UnsolicitedBounce];
 const STAGES: usize = 3;
 const VERDICTS: usize = 3;

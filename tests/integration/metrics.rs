@@ -159,7 +159,8 @@ fn belongs(word: &str, family: &str) -> bool {
     rest.is_some_and(|rest| matches!(rest, "" | "_bucket" | "_sum" | "_count"))
 }
 
-fn promtool(page: &str) -> (bool, String) {
+/// What promtool(1) says of a page: whether it is fine, and what it has to say.
+pub(crate) fn promtool(page: &str) -> (bool, String) {
     let mut child = Command::new("promtool")
         .args(["check", "metrics"])
         .stdin(Stdio::piped())

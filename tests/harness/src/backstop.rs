@@ -144,7 +144,7 @@ impl Backstop {
         series(&self.http_get("/metrics"), name, labels).map(|(_, value)| value).sum()
     }
 
-    /// As [`Backstop::metric`], summed for each value of the label `by`.
+    /// As [`Backstop::metric`], summed for each value of the label `by`; without those whose sum is 0.
     ///
     /// # Panics
     /// When the metrics cannot be had.
@@ -155,6 +155,7 @@ impl Backstop {
         for (labels, value) in series(&self.http_get("/metrics"), name, labels) {
             *sums.entry(labels.get(by).copied().unwrap_or_default().to_owned()).or_default() += value;
         }
+        sums.retain(|_, sum| *sum != 0.0);
         sums
     }
 

@@ -12,14 +12,18 @@ use super::{DASHBOARD, path, read};
 pub(super) struct Query {
     /// The panel's title.
     pub(super) panel: String,
+    /// The panel's type, e.g. `stat`.
+    pub(super) kind: String,
+    /// Which of the panel's queries: `A`, `B` …
+    pub(super) target: String,
     pub(super) query: String,
 }
 
-/// Every query of the dashboard; `prometheus` says what the variables may be.
-pub(super) fn queries(prometheus: &Prometheus) -> Vec<Query> {
+/// Every query of the dashboard; `prometheus` says what the variables may be, and rates are those of `interval`.
+pub(super) fn queries(prometheus: &Prometheus, interval: &str) -> Vec<Query> {
     let dashboard = dashboard();
     let mut values =
-        vec![("$__rate_interval".to_owned(), "1m".to_owned()), ("$__range".to_owned(), "1h".to_owned())];
+        vec![("$__rate_interval".to_owned(), interval.to_owned()), ("$__range".to_owned(), "1h".to_owned())];
     let replaced = |text: &str, values: &[(String, String)]| {
         values.iter().fold(text.to_owned(), |text, (name, value)| text.replace(name, value))
     };
@@ -37,14 +41,21 @@ pub(super) fn queries(prometheus: &Prometheus) -> Vec<Query> {
             format!("({})", all.join("|").replace('.', "\\\\.")),
         ));
     }
+    let query = |panel: &str, kind: &Value, target: &Value, query: &Value| Query {
+        panel: panel.to_owned(),
+        kind: text(kind).to_owned(),
+        target: text(target).to_owned(),
+        query: replaced(text(query), &values),
+    };
+    let annotations = array(&dashboard["annotations"]["list"]).iter();
     let annotations =
-        array(&dashboard["annotations"]["list"]).iter().map(|one| (text(&one["name"]), text(&one["expr"])));
+        annotations.map(|one| query(text(&one["name"]), &Value::Null, &Value::Null, &one["expr"]));
     let panels = panels(&dashboard);
     let targets = panels.iter().flat_map(|panel| {
-        array(&panel["targets"]).iter().map(|target| (text(&panel["title"]), text(&target["expr"])))
+        let targets = array(&panel["targets"]).iter();
+        targets.map(|target| query(text(&panel["title"]), &panel["type"], &target["refId"], &target["expr"]))
     });
-    let all = annotations.chain(targets);
-    all.map(|(panel, query)| Query { panel: panel.to_owned(), query: replaced(query, &values) }).collect()
+    annotations.chain(targets).collect()
 }
 
 #[test]

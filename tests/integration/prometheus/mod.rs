@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 
 mod alerts;
 mod attack;
+mod attacker;
 mod dashboard;
+mod full;
 mod names;
 
 /// The path of a file of the project.
