@@ -24,6 +24,7 @@ mod ldap;
 mod live_edit;
 mod manual;
 mod metrics;
+mod migration;
 mod mta;
 mod next_hop;
 mod out_of_the_box;

@@ -180,6 +180,20 @@ impl Backstop {
         command
     }
 
+    /// `backstop() { … }` for a shell, so that what the docs show can be run as it stands.
+    #[must_use]
+    pub fn shell_function(&self) -> String {
+        let command = self.prepare(&[]);
+        let quoted = |text: &OsStr| format!("'{}'", text.to_string_lossy());
+        let args: Vec<String> = command.get_args().map(quoted).collect();
+        let env: Vec<String> = command
+            .get_envs()
+            .filter_map(|(name, value)| Some(format!("{}={}", name.to_string_lossy(), quoted(value?))))
+            .collect();
+        let program = quoted(command.get_program());
+        format!("backstop() {{ env {} {program} \"$@\" {}; }}\n", env.join(" "), args.join(" "))
+    }
+
     /// Replaces a file of the instance's directory at once.
     pub fn write(&self, name: &str, content: &str) -> PathBuf {
         self.dir.write(name, content)

@@ -114,6 +114,38 @@ fn it_works_on_import() {
     }
 }
 
+/// docs/dashboard.md has a section for each row, and in it each panel, in the order of the dashboard.
+#[test]
+fn every_panel_is_explained() {
+    let dashboard = dashboard();
+    let mut shown: Vec<(&str, Vec<&str>)> = Vec::new();
+    for panel in panels(&dashboard) {
+        let title = text(&panel["title"]);
+        match shown.last_mut() {
+            _ if panel["type"] == "row" => shown.push((title, Vec::new())),
+            Some((_, titles)) => titles.push(title),
+            None => panic!("{title} is in no row"),
+        }
+    }
+    let docs = read("docs/dashboard.md");
+    let mut explained = Vec::new();
+    for section in docs.split("\n## ").skip(1) {
+        let (heading, body) = section.split_once('\n').expect("it has a text");
+        let rows = body.lines().filter_map(|line| line.strip_prefix("| ")?.strip_suffix(" |"));
+        let mut titles = Vec::new();
+        for row in rows.filter(|row| !row.starts_with("panel | ")) {
+            let cells: Vec<&str> = row.split(" | ").collect();
+            let [title, tells, to_do] = cells.as_slice() else { panic!("docs/dashboard.md: {row}") };
+            assert!(tells.len() > 20 && to_do.len() > 5, "docs/dashboard.md: {row}");
+            titles.push(*title);
+        }
+        if !titles.is_empty() {
+            explained.push((heading, titles));
+        }
+    }
+    assert_eq!(explained, shown);
+}
+
 /// Reads a dashboard as Grafana's schema has it and writes it again: what got lost or changed is printed.
 fn check(dashboard: &str) -> CommandOutput {
     let dir = TempDir::new("dashboard");

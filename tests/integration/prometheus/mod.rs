@@ -11,6 +11,7 @@ mod attacker;
 mod dashboard;
 mod full;
 mod names;
+mod runbook;
 
 /// The path of a file of the project.
 fn path(name: &str) -> PathBuf {
