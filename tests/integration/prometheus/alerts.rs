@@ -6,12 +6,14 @@ use backstop_harness::CommandOutput;
 
 use super::{ALERTS, RULES, RULES_TEST, after, path, read};
 
-/// promtool(1) on the rules and the example of a configuration.
+/// promtool(1) on the rules and the examples of a configuration.
 #[test]
 fn promtool_finds_no_fault() {
-    for (command, file) in
-        [(&["check", "rules"], RULES), (&["check", "config"], "deploy/prometheus/prometheus.yml")]
-    {
+    for (command, file) in [
+        (&["check", "rules"], RULES),
+        (&["check", "config"], "deploy/prometheus/prometheus.yml"),
+        (&["check", "config"], "deploy/container/prometheus/prometheus.yml"),
+    ] {
         let output = promtool(command, file);
         assert!(output.status == 0 && output.stderr.is_empty(), "{file}: {output:?}");
     }

@@ -259,9 +259,9 @@ fn blocked(backstop: &Backstop, told: &Told) -> f64 {
     total
 }
 
-/// Prometheus extrapolates: from its last look to the end of the time that is asked for.
+/// Prometheus extrapolates: from its looks, which come late on a busy machine, to the ends of the time that is asked for.
 fn is_about(value: f64, expected: f64) -> bool {
-    (value - expected).abs() <= expected * 0.05
+    (value - expected).abs() <= expected * 0.1
 }
 
 /// The rules, but whatever is so fires at once: promtool's tests hold them to how long they wait.
@@ -278,7 +278,7 @@ fn recipients(backstop: &Backstop) -> f64 {
 const RECIPIENTS: &str = r#"backstop_callbacks_total{callback="rcpt"}"#;
 const SOON: Duration = Duration::from_secs(60);
 /// What Grafana takes for `$__rate_interval` is at least four times the time between scrapes, which is 1 s here.
-const INTERVAL: u32 = 10;
+const INTERVAL: u32 = 20;
 
 /// Panels that may show nothing but zeros while all is well.
 const ALL_WELL: [&str; 6] = [

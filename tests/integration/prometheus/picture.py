@@ -21,7 +21,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 from PIL import Image
 
-WIDTH, ROW, GAP, DPI = 1500, 34, 8, 100
+WIDTH, ROW, GAP, FOOT, DPI = 1500, 34, 8, 24, 100
 PAPER, PANEL, EDGE, TEXT, FAINT = "#111217", "#181b1f", "#2c3035", "#d5d6e0", "#8e8fa0"
 COLORS = {"green": "#73bf69", "red": "#f2495c", "orange": "#ff9830", "blue": "#5794f2", "yellow": "#fade2a"}
 PALETTE = ["#73bf69", "#f2cc0c", "#8ab8ff", "#ff780a", "#f2495c", "#5794f2", "#b877d9", "#37872d", "#e0b400", "#1f60c4",
@@ -36,7 +36,7 @@ def main():
     with open(dashboard) as file:
         panels = json.load(file)["panels"]
     rows = max(panel["gridPos"]["y"] + panel["gridPos"]["h"] for panel in panels)
-    height = rows * ROW
+    height = rows * ROW + FOOT
     figure = plt.figure(figsize=(WIDTH / DPI, height / DPI), dpi=DPI, facecolor=PAPER)
     plt.rcParams.update({"font.family": "DejaVu Sans", "font.size": 7.5, "text.color": TEXT})
     for panel in panels:
@@ -53,6 +53,8 @@ def main():
         figure.text((place[0] + 8) / WIDTH, (place[1] + place[3] - 8) / height, panel["title"], va="top", fontsize=8.5,
                     fontweight="bold")
         DRAW[panel["type"]](Canvas(figure, place, height, frame), panel, source)
+    figure.text(0.5, 8 / height, "drawn from what the panels' queries find; not a screenshot of Grafana", ha="center", fontsize=7.5,
+                color=FAINT)
     image = io.BytesIO()
     figure.savefig(image, format="png", dpi=DPI, facecolor=PAPER)
     Image.open(image).convert("RGB").quantize(96, dither=Image.Dither.NONE).save(picture, optimize=True)
