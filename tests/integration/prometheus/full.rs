@@ -85,9 +85,10 @@ fn letter(postfix: &Postfix, number: u32) {
     let mut smtp = from(postfix, &Ipv4Addr::from(FIRST_PARTNER + partner).to_string());
     smtp.mail(&format!("<office@partner{partner}.example>"));
     let rcpt = match number % 23 {
-        0 => format!("<left{number}@example.test>"),
-        1..6 => format!("<buyer{}@shop.test>", number % 40),
-        _ => format!("<user{partner}@example.test>"),
+        0 if number % 3 == 0 => format!("<left{number}@example.test>"),
+        1..6 => format!("<buyer{}@shop.test>", number % BUYERS),
+        // Each writes to some people again and again.
+        _ => format!("<user{}@example.test>", partner * 8 + number / PARTNERS % 8),
     };
     end(smtp, &rcpt);
 }
@@ -102,6 +103,13 @@ fn bot(postfix: &Postfix, number: u32) {
         }
     }
     end(smtp, "<user1@example.test>");
+}
+
+/// A port scanner, say.
+fn no_milter(backstop: &Backstop) {
+    let mut broken = Mta::connect(backstop.milter_port());
+    broken.write(&[0; 4]);
+    broken.is_closed();
 }
 
 fn end(mut smtp: Smtp, rcpt: &str) {
@@ -126,9 +134,8 @@ fn site(dns: &Dns) -> Backstop {
     let users: String = (0..1200).map(|number| format!("user{number}@example.test\n")).collect();
     let builder = Backstop::builder(BACKSTOP).file("users", &users).file("customers", &customers(1000));
     let mut table = "create table mailbox (address text primary key, suspended int);\n".to_owned();
-    for buyer in 0..40 {
-        table += &format!("insert into mailbox values ('buyer{buyer}@shop.test', 0);\n");
-    }
+    let buyers: Vec<String> = (0..BUYERS).map(|buyer| format!("('buyer{buyer}@shop.test', 0)")).collect();
+    table += &format!("insert into mailbox values {};", buyers.join(", "));
     let made = Command::new("sqlite3").arg(builder.path("mail.db")).arg(table).status();
     assert!(made.expect("tests/install installs sqlite3").success());
     builder.config(CONFIG).env("BACKSTOP__CLIENT__RESOLVER", &dns.address().to_string()).start()
@@ -147,20 +154,17 @@ fn now() -> u64 {
 }
 
 /// What happens besides, after so many seconds.
-const EVENTS: [(u64, fn(&Backstop)); 3] = [
+const EVENTS: [(u64, fn(&Backstop)); 5] = [
     (90, |backstop| _ = backstop.write("customers", &customers(400))),
-    (100, |backstop| {
-        for _ in 0..3 {
-            let mut broken = Mta::connect(backstop.milter_port());
-            broken.write(&[0; 4]);
-            broken.is_closed();
-        }
-    }),
+    (100, no_milter),
+    (104, no_milter),
+    (108, no_milter),
     (150, |backstop| _ = backstop.write("customers", &customers(1010))),
 ];
 const END: u64 = 220;
 const ATTACK: (u64, u64) = (60, 160);
 const PARTNERS: u32 = 40;
+const BUYERS: u32 = 1500;
 /// 198.51.100.1
 const FIRST_PARTNER: u32 = 0xC633_6401;
 const BOTS: u32 = 240;
@@ -187,6 +191,9 @@ domains = ["shop.test"]
 [directory.shop.sql]
 url = "sqlite:{dir}/mail.db"
 query = "select * from mailbox where address = ?1"
+
+[limits]
+sessions = 32
 
 [defence.tarpit]
 enabled = true
