@@ -21,7 +21,7 @@ pub struct Prometheus {
     _dir: TempDir,
 }
 
-/// A running Alertmanager that tells nobody. It stops when dropped.
+/// A running Alertmanager that reads `deploy/prometheus/alertmanager.yml`, but waits only for a second. It stops when dropped.
 #[derive(Debug)]
 pub struct Alertmanager {
     _server: Process,
@@ -51,16 +51,15 @@ impl Prometheus {
     #[track_caller]
     pub fn start(target: u16, rules: &str, alertmanager: &Alertmanager) -> Self {
         let dir = TempDir::new("prometheus");
-        let mut config = deployed("prometheus.yml");
-        for (old, new) in [
-            ("127.0.0.1:9890", format!("127.0.0.1:{target}")),
-            ("127.0.0.1:9093", format!("127.0.0.1:{}", alertmanager.port)),
-            ("scrape_interval: 15s", "scrape_interval: 1s".to_owned()),
-            ("evaluation_interval: 15s", "evaluation_interval: 1s".to_owned()),
-        ] {
-            assert!(config.contains(old), "prometheus.yml has changed:\n{config}");
-            config = config.replace(old, &new);
-        }
+        let config = changed(
+            deployed("prometheus.yml"),
+            &[
+                ("127.0.0.1:9890", format!("127.0.0.1:{target}")),
+                ("127.0.0.1:9093", format!("127.0.0.1:{}", alertmanager.port)),
+                ("scrape_interval: 15s", "scrape_interval: 1s".to_owned()),
+                ("evaluation_interval: 15s", "evaluation_interval: 1s".to_owned()),
+            ],
+        );
         dir.write("prometheus.yml", config);
         dir.write("backstop.rules.yml", rules);
         let mut command = Command::new("prometheus");
@@ -143,15 +142,23 @@ impl Prometheus {
 }
 
 impl Alertmanager {
-    /// Starts one, and waits until it answers.
+    /// Starts one that sends its mail to `smarthost`, a port of this host, and waits until it answers.
     ///
     /// # Panics
     /// When it does not, or is not installed.
     #[must_use]
     #[track_caller]
-    pub fn start() -> Self {
+    pub fn start(smarthost: u16) -> Self {
         let dir = TempDir::new("alertmanager");
-        dir.write("alertmanager.yml", "route:\n  receiver: nobody\nreceivers:\n  - name: nobody\n");
+        let config = changed(
+            deployed("alertmanager.yml"),
+            &[
+                ("127.0.0.1:25", format!("127.0.0.1:{smarthost}")),
+                ("group_wait: 30s", "group_wait: 1s".to_owned()),
+                ("group_interval: 5m", "group_interval: 1s".to_owned()),
+            ],
+        );
+        dir.write("alertmanager.yml", config);
         let mut command = Command::new("prometheus-alertmanager");
         command
             .arg("--config.file=alertmanager.yml")
@@ -195,6 +202,16 @@ fn serve(dir: &TempDir, command: &mut Command, name: &str) -> (Process, u16) {
 fn deployed(name: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy/prometheus").join(name);
     std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// A file for a test: in place of each text another one.
+#[track_caller]
+fn changed(mut file: String, changes: &[(&str, String)]) -> String {
+    for (old, new) in changes {
+        assert!(file.contains(old), "`{old}` is not there:\n{file}");
+        file = file.replace(old, new);
+    }
+    file
 }
 
 #[track_caller]

@@ -6,6 +6,14 @@ use backstop_harness::CommandOutput;
 
 use super::{ALERTS, RULES, RULES_TEST, after, path, read};
 
+/// amtool(1) on the example of whom to tell.
+#[test]
+fn amtool_finds_no_fault() {
+    let file = path("deploy/prometheus/alertmanager.yml");
+    let output = CommandOutput::of(Command::new("amtool").arg("check-config").arg(file));
+    assert!(output.status == 0 && output.stderr.is_empty(), "{output:?}");
+}
+
 /// promtool(1) on the rules and the examples of a configuration.
 #[test]
 fn promtool_finds_no_fault() {

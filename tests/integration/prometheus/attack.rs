@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use backstop_harness::{Alert, Alertmanager, Backstop, Postfix, Prometheus, wait_until};
+use backstop_harness::{Alert, Alertmanager, Backstop, Postfix, Prometheus, Sink, wait_until};
 use milter_protocol::command::{ClientAddress, Command as Milter, Connect};
 use serde_json::Value;
 
@@ -19,7 +19,8 @@ use super::{RULES, dashboard, read};
 fn it_is_seen_by_whoever_has_to_know() {
     let backstop = site();
     let postfix = relay(&backstop).start();
-    let alertmanager = Alertmanager::start();
+    let postmaster = Sink::start();
+    let alertmanager = Alertmanager::start(postmaster.port());
     let prometheus = Prometheus::start(backstop.http_port(), &at_once(&read(RULES)), &alertmanager);
     let _open = open_session(&backstop);
     wait_until(SOON, "the first scrape", || prometheus.sum("backstop_enabled") == 1.0);
@@ -37,6 +38,8 @@ fn it_is_seen_by_whoever_has_to_know() {
 
     prometheus_counts_it(&prometheus, &told);
     it_is_alerted(&alertmanager, &told, blocked);
+    let letter = postmaster.wait_for("BackstopReverseNdrAttack");
+    assert_eq!(letter.rcpts, ["postmaster@example.net"]);
     the_dashboard_shows_it(&prometheus, &told, blocked, since);
     the_report_tells_it(&backstop, &told);
     it_is_logged(&backstop, &postfix, &told);

@@ -9,7 +9,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use backstop_harness::{Alertmanager, Backstop, CommandOutput, Dns, Postfix, Prometheus, Smtp, wait_until};
+use backstop_harness::{
+    Alertmanager, Backstop, CommandOutput, Dns, Postfix, Prometheus, Smtp, free_port, wait_until,
+};
 
 use crate::BACKSTOP;
 use crate::mta::Mta;
@@ -22,7 +24,8 @@ fn the_dashboard_is_drawn() {
     let dns = names();
     let backstop = site(&dns);
     let postfix = relay(&backstop).start();
-    let prometheus = Prometheus::start(backstop.http_port(), &read(RULES), &Alertmanager::start());
+    let nobody = Alertmanager::start(free_port());
+    let prometheus = Prometheus::start(backstop.http_port(), &read(RULES), &nobody);
     wait_until(Duration::from_secs(60), "the first scrape", || prometheus.sum("backstop_enabled") == 1.0);
     let start = now();
     play(&backstop, &postfix);
