@@ -57,11 +57,11 @@ fn play(backstop: &Backstop, postfix: &Postfix) {
             scope.spawn(|| {
                 while goes_on(END) {
                     letter(postfix, letters.fetch_add(1, Ordering::Relaxed));
-                    thread::sleep(Duration::from_millis(60));
+                    thread::sleep(Duration::from_millis(200));
                 }
             });
         }
-        for _ in 0..6 {
+        for _ in 0..12 {
             scope.spawn(|| {
                 while goes_on(END) {
                     if !goes_on(ATTACK.0) && goes_on(ATTACK.1) {
@@ -89,7 +89,7 @@ fn letter(postfix: &Postfix, number: u32) {
     smtp.mail(&format!("<office@partner{partner}.example>"));
     let rcpt = match number % 23 {
         0 if number % 3 == 0 => format!("<left{number}@example.test>"),
-        1..6 => format!("<buyer{}@shop.test>", number % BUYERS),
+        1..6 => format!("<buyer{}@shop.test>", number % if number % 2 == 0 { 10 } else { BUYERS }),
         // Each writes to some people again and again.
         _ => format!("<user{}@example.test>", partner * 8 + number / PARTNERS % 8),
     };
@@ -200,7 +200,7 @@ sessions = 32
 
 [defence.tarpit]
 enabled = true
-max = "1s"
+max = "400ms"
 
 [defence.greylist]
 mode = "all"
