@@ -25,6 +25,7 @@ mod live_edit;
 mod logs;
 mod manual;
 mod metrics;
+mod migration;
 mod mta;
 mod next_hop;
 mod out_of_the_box;
