@@ -31,6 +31,7 @@ mod packaging;
 mod pop_before_smtp;
 mod probe;
 mod prometheus;
+mod quickstart;
 mod reload;
 mod reloaded;
 mod remembered;

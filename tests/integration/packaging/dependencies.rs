@@ -70,10 +70,12 @@ fn no_licence_of_what_is_linked_is_missing() {
     let missing: Vec<_> = linked.difference(&named).collect();
     assert!(missing.is_empty(), "{missing:?}");
     // Each number is that of a text.
-    let numbers = list.lines().filter_map(|line| line.strip_prefix("  texts: ")).flat_map(str::split_whitespace);
+    let numbers =
+        list.lines().filter_map(|line| line.strip_prefix("  texts: ")).flat_map(str::split_whitespace);
     let last = numbers.map(|number| number.parse::<usize>().expect("a number")).max().expect("some");
     assert_eq!(texts.matches(" ========\n").count() + 1, last);
-    for part in ["Permission is hereby granted", "Apache License", "Mozilla", "Public Suffix List", "SQLite"] {
+    for part in ["Permission is hereby granted", "Apache License", "Mozilla", "Public Suffix List", "SQLite"]
+    {
         assert!(text.contains(part), "{part}");
     }
     assert!(!text.contains("/registry/"), "it tells where it was built");
@@ -91,7 +93,9 @@ fn linked() -> BTreeSet<String> {
         // Followed by a path of the crate: else it is cut off.
         parts.next().map(|_| name.to_owned())
     });
-    words.filter(|name| name.chars().all(|char| char.is_ascii_alphanumeric() || "-_.+".contains(char))).collect()
+    words
+        .filter(|name| name.chars().all(|char| char.is_ascii_alphanumeric() || "-_.+".contains(char)))
+        .collect()
 }
 
 /// SPDX: AND binds closer than OR; "/" is an old OR. Parentheses are only around an OR here.
