@@ -51,6 +51,32 @@ fn every_licence_is_one_of_those_allowed() {
     assert!(!is_allowed("", &allowed));
 }
 
+mod full {
+    use super::Command;
+
+    /// cargo-deny's own judgement by deny.toml. Its list of known vulnerabilities is not asked: it would have to be fetched.
+    #[test]
+    fn cargo_deny_has_no_objection() {
+        let cargo = |args: &[&str]| {
+            let mut cargo = Command::new(env!("CARGO"));
+            let output =
+                cargo.args(args).current_dir(env!("CARGO_MANIFEST_DIR")).output().expect("cargo runs");
+            let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+            (output.status.success(), String::from_utf8_lossy(&output.stdout).into_owned() + &errors)
+        };
+        let wanted = format!("cargo-deny {VERSION}");
+        if cargo(&["deny", "--version"]).1.trim() != wanted {
+            let (is_installed, said) =
+                cargo(&["install", "--quiet", "--locked", "cargo-deny", "--version", VERSION]);
+            assert!(is_installed, "{said}");
+        }
+        let (is_fine, said) = cargo(&["deny", "--locked", "check", "bans", "licenses", "sources"]);
+        assert!(is_fine && said.contains("bans ok, licenses ok, sources ok"), "{said}");
+    }
+
+    const VERSION: &str = "0.20.2";
+}
+
 /// The file of licences that is in the package names every crate that the program has code of, as its line numbers tell.
 #[test]
 fn no_licence_of_what_is_linked_is_missing() {
