@@ -33,6 +33,7 @@ mod packaging;
 mod pop_before_smtp;
 mod probe;
 mod prometheus;
+mod quickstart;
 mod reference;
 mod reload;
 mod reloaded;
