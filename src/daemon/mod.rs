@@ -54,7 +54,7 @@ use tasks::Core;
 /// # Errors
 /// What prevented the start, or ended the process before its time.
 pub fn run(path: Option<PathBuf>, loaded: Loaded) -> Result<(), Error> {
-    let log = Log::start(&loaded.config.log)?;
+    let log = Log::start(&loaded.config.log, loaded.config.store.place_of_files())?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Error::Runtime)?;
     let commands = commands::thread().map_err(Error::Runtime)?;
     let result = runtime.block_on(serve(path, loaded, log, commands.handle().clone()));
@@ -118,6 +118,7 @@ async fn serve(
     core.run("history", |parts, stop| async move {
         Arc::clone(&parts.history).run(|| parts.sight(), stop).await;
     });
+    core.run("log", |parts, stop| async move { parts.server.tell_what_was_left_out(stop).await });
     // One that does not answer now is read when it does; `refresh` has said so.
     let _ = parts.commanded.refresh().await;
     core.run("suspensions", |parts, stop| async move { parts.commanded.run(stop).await });

@@ -311,8 +311,11 @@ fn build(path: Option<&Path>, kept: &Config, parts: &Parts) -> Result<Built, Ref
         Error::Directory(error) => Refused::Key(loaded.diagnose(error.key(), error.to_string())),
         error => Refused::Build(error),
     })?;
-    let log = (config.log != kept.log).then(|| log::prepare(&config.log)).transpose();
-    let log = log.map_err(|error| Refused::Key(loaded.diagnose("log.format", error.to_string())))?;
+    // The secret in a file may be another one.
+    let is_changed = config.log != kept.log || config.log.hash_key_file.is_some();
+    let state = kept.store.place_of_files();
+    let log = is_changed.then(|| log::prepare(&config.log, state)).transpose();
+    let log = log.map_err(|error| Refused::Key(loaded.diagnose(error.key(), error.to_string())))?;
     let turns = turns(&kept.control, &config.control, &loaded)?;
     Ok(Built { reloadable, loaded, snapshot, log, turns })
 }

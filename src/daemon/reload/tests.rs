@@ -153,6 +153,9 @@ const CASES: &[Case] = &[
     ("log.level", "\"debug\"", Applied, &[]),
     // What a line looks like is told by tests/integration/reload.rs.
     ("log.format", "\"json\"", Applied, &[]),
+    ("log.addresses", "\"masked\"", Applied, &[]),
+    ("log.hash_key_file", "\"{dir}/one\"", Applied, &[("log.addresses", "\"hashed\"")]),
+    ("log.refusals_per_second", "7", Applied, &[]),
 ];
 
 const PASSWORD: (&str, &str) = ("directory.corp.ldap.password_file", "\"{dir}/one\"");
@@ -241,7 +244,7 @@ async fn every_changed_key_is_in_force_or_named() {
     let write = |settings: &[(&str, &str)]| dir.write("backstop.toml", with(&dir, settings));
     let path = write(&[]);
     let loaded = load(Some(&path)).unwrap();
-    let log = Log::start(&loaded.config.log).unwrap();
+    let log = Log::start(&loaded.config.log, dir.path()).unwrap();
     let parts = Parts::build(&loaded.config, loaded.config.limits.sessions).await.unwrap();
     let control = Control::bind(&dir.join("control.sock"), 0o600, "").await.unwrap();
     let trust = Control::bind_trust(&dir.join("trust.sock"), "").await.unwrap();
@@ -303,6 +306,7 @@ fn in_force(reloader: &Reloader, dir: &TempDir) -> Vec<String> {
         let found = fs::metadata(dir.join(socket)).unwrap();
         lines.push(format!("{socket} {:o} {}", found.mode(), found.gid()));
     }
+    lines.push(format!("address {}", log::shown(b"<anna@example.test>")));
     lines.push(format!("debug {}", tracing::enabled!(target: "backstop::test", tracing::Level::DEBUG)));
     lines.sort_unstable();
     lines

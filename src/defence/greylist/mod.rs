@@ -303,7 +303,20 @@ impl Why {
     }
 
     /// The label of `greylist_total`.
-    const fn outcome(self) -> &'static str {
+    /// One of each outcome.
+    pub(super) const OUTCOMES: [Self; 8] = [
+        Self::First(Duration::ZERO),
+        Self::Early(Duration::ZERO),
+        Self::Returned,
+        Self::Known,
+        Self::Client,
+        Self::NoSender,
+        Self::Overrun,
+        Self::StoreDown,
+    ];
+
+    /// As `backstop_greylist_total` has it.
+    pub(super) const fn outcome(self) -> &'static str {
         match self {
             Self::First(_) => "first",
             Self::Early(_) => "early",

@@ -16,6 +16,7 @@ use crate::{
     address::{Address, AddressSet},
     files::{Keeper, Loaded, OpenError, Spec, Watched, read_words},
     policy::Rules,
+    telemetry::log::shown,
 };
 
 /// `[defence.traps]`
@@ -109,7 +110,11 @@ impl Traps {
     pub fn note_existing(&self, address: &Address) {
         let mut existing = self.existing.lock().unwrap_or_else(PoisonError::into_inner);
         if existing.len() < MOST_NOTED && existing.insert(address.to_string()) {
-            warn!(%address, "listed as a trap, but a directory knows it: its mail passes");
+            let address = address.to_string();
+            warn!(
+                address = &*shown(address.as_bytes()),
+                "listed as a trap, but a directory knows it: its mail passes"
+            );
         }
     }
 
