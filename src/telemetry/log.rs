@@ -29,15 +29,12 @@ pub struct Config {
     pub level: Level,
     /// What a line looks like.
     pub format: Format,
-    /// How senders and recipients are shown: whole, as `a…@example.test`, or as `#5f1c0a9b3d27@example.test`. See
-    /// [logs.md](logs.md#addresses).
+    /// How senders and recipients are shown in it.
     pub addresses: Addresses,
-    /// What `hashed` is made with: a file with a secret of at least 16 bytes, the same on all hosts whose logs are to be
-    /// compared. Without it: `log.key` in [the store's](#store-what-outlives-the-process) directory, which is made once.
+    /// What hashes of them are made with: a file with a secret. `None`: one that is made in the store's directory.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hash_key_file: Option<PathBuf>,
-    /// Refusals that have a line of their own, at most; the others are counted, and told every ten seconds. 0: all of them.
-    /// See [logs.md](logs.md#under-attack).
+    /// Lines for refusals, at most; 0: as many as there are.
     pub refusals_per_second: u32,
 }
 
