@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// `ADDRESS:PORT`; port 0 is any free port; the empty string is nowhere.
+    /// `ADDRESS:PORT` where `/metrics`, `/live` and `/ready` are; port 0 is any free port; `""` for nowhere. No
+    /// password: keep it off the network.
     #[serde(with = "optional_address")]
     pub listen: Option<SocketAddr>,
 }

@@ -25,16 +25,19 @@ use super::{
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// The least level that is written.
+    /// The least level that is written: `info` has a line for each refusal, `debug` one for each recipient.
     pub level: Level,
-    /// What a line looks like.
+    /// Text and JSON go to standard error; `journald` speaks to the journal itself and needs one.
     pub format: Format,
-    /// How senders and recipients are shown in it.
+    /// How senders and recipients are shown: whole, as `a…@example.test`, or as `#5f1c0a9b3d27@example.test`.
+    /// See [logs.md](logs.md#addresses).
     pub addresses: Addresses,
-    /// What hashes of them are made with: a file with a secret. `None`: one that is made in the store's directory.
+    /// What `hashed` is made with: a file with a secret of at least 16 bytes, the same on all hosts whose logs are to be
+    /// compared. Without it: `log.key` in the store's directory, which is made once.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hash_key_file: Option<PathBuf>,
-    /// Lines for refusals, at most; 0: as many as there are.
+    /// Refusals that have a line of their own, at most; the others are counted, and told every ten seconds. 0: all of
+    /// them. See [logs.md](logs.md#under-attack).
     pub refusals_per_second: u32,
 }
 

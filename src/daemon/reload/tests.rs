@@ -215,31 +215,9 @@ fn every_key_is_among_the_cases() {
     let cased: BTreeSet<String> = CASES.iter().map(|(key, ..)| nameless(key)).collect();
     assert!(known.len() > 100, "{known:?}");
     assert_eq!(known, cased);
-}
-
-/// docs/configuration.md says of each key what becomes of it.
-#[test]
-fn the_reference_says_the_same() {
-    let text = include_str!("../../../docs/configuration.md");
-    let mut rows = 0;
     for (key, _, effect, _) in CASES {
-        let last = key.rsplit('.').next().expect("a key has a name");
-        let table = key.strip_suffix(last).unwrap_or_default().trim_end_matches('.');
-        let section = section_of(text, table, key);
-        let row = section.lines().find(|line| {
-            let names = line.strip_prefix("| ").and_then(|line| line.split(" | ").next()).unwrap_or_default();
-            names.split(", ").any(|name| {
-                let name = name.trim_matches('`');
-                name == last || name.contains('.') && key.ends_with(&format!(".{name}"))
-            })
-        });
-        let row = row.unwrap_or_else(|| panic!("{key} is not in the reference"));
-        let told = row.rsplit(" | ").next().unwrap_or_default();
-        let word = if *effect == Applied { "reload" } else { "restart" };
-        assert!(told.starts_with(word), "{key}: {told}");
-        rows += 1;
+        assert_eq!(config::needs_restart(key), *effect == Restart, "{key}");
     }
-    assert_eq!(rows, CASES.len());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -394,21 +372,6 @@ fn nameless(key: &str) -> String {
         Some((_, rest)) => format!("directory.{NAME}.{rest}"),
         None => key.to_owned(),
     }
-}
-
-/// The part of the reference that has the table's rows.
-fn section_of<'t>(text: &'t str, table: &str, key: &str) -> &'t str {
-    let kinds = ["ldap", "sql", "smtp"];
-    let heading = match table.split('.').collect::<Vec<_>>()[..] {
-        [""] => "### Top level".to_owned(),
-        ["directory", _, kind] if kinds.contains(&kind) => format!("### `[directory.NAME.{kind}]`"),
-        ["directory", ..] => "### `[directory.NAME]`".to_owned(),
-        ["replies", _] => "### `[replies.REASON]`".to_owned(),
-        _ => format!("### `[{table}]`"),
-    };
-    let at = text.find(&heading).unwrap_or_else(|| panic!("{key}: no {heading}"));
-    let rest = &text[at + heading.len()..];
-    rest.split("\n### ").next().unwrap_or(rest)
 }
 
 const NAME: &str = "name";

@@ -23,9 +23,11 @@ use crate::{
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// Each `user@example.com`, `user`, `@example.com` or `example.com`.
+    /// `bait@example.com`; `bait`, in every local domain; `@example.com` or `example.com`, a whole domain. Never
+    /// `postmaster`, nor what is in `recipients.exempt`.
     pub addresses: Vec<String>,
-    /// Files of them, one a line.
+    /// The same, in the format of [suspension files](#suspension-files); their content is
+    /// [followed](#files-that-change).
     pub files: Vec<PathBuf>,
 }
 
