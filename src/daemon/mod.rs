@@ -118,13 +118,7 @@ async fn serve(
     core.run("history", |parts, stop| async move {
         Arc::clone(&parts.history).run(|| parts.sight(), stop).await;
     });
-    core.spawn({
-        let (server, stopping) = (Arc::clone(&parts.server), stopping.clone());
-        async move {
-            server.tell_what_was_left_out(stopping).await;
-            ("log", Ok(()))
-        }
-    });
+    core.run("log", |parts, stop| async move { parts.server.tell_what_was_left_out(stop).await });
     // One that does not answer now is read when it does; `refresh` has said so.
     let _ = parts.commanded.refresh().await;
     core.run("suspensions", |parts, stop| async move { parts.commanded.run(stop).await });
