@@ -85,6 +85,9 @@ async fn serve(path: Option<PathBuf>, loaded: Loaded, log: Log) -> Result<(), Er
     for name in inherited.left() {
         warn!(name, "a socket was passed that no `listen` names, it is closed; fd:NAME would take it");
     }
+    for note in config.http.notes() {
+        warn!("{note}");
+    }
     let http = match config.http.listen {
         Some(address) => {
             let bound = Http::bind(address).await.map_err(|error| Error::Http { address, error })?;
@@ -158,11 +161,6 @@ async fn serve(path: Option<PathBuf>, loaded: Loaded, log: Log) -> Result<(), Er
         let server = Arc::clone(&parts.server);
         core.spawn(async move { ("milter listener", server.accept(listener).await) });
     }
-    if let Some(http) = http {
-        info!(address = %format_args!("http://{}", http.address()), "listening");
-        let (views, stopping) = (parts.views(), stopping.clone());
-        core.spawn(async move { ("http", http.serve(views, stopping).await) });
-    }
     if let Some(text) = welcome::text(&loaded, &parts.live.findings(), &listening) {
         // Who tries it may look at the log only.
         let _ = write!(std::io::stdout(), "{text}");
@@ -192,6 +190,11 @@ async fn serve(path: Option<PathBuf>, loaded: Loaded, log: Log) -> Result<(), Er
         }
     });
     let requests = Arc::new(Requests::new(Arc::clone(&parts), Arc::clone(&reloader), listening));
+    if let Some(http) = http {
+        info!(address = %format_args!("http://{}", http.address()), "listening");
+        let (requests, stopping) = (Arc::clone(&requests), stopping.clone());
+        core.spawn(async move { ("http", http.serve(requests, stopping).await) });
+    }
     for socket in [control, trust].into_iter().flatten() {
         info!(address = %format_args!("unix:{}", socket.path().display()), "listening");
         let (requests, stopping) = (Arc::clone(&requests), stopping.clone());
@@ -294,7 +297,11 @@ pub fn replay(
 /// # Errors
 /// What would prevent the start.
 pub fn check_build(loaded: &Loaded) -> Result<Vec<String>, Error> {
-    offline(async { Ok(Parts::build(&loaded.config, 0).await?.notices()) })
+    offline(async {
+        let mut notices = Parts::build(&loaded.config, 0).await?.notices();
+        notices.extend(loaded.config.http.notes());
+        Ok(notices)
+    })
 }
 
 /// What is on this host, with the sources that could not be loaded.

@@ -22,6 +22,7 @@ use crate::{
     config::{self, Config, Loaded, Reloadable, load},
     control::{self, Door, message::Reloaded},
     files::Outcome,
+    http::Access,
     server::Snapshot,
     telemetry::log::{self, Log, Prepared},
 };
@@ -74,6 +75,7 @@ struct Built {
     loaded: Loaded,
     snapshot: Snapshot,
     log: Option<Prepared>,
+    access: Access,
 }
 
 impl Reloader {
@@ -170,7 +172,7 @@ impl Reloader {
     async fn apply(&self, until: Instant, accept: bool) -> Result<Reloaded, Refused> {
         let kept = self.current.load_full();
         // Whatever can be refused is refused here, before the files that are followed change.
-        let Built { reloadable, loaded, snapshot: trial, log } = self.build(until).await?;
+        let Built { reloadable, loaded, snapshot: trial, log, access } = self.build(until).await?;
         let Reloadable { mut config, mut needs_restart } = reloadable;
         let (keeper, remotes) = (Arc::clone(&self.parts.keeper), Arc::clone(&self.parts.remotes));
         let read = move || {
@@ -208,6 +210,7 @@ impl Reloader {
         if let Some(log) = log {
             self.log.change(log);
         }
+        self.parts.access.store(Arc::new(access));
         self.parts.show(&config);
         // What needs a restart is not in force, and is told again by the next reload.
         self.current.store(Arc::new(config));
@@ -292,7 +295,10 @@ fn build(path: Option<&Path>, kept: &Config, parts: &Parts) -> Result<Built, Ref
     })?;
     let log = (config.log != kept.log).then(|| log::prepare(&config.log)).transpose();
     let log = log.map_err(|error| Refused::Key(loaded.diagnose("log.format", error.to_string())))?;
-    Ok(Built { reloadable, loaded, snapshot, log })
+    let access = Access::open(&config.http);
+    let access =
+        access.map_err(|error| Refused::Key(loaded.diagnose("http.token_file", error.to_string())))?;
+    Ok(Built { reloadable, loaded, snapshot, log, access })
 }
 
 /// What blocks, until then at most: a file may be on a disk that hangs.
