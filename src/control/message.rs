@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 
 use super::report::Report;
-use crate::server::Trace;
+use crate::policy::Trace;
 
 /// The version of this protocol; a change that an older client would misread raises it.
 pub const PROTOCOL: u32 = 1;

@@ -4,6 +4,7 @@
 //! that wants to know, and passes the verdict on. Failure: a session that breaks ends alone; over the limit, a
 //! connection is closed at once, so that the MTA goes on by its own choice instead of waiting.
 
+mod asked;
 mod buffers;
 mod config;
 mod decide;
@@ -37,8 +38,9 @@ use tracing::{error, warn};
 
 use crate::{history::History, net::Listener};
 
+pub use asked::{Asked, client_step};
 pub use config::Limits;
-pub use decide::{Envelope, LONGEST_REPLY, Trace, TraceStep, decide};
+pub use decide::{Envelope, LONGEST_REPLY, decide};
 pub use metrics::{Callback, Metrics};
 pub use recipient::recipient;
 pub use snapshot::Snapshot;

@@ -5,6 +5,9 @@
 
 pub mod log;
 mod metrics;
+pub mod privacy;
+mod rate;
 mod stderr;
 
 pub use metrics::{Family, Followed, Registry};
+pub use rate::{Pace, Rate};

@@ -20,7 +20,7 @@ const ORDER: [(&str, &[&str]); 21] = [
     ("client", &["address", "policy", "net", "telemetry", "files"]),
     ("defence", &["address", "policy", "net", "telemetry", "files", "store"]),
     ("suspension", &["address", "policy", "telemetry", "files", "store"]),
-    ("history", &["policy"]),
+    ("history", &["policy", "telemetry"]),
     (
         "server",
         &[
