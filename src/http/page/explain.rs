@@ -144,7 +144,7 @@ impl Form {
                     p.verdict {
                         (words::outcome(words::verdict(&checked.verdict), checked.enforced)) " "
                         (said(&checked.address)) ": "
-                        @match &checked.reply { Some(reply) => code { (eyes.line(reply)) }, None => "no objection" }
+                        @match &checked.reply { Some(reply) => { code { (eyes.line(reply)) } } None => { "no objection" } }
                     }
                     p { "Reason: " (reason(&checked.reason)) }
                     @if !checked.enforced && checked.reply.is_some() { p { b { "Monitor mode:" } " it would pass all the same." } }

@@ -278,7 +278,7 @@ fn switched_off(disabled: &Disabled) -> Markup {
     let Disabled { since, until, by, reason, across_restarts } = disabled;
     html! {
         "since " (moment(*since))
-        @match until { Some(until) => " until " (moment(*until)), None => " until " code { "backstop enable" } }
+        @match until { Some(until) => { " until " (moment(*until)) } None => { " until " code { "backstop enable" } } }
         @if *across_restarts { ", also after a restart" }
         @if let Some(by) = by { ", by " (said(by)) }
         @if let Some(reason) = reason { ": " (said(reason)) } @else { "." }
@@ -315,7 +315,7 @@ fn decision(recent: &Recent, id: &str, eyes: Eyes<'_>) -> Markup {
                 @if let Some(reply) = reply {
                     dt { "Reply" } dd { code { (eyes.line(reply)) } @if *verdict != Verdict::Continue && !enforced { " (not sent: only watched)" } }
                 }
-                dt { "Sender" } dd { @match sender { Some(sender) => (eyes.address(sender)), None => "not told yet" } }
+                dt { "Sender" } dd { @match sender { Some(sender) => { (eyes.address(sender)) } None => { "not told yet" } } }
                 dt { "Client" }
                 dd {
                     (client_of(&client))
@@ -356,8 +356,8 @@ fn row(directory: &Directory, notices: &[String], eyes: Eyes<'_>) -> Markup {
                 span class=(if *up { "word good" } else { "word bad" }) { (state) }
                 @for trouble in trouble { p.wrong { (eyes.line(trouble)) } }
             }
-            td.n { @match addresses { Some(count) => (number(*count)), None => "–" } }
-            td.n { @match age_seconds { Some(age) => (duration(*age)) " ago", None => "–" } }
+            td.n { @match addresses { Some(count) => { (number(*count)) } None => { "–" } } }
+            td.n { @match age_seconds { Some(age) => { (duration(*age)) " ago" } None => { "–" } } }
         }
     }
 }
