@@ -85,9 +85,10 @@ impl Access {
         let Some(name) = without_port(host) else { return false };
         let name = name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase();
         let is_address = name.parse::<std::net::Ipv4Addr>().is_ok()
-            || name.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).is_some_and(|literal| {
-                literal.parse::<Ipv6Addr>().is_ok()
-            });
+            || name
+                .strip_prefix('[')
+                .and_then(|rest| rest.strip_suffix(']'))
+                .is_some_and(|literal| literal.parse::<Ipv6Addr>().is_ok());
         is_address || name == "localhost" || self.names.contains(&name)
     }
 }
@@ -162,9 +163,9 @@ mod tests {
     use super::*;
 
     fn headers(list: &[(&str, &str)]) -> HeaderMap {
-        let list = list.iter().map(|(name, value)| {
-            (HeaderName::from_bytes(name.as_bytes()).unwrap(), value.parse().unwrap())
-        });
+        let list = list
+            .iter()
+            .map(|(name, value)| (HeaderName::from_bytes(name.as_bytes()).unwrap(), value.parse().unwrap()));
         list.collect()
     }
 

@@ -42,7 +42,8 @@ impl Config {
         for (index, name) in self.names.iter().enumerate() {
             let is_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
             if name.is_empty() || !name.chars().all(is_name) {
-                let message = format!("{name:?} is no name of a host, such as mx1.example.com (without a port)");
+                let message =
+                    format!("{name:?} is no name of a host, such as mx1.example.com (without a port)");
                 say(&["names", &index.to_string()], message);
             }
         }

@@ -49,7 +49,8 @@ pub(super) enum Answer {
 impl Form {
     /// The fields of a URL's query; what we do not know is left out.
     pub(super) fn read(query: &str) -> Self {
-        let known = |name: &str| FIELDS.into_iter().find(|(field, ..)| *field == name).map(|(field, ..)| field);
+        let known =
+            |name: &str| FIELDS.into_iter().find(|(field, ..)| *field == name).map(|(field, ..)| field);
         let values = form_urlencoded::parse(query.as_bytes());
         let values = values.filter_map(|(name, value)| Some((known(&name)?, value.trim().to_owned())));
         Self { values: values.collect() }
@@ -100,7 +101,9 @@ impl Form {
     /// The form with its answer.
     pub(super) fn show(&self, answer: &Answer, addresses: Addresses) -> Markup {
         let wrong = |field: &str| match answer {
-            Answer::Wrong(wrong) => wrong.iter().find(|(name, _)| *name == field).map(|(_, why)| why.as_str()),
+            Answer::Wrong(wrong) => {
+                wrong.iter().find(|(name, _)| *name == field).map(|(_, why)| why.as_str())
+            }
             _ => None,
         };
         html! {
@@ -170,9 +173,10 @@ pub(super) fn steps(trace: &Trace, eyes: Eyes<'_>) -> Markup {
         ol.steps {
             @for step in &trace.0 {
                 li {
-                    b { (step.question) } " "
-                    @if !step.about.is_empty() { (eyes.line(&step.about)) }
-                    ": " (eyes.line(&step.answer)) " " span.took { "(" (step.micros) " µs)" }
+                    b { (step.question) }
+                    @if !step.about.is_empty() { " " (eyes.line(&step.about)) }
+                    ": " (eyes.line(&step.answer))
+                    @if step.micros > 0 { " " span.took { "(" (step.micros) " µs)" } }
                     @if !step.evidence.is_empty() {
                         ul { @for line in &step.evidence { li { (eyes.line(line)) } } }
                     }

@@ -10,13 +10,13 @@ use crate::{
     history::{Listed, Minute, Recent, Recents, Summary},
     http::{Addresses, Views},
     policy::{Reason, Verdict},
-    readable::{clock, duration, moment, now},
+    readable::{clock, duration, moment, now, safe},
 };
 
 use super::{
     explain,
     eyes::{Eyes, said},
-    number, plot, words,
+    number, plot, when, words,
 };
 
 /// How far back the lists go.
@@ -82,6 +82,11 @@ impl Live {
         }
     }
 
+    /// Of the window: who looks after several hosts has several.
+    pub(super) fn title(&self) -> String {
+        format!("Backstop on {}", safe(&self.host))
+    }
+
     /// What is looked at first.
     pub(super) fn above(&self) -> Markup {
         html! {
@@ -98,9 +103,9 @@ impl Live {
     /// The rest.
     pub(super) fn below(&self) -> Markup {
         html! {
-            (self.recent())
             (self.top())
             (self.directories())
+            (self.recent())
             (self.server())
         }
     }
@@ -124,8 +129,16 @@ impl Live {
     }
 
     fn state(&self) -> Markup {
-        let Status { mode, disabled, sessions_open, sessions_limit, recipients, backscatter_prevented, named, .. } =
-            &self.status;
+        let Status {
+            mode,
+            disabled,
+            sessions_open,
+            sessions_limit,
+            recipients,
+            backscatter_prevented,
+            named,
+            ..
+        } = &self.status;
         let (class, word) = match (disabled, mode.as_str()) {
             (Some(_), _) => ("bad", "DISABLED"),
             (None, "enforce") => ("good", "ENFORCING"),
@@ -140,7 +153,7 @@ impl Live {
                     None => p { "Everything passes; what would be refused is counted." },
                 }
                 @for watched in &self.summary.watched {
-                    p { (watching(&watched.what)) " only watched, since " (moment(watched.since)) "." }
+                    p { (watching(&watched.what)) " is only watched, since " (when(watched.since)) "." }
                 }
                 dl.tiles {
                     div { dt { "Sessions open" } dd { (number(*sessions_open)) small { " of " (number(*sessions_limit)) } } }
@@ -192,7 +205,8 @@ impl Live {
     }
 
     fn top(&self) -> Markup {
-        let Summary { since, decisions, missed, at_least, unknown_recipients, clients, networks, .. } = &self.summary;
+        let Summary { since, decisions, missed, at_least, unknown_recipients, clients, networks, .. } =
+            &self.summary;
         let eyes = self.eyes();
         html! {
             section #top {
@@ -205,7 +219,7 @@ impl Live {
                     }
                 }
                 p.hint {
-                    "By whole hours: since " (moment(*since)) "."
+                    "By whole hours: since " (when(*since)) "."
                     @if *missed > 0 { " " (number(*missed)) " refusals came too fast: they are counted, and missing in the lists." }
                     @if *at_least { " More came than there is room for: recipients, clients and networks at least so often." }
                 }
@@ -277,8 +291,8 @@ impl Live {
 fn switched_off(disabled: &Disabled) -> Markup {
     let Disabled { since, until, by, reason, across_restarts } = disabled;
     html! {
-        "since " (moment(*since))
-        @match until { Some(until) => { " until " (moment(*until)) } None => { " until " code { "backstop enable" } } }
+        "since " (when(*since))
+        @match until { Some(until) => { " until " (when(*until)) } None => { " until " code { "backstop enable" } } }
         @if *across_restarts { ", also after a restart" }
         @if let Some(by) = by { ", by " (said(by)) }
         @if let Some(reason) = reason { ": " (said(reason)) } @else { "." }
@@ -292,19 +306,20 @@ fn watching(what: &str) -> Markup {
             Ok(reason) => html! { "Reason " (words::link(reason)) },
             Err(_) => html! { "Reason " (said(name)) },
         },
-        Some((kind, name)) => html! { (kind) " " (said(name)) },
+        Some((_, name)) => html! { "Domain " (said(name)) },
         None => html! { "Everything" },
     }
 }
 
 /// One decision that was made.
 fn decision(recent: &Recent, id: &str, eyes: Eyes<'_>) -> Markup {
-    let Recent { at, session, stage, verdict, reason, enforced, reply, client, name, helo, sender, .. } = recent;
+    let Recent { at, session, stage, verdict, reason, enforced, reply, client, name, helo, sender, .. } =
+        recent;
     let client = client.map(|client| client.to_string()).unwrap_or_default();
     html! {
         details id=(id) {
             summary id=(format!("{id}-open")) {
-                span.at { (clock(*at)) } " "
+                span.at { (when(*at)) } " "
                 (words::outcome(*verdict, *enforced)) " "
                 span.reason { (reason) } " "
                 span.to { (eyes.address(&recent.recipient)) } " "
@@ -319,7 +334,7 @@ fn decision(recent: &Recent, id: &str, eyes: Eyes<'_>) -> Markup {
                 dt { "Client" }
                 dd {
                     (client_of(&client))
-                    @if let Some(name) = name { ", " (said(name)) }
+                    @if let Some(name) = name { ", " (eyes.line(name)) }
                     @if let Some(helo) = helo { ", calls itself " (eyes.line(helo)) }
                     @if recent.is_insider { ", an insider" }
                 }
@@ -378,7 +393,7 @@ fn list(
                     tr {
                         td.n { (number(listed.times)) }
                         td { (name(listed)) @if listed.good > 0 { span.good { " also writes to recipients that exist" } } }
-                        td { (clock(listed.last.at)) " " (last(listed)) }
+                        td { (when(listed.last.at)) " " (last(listed)) }
                     }
                 }
                 @if listed.is_empty() { (nothing(3)) }
@@ -392,7 +407,11 @@ fn nothing(columns: u8) -> Markup {
 }
 
 fn client_of(client: &str) -> Markup {
-    if client.is_empty() { html! { "unknown client" } } else { said(client) }
+    if client.is_empty() {
+        html! { "unknown client" }
+    } else {
+        said(client)
+    }
 }
 
 /// Of the last decisions.

@@ -22,6 +22,8 @@ use maud::{DOCTYPE, Markup, html};
 use tokio::{sync::Mutex, time::timeout};
 use url::form_urlencoded;
 
+use crate::readable::{clock, moment, now};
+
 use super::{Views, access::comes_from_elsewhere, limit::Limit};
 
 use explain::{Answer, Form};
@@ -37,6 +39,7 @@ pub(super) struct Site<V> {
 
 /// What changes all the time, ready to be sent.
 struct Part {
+    title: String,
     /// In front of the form.
     above: Markup,
     /// Behind it.
@@ -55,7 +58,7 @@ impl<V: Views> Site<V> {
             Some((at, part)) if at.elapsed() < FRESH => Arc::clone(part),
             _ => {
                 let live = Live::look(&*self.views, span).await;
-                let part = Arc::new(Part { above: live.above(), below: live.below() });
+                let part = Arc::new(Part { title: live.title(), above: live.above(), below: live.below() });
                 *kept = Some((Instant::now(), Arc::clone(&part)));
                 part
             }
@@ -101,7 +104,7 @@ pub(super) async fn whole<V: Views>(
         html lang="en" {
             head {
                 meta charset="utf-8";
-                title { "Backstop" }
+                title { (part.title) }
                 meta name="viewport" content="width=device-width, initial-scale=1";
                 meta name="color-scheme" content="light dark";
                 link rel="icon" href="/icon.svg" type="image/svg+xml";
@@ -148,6 +151,17 @@ fn span_of(query: &str) -> Span {
     known.unwrap_or(Span::Hour)
 }
 
+/// The time of today, or day and time; the whole of it where one points at it.
+fn when(at: u64) -> Markup {
+    let (whole, today) = (moment(at), moment(now()));
+    let short = match (whole.get(..10), whole.get(11..16)) {
+        (Some(day), _) if today.starts_with(day) => clock(at),
+        (Some(day), Some(time)) => format!("{day} {time}"),
+        _ => whole.clone(),
+    };
+    html! { time datetime=(whole) title=(whole) { (short) } }
+}
+
 /// `1,234,567`
 fn number(number: u64) -> String {
     let digits = number.to_string();
@@ -179,10 +193,21 @@ mod tests {
     }
 
     #[test]
+    fn times_are_as_short_as_can_be() {
+        let now = now();
+        assert!(when(now).0.contains(&format!(">{}<", clock(now))));
+        assert!(when(86_400 * 365).0.contains(">1971-01-0"), "{}", when(86_400 * 365).0);
+        assert!(when(u64::MAX).0.contains(">never<"));
+    }
+
+    #[test]
     fn spans_are_read() {
-        for (query, span) in
-            [("", Span::Hour), ("since=day", Span::Day), ("a=b&since=day&c", Span::Day), ("since=x", Span::Hour)]
-        {
+        for (query, span) in [
+            ("", Span::Hour),
+            ("since=day", Span::Day),
+            ("a=b&since=day&c", Span::Day),
+            ("since=x", Span::Hour),
+        ] {
             assert_eq!(span_of(query), span, "{query}");
         }
     }

@@ -10,12 +10,8 @@ use crate::{history::Minute, readable::clock};
 use super::number;
 
 /// What becomes of mail, as the rows of the plot.
-const ROWS: [(&str, &str); 4] = [
-    ("refused", "refused"),
-    ("put off", "deferred"),
-    ("only watched", "watched"),
-    ("passed", "passed"),
-];
+const ROWS: [(&str, &str); 4] =
+    [("refused", "refused"), ("put off", "deferred"), ("only watched", "watched"), ("passed", "passed")];
 
 /// The last hours; the minutes are the oldest first, without gaps.
 pub(super) fn plot(minutes: &[Minute]) -> Markup {

@@ -45,10 +45,7 @@ pub(super) fn of(reason: Reason) -> (&'static str, &'static str) {
             "a bounce for more than one",
             "A message without a sender is a bounce, and a bounce has one recipient. The others are put off.",
         ),
-        Reason::BadAddress => (
-            "no valid address",
-            "What the client wrote is not an address (RFC 5321).",
-        ),
+        Reason::BadAddress => ("no valid address", "What the client wrote is not an address (RFC 5321)."),
         Reason::RelaySyntax => (
             "hidden route to elsewhere",
             "The local part hides an address in a foreign domain (user%elsewhere@here): a way to have this site relay.",
@@ -84,7 +81,9 @@ pub(super) fn of(reason: Reason) -> (&'static str, &'static str) {
             "bounce for what nobody sent",
             "A bounce, and none of its recipients has sent mail lately: the answer to a forged sender.",
         ),
-        Reason::Ok => ("nothing against it", "A directory knows the recipient, and nothing speaks against the mail."),
+        Reason::Ok => {
+            ("nothing against it", "A directory knows the recipient, and nothing speaks against the mail.")
+        }
         Reason::NoDirectory => (
             "no directory in charge",
             "The domain is local, but no directory knows all of its recipients: nobody is refused there. Give it one.",

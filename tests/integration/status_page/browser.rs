@@ -9,9 +9,21 @@ use super::*;
 fn in_a_real_browser() {
     let chromium = Chromium::start();
     let backstop = site().start();
-    let _ = session(&backstop, CLIENT, b"bot.elsewhere.test", SENDER, &[b"<anna@example.test>", b"<nobody@example.test>"]);
+    let _ = session(
+        &backstop,
+        CLIENT,
+        b"bot.elsewhere.test",
+        SENDER,
+        &[b"<anna@example.test>", b"<nobody@example.test>"],
+    );
     let long = format!("<{}@example.test>", "verylonglocalpart".repeat(3));
-    let _ = session(&backstop, CLIENT, b"a.very.long.name.of.a.host.that.nobody.needs.elsewhere.test", SENDER, &[long.as_bytes()]);
+    let _ = session(
+        &backstop,
+        CLIENT,
+        b"a.very.long.name.of.a.host.that.nobody.needs.elsewhere.test",
+        SENDER,
+        &[long.as_bytes()],
+    );
     let url = format!("http://localhost:{}", backstop.http_port());
 
     it_is_well_in_every_size_and_scheme(&chromium, &url);
@@ -64,12 +76,19 @@ fn it_follows_what_happens(chromium: &Chromium, backstop: &Backstop, url: &str) 
     );
     assert_eq!(tab.evaluate(&kept), true, "{}", tab.evaluate("document.activeElement.outerHTML"));
     assert_eq!(tab.evaluate(place), before, "nothing moves under the reader's eyes");
-    assert!(tab.evaluate("document.getElementById('live').innerText").as_str().is_some_and(|it| it.starts_with("Live")));
+    assert!(
+        tab.evaluate("document.getElementById('live').innerText")
+            .as_str()
+            .is_some_and(|it| it.starts_with("Live"))
+    );
     // What is marked is not taken away.
     tab.evaluate("getSelection().selectAllChildren(document.getElementById('recent'))");
     let _ = session(backstop, CLIENT, b"live.elsewhere.test", SENDER, &[b"<marked@example.test>"]);
     tab.wait("document.getElementById('top').innerText.includes('m…@example.test')");
-    assert_eq!(tab.evaluate("document.getElementById('recent').innerText.includes('m…@example.test')"), false);
+    assert_eq!(
+        tab.evaluate("document.getElementById('recent').innerText.includes('m…@example.test')"),
+        false
+    );
     tab.evaluate("getSelection().removeAllRanges()");
     tab.wait("document.getElementById('recent').innerText.includes('m…@example.test')");
     assert_eq!(tab.faults(), Vec::<String>::new());
@@ -103,7 +122,13 @@ fn it_needs_no_script(chromium: &Chromium, url: &str) {
     tab.without_scripts();
     tab.open(&format!("{url}/?since=day&address=nobody%40example.test"));
     let text = tab.text();
-    for words in ["ENFORCING", "n…@example.test", "people: nobody@example.test is absent", "As numbers", "Load it again"] {
+    for words in [
+        "ENFORCING",
+        "n…@example.test",
+        "people: nobody@example.test is absent",
+        "As numbers",
+        "Load it again",
+    ] {
         assert!(text.contains(words), "{words}: {text}");
     }
     assert_eq!(tab.evaluate("document.getElementById('live').hidden"), true, "nothing says that it is live");
@@ -131,7 +156,11 @@ fn the_form_is_used_by_the_keyboard(chromium: &Chromium, url: &str) {
     tab.wait("document.getElementById('client').getAttribute('aria-invalid') === 'true'");
     let told = tab.evaluate("document.getElementById(document.getElementById('client').getAttribute('aria-describedby')).innerText");
     assert!(told.as_str().is_some_and(|told| told.contains("is no IP address")), "{told}");
-    assert_eq!(tab.evaluate("document.getElementById('address').value"), "nobody@example.test", "it is not typed twice");
+    assert_eq!(
+        tab.evaluate("document.getElementById('address').value"),
+        "nobody@example.test",
+        "it is not typed twice"
+    );
     tab.evaluate("document.getElementById('client').select(); document.getElementById('client').focus()");
     tab.type_text("203.0.113.9");
     for _ in 0..3 {
@@ -144,7 +173,11 @@ fn the_form_is_used_by_the_keyboard(chromium: &Chromium, url: &str) {
     let shown = tab.evaluate("document.getElementById('explain').getBoundingClientRect().top < innerHeight");
     assert_eq!(shown, true, "the answer is in sight");
     let found = tab.evaluate("location.search + location.hash");
-    assert!(found.as_str().is_some_and(|it| it.contains("address=nobody%40example.test") && it.ends_with("#explain")));
+    assert!(
+        found
+            .as_str()
+            .is_some_and(|it| it.contains("address=nobody%40example.test") && it.ends_with("#explain"))
+    );
     // The page with the wrong field came with status 400, of which the browser makes a note.
     let faults: Vec<String> = tab.faults().into_iter().filter(|fault| !fault.contains("400")).collect();
     assert_eq!(faults, Vec::<String>::new());
@@ -156,10 +189,15 @@ fn it_tells_when_the_server_goes_and_comes_back(chromium: &Chromium, backstop: B
     tab.open(&format!("http://localhost:{port}"));
     tab.wait("document.getElementById('live').innerText.startsWith('Live')");
     drop(backstop);
-    tab.wait("document.getElementById('live').innerText.startsWith('The server does not answer. Last answer: ')");
+    tab.wait(
+        "document.getElementById('live').innerText.startsWith('The server does not answer. Last answer: ')",
+    );
     let told = tab.evaluate("document.getElementById('live').innerText");
     let shown = tab.evaluate("document.getElementById('now').innerText");
-    assert!(told.as_str().zip(shown.as_str()).is_some_and(|(told, shown)| told.contains(shown)), "{told} {shown}");
+    assert!(
+        told.as_str().zip(shown.as_str()).is_some_and(|(told, shown)| told.contains(shown)),
+        "{told} {shown}"
+    );
     assert_eq!(tab.evaluate("document.getElementById('live').className"), "bad");
     let _again = site().env("BACKSTOP__HTTP__LISTEN", &format!("127.0.0.1:{port}")).start();
     tab.wait("document.getElementById('live').innerText.startsWith('Live')");

@@ -60,14 +60,21 @@ fn site() -> BackstopBuilder {
 
 /// A session of one client with one recipient after the other.
 #[track_caller]
-fn session(backstop: &Backstop, client: Ipv4Addr, helo: &[u8], sender: &[u8], recipients: &[&[u8]]) -> Vec<Answer> {
+fn session(
+    backstop: &Backstop,
+    client: Ipv4Addr,
+    helo: &[u8],
+    sender: &[u8],
+    recipients: &[&[u8]],
+) -> Vec<Answer> {
     let mut mta = Mta::connect(backstop.milter_port());
     let address = ClientAddress::Inet(client, 4711);
     let _ = mta.send(&Milter::Connect(Connect { host: helo, address }));
     let _ = mta.send(&Milter::Helo(helo));
     let none = CStrings::default;
     let _ = mta.send(&Milter::Mail(Mail { address: sender, parameters: none() }));
-    let answers = recipients.iter().map(|address| mta.send(&Milter::Rcpt(Rcpt { address, parameters: none() })));
+    let answers =
+        recipients.iter().map(|address| mta.send(&Milter::Rcpt(Rcpt { address, parameters: none() })));
     answers.collect()
 }
 
