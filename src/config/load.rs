@@ -326,6 +326,7 @@ impl Check<'_> {
             self.say(&path, message);
         });
         config.store.check(&mut |key, message| self.say(&["store", key], message));
+        config.log.check(&mut |key, message| self.say(&["log", key], message));
         let tarpit = &config.defence.tarpit;
         if tarpit.enabled && lookup + tarpit.max > MOST_LOOKUP {
             let message = format!(

@@ -66,12 +66,17 @@ struct Metrics {
 
 impl Metrics {
     fn register(registry: &Registry) -> Self {
-        let build_info = registry.gauges("build_info", "1; the version is a label.", &["version"]);
+        let build_info =
+            registry.gauges("build_info", "1; the version of the program is a label.", &["version"]);
         build_info.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
         registry
             .float_gauge("start_time_seconds", "When the process started, in seconds since 1970.")
             .set(SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64()));
-        let reloads = registry.counters("reloads_total", "Reloads by outcome.", &["outcome"]);
+        let reloads = registry.counters(
+            "reloads_total",
+            "Reloads of the configuration, by what came of them: applied, needs-restart, refused.",
+            &["outcome"],
+        );
         // 0 from the start: an alert can tell the first one from none.
         for outcome in [reload::APPLIED, reload::NEEDS_RESTART, reload::REFUSED] {
             reloads.with_label_values(&[outcome]).inc_by(0);
@@ -89,7 +94,11 @@ impl Metrics {
             store: store::Metrics::register(registry),
             defence: defence::Metrics::register(registry),
             server: server::Metrics::register(registry),
-            mode: registry.gauges("mode", "1 for the mode in force.", &["mode"]),
+            mode: registry.gauges(
+                "mode",
+                "1 for the mode in force, enforce or monitor; 0 for the other.",
+                &["mode"],
+            ),
             enabled: registry.gauge("enabled", enabled),
             reloads,
             reload_succeeded,
@@ -170,8 +179,9 @@ impl Parts {
         snapshot(config, keeper, remotes, directory_metrics, live, kept)
     }
 
-    /// Brings the gauges of the configuration up to date.
+    /// Brings the gauges of the configuration up to date, and how many lines the log may have.
     pub(super) fn show(&self, config: &Config) {
+        self.server.limit_lines(config.log.refusals_per_second);
         for mode in Mode::ALL {
             self.mode.with_label_values(&[mode.as_str()]).set((mode == config.mode).into());
         }

@@ -2,6 +2,7 @@
 
 use prometheus::{Counter, IntCounter, IntCounterVec, IntGauge, core::Collector};
 
+use super::Why;
 use crate::telemetry::{Followed, Registry};
 
 /// Metrics of all defences.
@@ -24,7 +25,7 @@ impl Metrics {
     /// Registers them.
     #[must_use]
     pub fn register(registry: &Registry) -> Self {
-        Self {
+        let metrics = Self {
             harvesters_blocked: registry
                 .followed("harvesters_blocked", "Clients that are blocked for guessing recipients."),
             harvest_blocks: registry
@@ -41,7 +42,12 @@ impl Metrics {
                 "Recipients that the greylist was asked about, by what it found.",
                 &["outcome"],
             ),
+        };
+        // There from the start: `rate` and `increase` of Prometheus don't see what a series begins with.
+        for why in Why::OUTCOMES {
+            let _ = metrics.greylist.with_label_values(&[why.outcome()]);
         }
+        metrics
     }
 
     /// What the greylist has found since the start, by outcome.
@@ -50,8 +56,9 @@ impl Metrics {
         let mut outcomes = Vec::new();
         for family in self.greylist.collect() {
             for metric in family.get_metric() {
-                if let Some(label) = metric.get_label().first() {
-                    outcomes.push((label.value().to_owned(), metric.get_counter().get_value() as u64));
+                let count = metric.get_counter().get_value() as u64;
+                if let (Some(label), 1..) = (metric.get_label().first(), count) {
+                    outcomes.push((label.value().to_owned(), count));
                 }
             }
         }

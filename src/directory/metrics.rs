@@ -27,13 +27,13 @@ impl Metrics {
         Self {
             up: registry.gauges(
                 "directory_up",
-                "1 while the directory answers from current content.",
+                "1 while the directory answers from current content; 0: it is down, out of date, or has none.",
                 label,
             ),
-            addresses: registry.gauges("directory_addresses", "Recipients or rules in use.", label),
+            addresses: registry.gauges("directory_addresses", "Recipients (or rules) of the directory that are in use.", label),
             age: registry.float_gauges(
                 "directory_age_seconds",
-                "How old the truth is. Files: for how long the content in use has been known to be out of date; replicas: for how long they have not been what the directory says; since the start, if they never were.",
+                "How old what is known of the directory is. Of a file: for how long its content in use has been out of date, 0 while it is current; of a replica: how long ago it was what the directory says, or since the start, if it never was.",
                 label,
             ),
             held_back: registry.gauges(

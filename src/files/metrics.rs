@@ -22,8 +22,8 @@ impl Metrics {
                 "1 while a file is unreadable, empty or much shorter than before and its old content is in use.",
                 label,
             ),
-            bad_lines: registry.gauges("file_bad_lines", "Lines skipped because they could not be understood.", label),
-            entries: registry.gauges("file_entries", "Entries in use.", label),
+            bad_lines: registry.gauges("file_bad_lines", "Lines of a file that were skipped because they could not be understood.", label),
+            entries: registry.gauges("file_entries", "Entries of a file that are in use.", label),
         }
     }
 }

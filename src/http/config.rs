@@ -10,15 +10,18 @@ use crate::net::Password;
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// `ADDRESS:PORT`; port 0 is any free port; the empty string is nowhere.
+    /// `ADDRESS:PORT` where `/metrics`, `/live` and `/ready` are; port 0 is any free port; `""` for nowhere. No
+    /// password: keep it off the network.
     #[serde(with = "optional_address")]
     pub listen: Option<SocketAddr>,
-    /// Who asks for anything but `/live` and `/ready` needs what is in this file of one line.
+    /// A file with a token and nothing else: everything but `/live` and `/ready` needs it, as password of any user or as
+    /// bearer. Read at each request: a changed token needs no reload.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub token_file: Option<PathBuf>,
-    /// Names by which browsers and scrapers may ask, besides addresses, `localhost` and this host's own name.
+    /// Names by which browsers and scrapers may ask, besides IP addresses, `localhost` and the host's own name; others
+    /// get `421`. See [By which name](status-page.md#by-which-name).
     pub names: Vec<String>,
-    /// How mail addresses are shown on the status page.
+    /// How the status page shows mail addresses: `a…@example.com`, or as they are.
     pub addresses: Addresses,
 }
 

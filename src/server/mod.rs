@@ -8,6 +8,7 @@ mod asked;
 mod buffers;
 mod config;
 mod decide;
+mod lines;
 mod metrics;
 mod recipient;
 mod session;
@@ -51,6 +52,7 @@ pub struct Server {
     snapshot: ArcSwap<Snapshot>,
     metrics: Metrics,
     history: Arc<History>,
+    lines: lines::Lines,
     /// At the same time, at most.
     sessions: AtomicUsize,
     open: AtomicUsize,
@@ -93,10 +95,12 @@ impl Server {
                 .macros(Stage::Rcpt, "{rcpt_mailer} {rcpt_host} {rcpt_addr}")
         };
         metrics.sessions_limit.set(gauge(limits.sessions));
+        let lines = lines::Lines::new(0, &metrics.log_lines_left_out);
         Arc::new(Self {
             snapshot: ArcSwap::from_pointee(snapshot),
             metrics,
             history,
+            lines,
             sessions: AtomicUsize::new(limits.sessions),
             open: AtomicUsize::new(0),
             next_id: AtomicU64::new(1),
@@ -128,6 +132,16 @@ impl Server {
     pub fn limit_sessions(&self, most: usize) {
         self.metrics.sessions_limit.set(gauge(most));
         self.sessions.store(most, Ordering::Relaxed);
+    }
+
+    /// From now on the log has so many lines for refusals in a second, at most; 0: all of them, as at the beginning.
+    pub fn limit_lines(&self, per_second: u32) {
+        self.lines.limit(per_second);
+    }
+
+    /// Tells the log what was left out of it, until `stop`.
+    pub async fn tell_what_was_left_out(&self, stop: CancellationToken) {
+        self.lines.tell(stop).await;
     }
 
     /// Lets everything pass from the next decision on, in open sessions as well; or decides again.

@@ -26,7 +26,7 @@ use milter_protocol::{
     },
 };
 use tokio::time::{Duration, Sleep, sleep_until};
-use tracing::{debug, info};
+use tracing::{Level, debug, enabled, info};
 
 use defend::Delayed;
 
@@ -36,6 +36,7 @@ use crate::{
     history::bounded,
     net::Connection,
     policy::{ClientClass, Decision, DomainFact, Facts, Reason, Stage, Verdict},
+    telemetry::log::shown,
 };
 
 use super::{
@@ -518,13 +519,17 @@ impl Session {
                 session = self.id,
                 stage = stage.as_str(),
                 reason = decision.reason.as_str(),
-                recipient = &*String::from_utf8_lossy(recipient),
+                recipient = &*shown(recipient),
                 "continue"
             );
             return;
         };
         self.note(decision, facts, recipient);
-        let client = self.client.address.map(|client| client.ip().to_string());
+        let client = self.client.address.map(|client| client.ip());
+        if !enabled!(Level::INFO) || !self.server.lines.allow(decision.reason, client, Instant::now()) {
+            return;
+        }
+        let client = client.map(|client| client.to_string());
         // A postmaster who is asked where the mail is sees how long it is held up yet.
         let wait = facts.greylisted.filter(|wait| !wait.is_zero()).map(|wait| format!("{wait:?}"));
         info!(
@@ -533,8 +538,8 @@ impl Session {
             reason = decision.reason.as_str(),
             enforced = decision.enforced,
             client = client.as_deref().unwrap_or("unknown"),
-            sender = &*String::from_utf8_lossy(&self.message.sender),
-            recipient = &*String::from_utf8_lossy(recipient),
+            sender = &*shown(bounded(&self.message.sender).as_bytes()),
+            recipient = &*shown(bounded(recipient).as_bytes()),
             code = reply.code.basic,
             wait = wait.as_deref(),
             "{}",

@@ -80,6 +80,8 @@ fn hide(address: &[u8], local: impl FnOnce(&str) -> String) -> String {
         return if address.trim_ascii().is_empty() { String::new() } else { "<>".to_owned() };
     }
     match text.rsplit_once('@') {
+        // A domain alone is nobody.
+        Some(("", domain)) if is_domain(domain) => format!("@{domain}"),
         Some((name, domain)) if is_domain(domain) => format!("{}@{domain}", local(name)),
         _ => local(&text),
     }
@@ -132,7 +134,7 @@ mod tests {
             (b"<\"anna@private\">", "a…"),
             (b"<anna@private name>", "a…"),
             (b"<anna@>", "a…"),
-            (b"<@example.test>", "…@example.test"),
+            (b"<@example.test>", "@example.test"),
             (b"<anna%example.org@example.test>", "a…@example.test"),
             (b"example.org!anna", "e…"),
             ("<\u{e4}nna@b\u{fc}cher.test>".as_bytes(), "\u{e4}…@b\u{fc}cher.test"),
@@ -188,7 +190,10 @@ mod tests {
         fn what_is_shown_is_a_character_and_a_domain(address in "[ab<>@\"\\\\. :,%!\\[\\]\r\n\u{202e}é]{0,30}") {
             let masked = mask(address.as_bytes());
             match masked.split_once('…') {
-                None => prop_assert!(masked.is_empty() || masked == "<>", "{masked:?}"),
+                None => {
+                    let is_domain = masked.strip_prefix('@').is_some_and(is_domain);
+                    prop_assert!(is_domain || masked.is_empty() || masked == "<>", "{masked:?}");
+                }
                 Some((first, rest)) => {
                     prop_assert!(first.chars().count() <= 1, "{masked:?}");
                     prop_assert!(rest.is_empty() || rest.strip_prefix('@').is_some_and(is_domain), "{masked:?}");

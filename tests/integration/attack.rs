@@ -42,19 +42,7 @@ fn the_queue_is_cleaned_of_backscatter_only() {
 
     let dir = TempDir::new("attack");
     let conf = postfix.config_directory();
-    let check = backstop.prepare(&[]);
-    let quoted = |text: &std::ffi::OsStr| format!("'{}'", text.to_string_lossy());
-    let args: Vec<String> = check.get_args().map(quoted).collect();
-    let env: Vec<String> = check
-        .get_envs()
-        .filter_map(|(name, value)| Some(format!("{}={}", name.to_string_lossy(), quoted(value?))))
-        .collect();
-    let mut script = format!(
-        "backstop() {{ env {} {} \"$@\" {}; }}\n",
-        env.join(" "),
-        quoted(check.get_program()),
-        args.join(" ")
-    );
+    let mut script = backstop.shell_function();
     for program in ["postqueue", "postcat", "postsuper"] {
         script += &format!("{program}() {{ command {program} -c '{}' \"$@\"; }}\n", conf.display());
     }

@@ -76,6 +76,33 @@ fn every_family_is_documented_and_every_documented_one_is_there() {
     }
 }
 
+/// The row of each family tells its type and its labels.
+#[test]
+fn every_row_is_true() {
+    let text = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/metrics.md"));
+    let text = text.expect("it is there");
+    let backstop = site::backstop().start();
+    let page = backstop.http_get("/metrics");
+    let mut seen = BTreeSet::new();
+    for family in backstop::daemon::families() {
+        let row = text.lines().find(|line| line.starts_with(&format!("| `{}` | ", family.name)));
+        let row = row.unwrap_or_else(|| panic!("docs/metrics.md has no row for {}", family.name));
+        let cells: Vec<&str> = row.split(" | ").collect();
+        let labels: Vec<String> = family.labels.iter().map(|label| format!("`{label}`")).collect();
+        let labels = if labels.is_empty() { "–".to_owned() } else { labels.join(", ") };
+        assert_eq!(cells[2], labels, "{row}");
+        let begin = format!("# TYPE {} ", family.name);
+        match page.lines().find_map(|line| line.strip_prefix(&begin)) {
+            Some(kind) => assert_eq!(cells[1], kind, "{row}"),
+            // no series yet
+            None => assert_eq!(family.name.ends_with("_total"), cells[1] == "counter", "{row}"),
+        }
+        assert!(family.help.ends_with('.') && family.help.len() > 20, "{family:?}");
+        let _ = seen.insert(family.name);
+    }
+    assert!(seen.len() > 40, "{seen:?}");
+}
+
 /// The numbers move with what happens.
 #[test]
 fn what_happens_is_counted() {
@@ -159,7 +186,8 @@ fn belongs(word: &str, family: &str) -> bool {
     rest.is_some_and(|rest| matches!(rest, "" | "_bucket" | "_sum" | "_count"))
 }
 
-fn promtool(page: &str) -> (bool, String) {
+/// What promtool(1) says of a page: whether it is fine, and what it has to say.
+pub(crate) fn promtool(page: &str) -> (bool, String) {
     let mut child = Command::new("promtool")
         .args(["check", "metrics"])
         .stdin(Stdio::piped())

@@ -144,7 +144,7 @@ impl Backstop {
         series(&self.http_get("/metrics"), name, labels).map(|(_, value)| value).sum()
     }
 
-    /// As [`Backstop::metric`], summed for each value of the label `by`.
+    /// As [`Backstop::metric`], summed for each value of the label `by`; without those whose sum is 0.
     ///
     /// # Panics
     /// When the metrics cannot be had.
@@ -155,6 +155,7 @@ impl Backstop {
         for (labels, value) in series(&self.http_get("/metrics"), name, labels) {
             *sums.entry(labels.get(by).copied().unwrap_or_default().to_owned()).or_default() += value;
         }
+        sums.retain(|_, sum| *sum != 0.0);
         sums
     }
 
@@ -177,6 +178,20 @@ impl Backstop {
             command.arg("--config").arg(config);
         }
         command
+    }
+
+    /// `backstop() { … }` for a shell, so that what the docs show can be run as it stands.
+    #[must_use]
+    pub fn shell_function(&self) -> String {
+        let command = self.prepare(&[]);
+        let quoted = |text: &OsStr| format!("'{}'", text.to_string_lossy());
+        let args: Vec<String> = command.get_args().map(quoted).collect();
+        let env: Vec<String> = command
+            .get_envs()
+            .filter_map(|(name, value)| Some(format!("{}={}", name.to_string_lossy(), quoted(value?))))
+            .collect();
+        let program = quoted(command.get_program());
+        format!("backstop() {{ env {} {program} \"$@\" {}; }}\n", env.join(" "), args.join(" "))
     }
 
     /// Replaces a file of the instance's directory at once.

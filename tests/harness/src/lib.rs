@@ -46,7 +46,7 @@ pub use ports::{free_port, is_listening};
 pub use postfix::{Postfix, PostfixBuilder, Queued};
 pub use postgres::Postgres;
 pub use process::{Process, Signal};
-pub use prometheus::{Alertmanager, Prometheus, Series};
+pub use prometheus::{Alert, Alertmanager, Prometheus, Series};
 pub use rbldnsd::Rbldnsd;
 pub use redis::Redis;
 pub use samba::{SambaAd, SambaAdBuilder};

@@ -6,12 +6,22 @@ use backstop_harness::CommandOutput;
 
 use super::{ALERTS, RULES, RULES_TEST, after, path, read};
 
-/// promtool(1) on the rules and the example of a configuration.
+/// amtool(1) on the example of whom to tell.
+#[test]
+fn amtool_finds_no_fault() {
+    let file = path("deploy/prometheus/alertmanager.yml");
+    let output = CommandOutput::of(Command::new("amtool").arg("check-config").arg(file));
+    assert!(output.status == 0 && output.stderr.is_empty(), "{output:?}");
+}
+
+/// promtool(1) on the rules and the examples of a configuration.
 #[test]
 fn promtool_finds_no_fault() {
-    for (command, file) in
-        [(&["check", "rules"], RULES), (&["check", "config"], "deploy/prometheus/prometheus.yml")]
-    {
+    for (command, file) in [
+        (&["check", "rules"], RULES),
+        (&["check", "config"], "deploy/prometheus/prometheus.yml"),
+        (&["check", "config"], "deploy/container/prometheus/prometheus.yml"),
+    ] {
         let output = promtool(command, file);
         assert!(output.status == 0 && output.stderr.is_empty(), "{file}: {output:?}");
     }

@@ -12,14 +12,18 @@ use super::{DASHBOARD, path, read};
 pub(super) struct Query {
     /// The panel's title.
     pub(super) panel: String,
+    /// The panel's type, e.g. `stat`.
+    pub(super) kind: String,
+    /// Which of the panel's queries: `A`, `B` …
+    pub(super) target: String,
     pub(super) query: String,
 }
 
-/// Every query of the dashboard; `prometheus` says what the variables may be.
-pub(super) fn queries(prometheus: &Prometheus) -> Vec<Query> {
+/// Every query of the dashboard; `prometheus` says what the variables may be, and rates are those of `interval`.
+pub(super) fn queries(prometheus: &Prometheus, interval: &str) -> Vec<Query> {
     let dashboard = dashboard();
     let mut values =
-        vec![("$__rate_interval".to_owned(), "1m".to_owned()), ("$__range".to_owned(), "1h".to_owned())];
+        vec![("$__rate_interval".to_owned(), interval.to_owned()), ("$__range".to_owned(), "1h".to_owned())];
     let replaced = |text: &str, values: &[(String, String)]| {
         values.iter().fold(text.to_owned(), |text, (name, value)| text.replace(name, value))
     };
@@ -37,14 +41,21 @@ pub(super) fn queries(prometheus: &Prometheus) -> Vec<Query> {
             format!("({})", all.join("|").replace('.', "\\\\.")),
         ));
     }
+    let query = |panel: &str, kind: &Value, target: &Value, query: &Value| Query {
+        panel: panel.to_owned(),
+        kind: text(kind).to_owned(),
+        target: text(target).to_owned(),
+        query: replaced(text(query), &values),
+    };
+    let annotations = array(&dashboard["annotations"]["list"]).iter();
     let annotations =
-        array(&dashboard["annotations"]["list"]).iter().map(|one| (text(&one["name"]), text(&one["expr"])));
+        annotations.map(|one| query(text(&one["name"]), &Value::Null, &Value::Null, &one["expr"]));
     let panels = panels(&dashboard);
     let targets = panels.iter().flat_map(|panel| {
-        array(&panel["targets"]).iter().map(|target| (text(&panel["title"]), text(&target["expr"])))
+        let targets = array(&panel["targets"]).iter();
+        targets.map(|target| query(text(&panel["title"]), &panel["type"], &target["refId"], &target["expr"]))
     });
-    let all = annotations.chain(targets);
-    all.map(|(panel, query)| Query { panel: panel.to_owned(), query: replaced(query, &values) }).collect()
+    annotations.chain(targets).collect()
 }
 
 #[test]
@@ -101,6 +112,38 @@ fn it_works_on_import() {
             );
         }
     }
+}
+
+/// docs/dashboard.md has a section for each row, and in it each panel, in the order of the dashboard.
+#[test]
+fn every_panel_is_explained() {
+    let dashboard = dashboard();
+    let mut shown: Vec<(&str, Vec<&str>)> = Vec::new();
+    for panel in panels(&dashboard) {
+        let title = text(&panel["title"]);
+        match shown.last_mut() {
+            _ if panel["type"] == "row" => shown.push((title, Vec::new())),
+            Some((_, titles)) => titles.push(title),
+            None => panic!("{title} is in no row"),
+        }
+    }
+    let docs = read("docs/dashboard.md");
+    let mut explained = Vec::new();
+    for section in docs.split("\n## ").skip(1) {
+        let (heading, body) = section.split_once('\n').expect("it has a text");
+        let rows = body.lines().filter_map(|line| line.strip_prefix("| ")?.strip_suffix(" |"));
+        let mut titles = Vec::new();
+        for row in rows.filter(|row| !row.starts_with("panel | ")) {
+            let cells: Vec<&str> = row.split(" | ").collect();
+            let [title, tells, to_do] = cells.as_slice() else { panic!("docs/dashboard.md: {row}") };
+            assert!(tells.len() > 20 && to_do.len() > 5, "docs/dashboard.md: {row}");
+            titles.push(*title);
+        }
+        if !titles.is_empty() {
+            explained.push((heading, titles));
+        }
+    }
+    assert_eq!(explained, shown);
 }
 
 /// Reads a dashboard as Grafana's schema has it and writes it again: what got lost or changed is printed.

@@ -7,8 +7,11 @@ use std::path::{Path, PathBuf};
 
 mod alerts;
 mod attack;
+mod attacker;
 mod dashboard;
+mod full;
 mod names;
+mod runbook;
 
 /// The path of a file of the project.
 fn path(name: &str) -> PathBuf {
