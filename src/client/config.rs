@@ -11,17 +11,19 @@ use crate::net::NameServer;
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// Networks of insiders; the MTA's own networks come in where `domains.detect` is on.
+    /// Insiders. With `domains.detect` the MTA's own networks (Postfix `mynetworks`, Sendmail `$=R`) come in as well.
     pub trusted: Vec<Network>,
-    /// Files of such networks.
+    /// [Files of networks](#files-of-networks) of insiders; their content is [followed](#files-that-change).
     pub trusted_files: Vec<PathBuf>,
-    /// Networks that may not send mail here at all.
+    /// Refused when they connect, unless trusted.
     pub denied: Vec<Network>,
-    /// Files of such networks.
+    /// [Files of such networks](#files-of-networks); their content is [followed](#files-that-change).
     pub denied_files: Vec<PathBuf>,
-    /// Lists in the DNS of clients that are known to be good.
+    /// Clients on these are never taken for dynamic.
     pub dnswl: Vec<DnsList>,
-    /// Who answers questions about clients.
+    /// Who is asked about clients: the servers in `/etc/resolv.conf` (changes are noticed within five seconds), or
+    /// one such as `"127.0.0.1"` or `"127.0.0.1:5353"`. Lists often don't answer public resolvers; a resolver on the
+    /// own host does.
     pub resolver: NameServer,
     /// `[client.dynamic]`
     pub dynamic: Dynamic,

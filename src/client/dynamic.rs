@@ -11,21 +11,29 @@ use crate::address::DomainPattern;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Dynamic {
-    /// Whether clients on dynamic addresses are refused, and when.
+    /// `rcpt`: clients of class `dynamic` are refused, unless they are trusted or authenticated; `connect`: when they
+    /// connect, for a port where nobody authenticates. `off`: classes are only counted.
     pub enforce: Enforce,
-    /// Files of networks whose addresses are dynamic.
+    /// [Files of networks](#files-of-networks) whose addresses are dynamic; their content is
+    /// [followed](#files-that-change).
     pub networks: Vec<PathBuf>,
-    /// `ZONE=ANSWER,…`: lists in the DNS whose answers say that an address is dynamic.
+    /// Clients on these are dynamic.
     pub dnsbl: Vec<DnsList>,
     /// Judge by the name of the address.
     pub reverse_dns: bool,
-    /// Names that are dynamic, besides those that the built-in rules know.
+    /// Names that are dynamic, besides those that the built-in rules know: `"pool.example.net"` (and all below it),
+    /// `"/^dyn[0-9]+\\./"`, or a Postfix table, `"pcre:/path"` or `"regexp:/path"`; a table's content is
+    /// [followed](#files-that-change).
     pub patterns: Vec<Pattern>,
-    /// Names and networks that are not dynamic whatever else says so; names count only when the DNS confirms them.
+    /// Networks and names that are not dynamic, whatever else says so. A name stands for itself and all below it (no
+    /// wildcards), and counts only where it leads back to the client's address.
     pub except: Vec<String>,
-    /// Judge private and loopback addresses, too.
+    /// Judge loopback, private, link-local and shared addresses (RFC 1918, 3927, 4193, 6598) as well; behind a proxy
+    /// or a translator every client has one.
     pub private: bool,
-    /// The longest that all questions about one client may take together.
+    /// The longest that all questions about one client may take, those to lists three quarters of it; more than 0, at
+    /// most 5 s, and with `limits.lookup` at most 8 s ([time-outs](mta-behaviour.md#time-outs)). It begins when the
+    /// client connects.
     #[serde(with = "jiff::fmt::serde::unsigned_duration::friendly::compact::required")]
     pub deadline: Duration,
 }

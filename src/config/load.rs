@@ -326,6 +326,7 @@ impl Check<'_> {
             self.say(&path, message);
         });
         config.store.check(&mut |key, message| self.say(&["store", key], message));
+        config.log.check(&mut |key, message| self.say(&["log", key], message));
         let tarpit = &config.defence.tarpit;
         if tarpit.enabled && lookup + tarpit.max > MOST_LOOKUP {
             let message = format!(
@@ -334,6 +335,11 @@ impl Check<'_> {
             );
             self.say(&["defence", "tarpit", "max"], message);
         }
+        config.http.check(&mut |key, message| {
+            let mut path = vec!["http"];
+            path.extend(key);
+            self.say(&path, message);
+        });
         config.control.check(&mut |key, message| self.say(&["control", key], message));
         for (index, local) in config.recipients.exempt.iter().enumerate() {
             if local.contains('@') || local.is_empty() {

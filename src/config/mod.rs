@@ -22,16 +22,16 @@ use crate::{
 
 pub use error::{Diagnostic, Error};
 pub use load::{DEFAULT_PATH, Loaded, load, load_control, load_trust};
-pub use restart::Reloadable;
+pub use restart::{Reloadable, needs_restart};
 pub use show::{Origin, Shown, show};
 
 /// Everything that an admin can choose.
 #[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// Enforce, or only watch.
+    /// `monitor` decides, counts and logs as always, but lets everything pass.
     pub mode: Mode,
-    /// Where MTAs connect.
+    /// Where MTAs connect: `inet:HOST:PORT`, `inet6:[HOST]:PORT`, `unix:/PATH` or `fd:NAME`.
     pub listen: Vec<Endpoint>,
     /// What this site answers for.
     pub domains: directory::Domains,
@@ -111,8 +111,9 @@ impl Mode {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Monitor {
-    /// Only watch these domains.
+    /// Recipients in these are only watched; a leading dot means subdomains.
     pub domains: Vec<DomainPattern>,
-    /// Only watch what these reasons would refuse.
+    /// Refusals for these reasons are only watched. What is held against the *client* (`harvest`, `dynamic-client`,
+    /// `bounce-many`) and only watched hides no later row: an unknown recipient stays refused.
     pub reasons: Vec<Reason>,
 }

@@ -17,7 +17,7 @@ impl Reloadable {
     /// What may be put in force of `new` where `old` is.
     #[must_use]
     pub fn new(old: &Config, new: Config) -> Self {
-        let needs_restart = changed(old, &new).into_iter().filter(|key| is_fixed(key)).collect();
+        let needs_restart = changed(old, &new).into_iter().filter(|key| needs_restart(key)).collect();
         let mut config = new;
         config.listen.clone_from(&old.listen);
         config.http.listen = old.http.listen;
@@ -46,7 +46,9 @@ fn flat(config: &Config) -> Map<String, Value> {
     flat
 }
 
-fn is_fixed(key: &str) -> bool {
+/// Whether a reload leaves the key (its full name) as it is.
+#[must_use]
+pub fn needs_restart(key: &str) -> bool {
     FIXED
         .iter()
         .any(|fixed| key.strip_prefix(fixed).is_some_and(|rest| rest.is_empty() || rest.starts_with('.')))

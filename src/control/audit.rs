@@ -10,6 +10,7 @@ use super::{
     message::{Disable, Reloaded, Request, Response, Standing, Suspend, Suspension, Switched},
     peer::Peer,
 };
+use crate::telemetry::log::{shown, without};
 
 /// What is to be changed.
 #[derive(Debug)]
@@ -83,9 +84,19 @@ impl Order {
             Response::Suspension(Suspension { what, .. }) => Some(what.clone()),
             _ => None,
         };
-        let (what, until) = (understood.or(what), until.show());
-        let (what, until, reason) = (what.as_deref(), until.as_deref(), reason.as_deref());
         let (outcome, error) = outcome(command, response);
+        let is_address = matches!(command, "suspend" | "resume");
+        let error = error.map(|error| match &what {
+            Some(what) if is_address => without(error, what),
+            _ => error.into(),
+        });
+        let (what, until) = (understood.or(what), until.show());
+        let what = what.as_deref().map(|what| match is_address {
+            true => shown(what.as_bytes()),
+            false => what.into(),
+        });
+        let (what, until, reason, error) =
+            (what.as_deref(), until.as_deref(), reason.as_deref(), error.as_deref());
         let Peer { uid, pid, user } = peer;
         info!(command, uid, user = user.as_deref(), pid, what, until, reason, outcome, error, "order");
     }

@@ -5,21 +5,30 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::socket::group_id;
+use super::{
+    door::Permit,
+    socket::{group_id, id_of},
+};
 
 /// `[control]`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// A unix socket for the commands of the same name.
+    /// A unix socket for all commands, with an absolute path: root, the server's own user and `group` may use it. A
+    /// missing directory is made.
     pub socket: PathBuf,
-    /// Its mode, in octal digits; empty: 0600, or 0660 where there is a group.
-    pub mode: String,
-    /// Who else may use it: a group, by name or number; empty: nobody.
+    /// Who else may use `socket`, and so do everything: a group, by name or number. Without root, the server's user
+    /// has to be a member. A group that does not exist stops the start. A reload changes `group` and `mode` in place;
+    /// connections that are open order nothing more.
     pub group: String,
-    /// A unix socket that takes `trust` and nothing else; empty: none.
+    /// The mode of `socket` in octal digits, such as `"0660"`; with `""` 0600, or 0660 where there is a `group`. The
+    /// owner must be able to read and write, a `group` to write; all others never get in.
+    pub mode: String,
+    /// A unix socket, with an absolute path, that takes [`backstop trust`](operations.md#trusted-for-a-time) and
+    /// nothing else; `""` for none.
     pub trust_socket: PathBuf,
-    /// Who else may use that one: a group, by name or number; empty: nobody.
+    /// Who else may use `trust_socket`: a group, by name or number. With `""` it has mode 0600, with a group 0660.
+    /// Without root, the server's user has to be a member. A group that does not exist stops the start.
     pub trust_group: String,
 }
 
@@ -50,6 +59,22 @@ impl Config {
     #[must_use]
     pub fn trust_mode(group: &str) -> u32 {
         if group.is_empty() { OWNER } else { OWNER | GROUP }
+    }
+
+    /// For whom the socket for all commands is. Blocks: the system may ask another server for the group.
+    ///
+    /// # Errors
+    /// There is no such group, or that can't be found out.
+    pub fn permit(&self) -> io::Result<Permit> {
+        Ok(Permit { mode: self.socket_mode(), group: id_of(&self.group)? })
+    }
+
+    /// The same for the socket that takes `trust`.
+    ///
+    /// # Errors
+    /// There is no such group, or that can't be found out.
+    pub fn trust_permit(&self) -> io::Result<Permit> {
+        Ok(Permit { mode: Self::trust_mode(&self.trust_group), group: id_of(&self.trust_group)? })
     }
 
     /// Where the socket is when it can't be made at the default place: in the user's runtime directory. `None` where the

@@ -7,22 +7,31 @@ use std::{
     io,
     path::Path,
     sync::{
-        Arc,
-        atomic::{AtomicU32, AtomicU64, Ordering},
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
     },
 };
 
 use crate::net::UnixFile;
 
-use super::{Peer, socket::id_of};
+use super::Peer;
 
 /// The way in to a socket.
 #[derive(Debug)]
 pub struct Door {
     file: Arc<UnixFile>,
-    mode: AtomicU32,
+    permit: Mutex<Permit>,
     /// How often that was changed.
     changes: AtomicU64,
+}
+
+/// For whom a socket is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Permit {
+    /// Its mode: who may write may connect.
+    pub mode: u32,
+    /// The id of the group that owns it; `None`: the process' own.
+    pub group: Option<u32>,
 }
 
 /// What a connection came in by.
@@ -33,8 +42,8 @@ pub(super) struct Visit {
 }
 
 impl Door {
-    pub(super) fn new(file: Arc<UnixFile>, mode: u32) -> Self {
-        Self { file, mode: AtomicU32::new(mode), changes: AtomicU64::new(0) }
+    pub(super) fn new(file: Arc<UnixFile>, permit: Permit) -> Self {
+        Self { file, permit: Mutex::new(permit), changes: AtomicU64::new(0) }
     }
 
     /// Where it is.
@@ -43,16 +52,15 @@ impl Door {
         self.file.path()
     }
 
-    /// From now on the socket has this mode and group (a name or a number; empty: the process' own). Connections that are
-    /// open carry out nothing more. Blocks.
+    /// From now on the socket is for these. Connections that are open carry out nothing more. Gives for whom it was.
     ///
     /// # Errors
-    /// There is no such group, or the process may not give it the socket.
-    pub fn permit(&self, mode: u32, group: &str) -> io::Result<()> {
-        self.file.permit(mode, id_of(group)?)?;
-        self.mode.store(mode, Ordering::Relaxed);
+    /// The process may not give it to the group.
+    pub fn permit(&self, permit: Permit) -> io::Result<Permit> {
+        let mut current = self.permit.lock().unwrap_or_else(PoisonError::into_inner);
+        self.file.permit(permit.mode, permit.group)?;
         self.changes.fetch_add(1, Ordering::Relaxed);
-        Ok(())
+        Ok(std::mem::replace(&mut *current, permit))
     }
 
     pub(super) fn visit(self: &Arc<Self>) -> Visit {
@@ -64,7 +72,8 @@ impl Visit {
     /// Whether the peer is one of those for whom the socket is. Besides the kernel: somebody may have opened the file to
     /// others, or the peer connected before it was closed to him.
     pub(super) fn admits(&self, peer: &Peer) -> bool {
-        let is_for_a_group = self.door.mode.load(Ordering::Relaxed) & 0o020 != 0;
+        let permit = *self.door.permit.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_for_a_group = permit.mode & 0o020 != 0;
         is_for_a_group || peer.is_own()
     }
 

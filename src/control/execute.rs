@@ -8,8 +8,8 @@ use std::{
 use crate::{
     address::{Domain, ReversePath, parse_mail},
     client::Hint,
-    policy::{Decision, Facts, Question, Reason, Stage},
-    server::{Envelope, Snapshot, Trace, TraceStep, decide, recipient},
+    policy::{Decision, Facts, Question, Reason, Stage, Trace, TraceStep},
+    server::{Asked, Envelope, Snapshot, client_step, decide, recipient},
 };
 
 use super::message::{Check, Checked};
@@ -27,9 +27,7 @@ pub async fn check(snapshot: &Snapshot, check: &Check, disabled: bool) -> Checke
         ..Facts::default()
     };
     let mut trace = Trace::default();
-    if let Some(step) = client_step(snapshot, check, &facts) {
-        trace.0.push(step);
-    }
+    trace.0.extend(as_told(snapshot, check, &facts));
     let envelope = Envelope {
         client,
         hint: Hint { name: check.name.as_deref(), helo: check.helo.as_deref() },
@@ -42,7 +40,9 @@ pub async fn check(snapshot: &Snapshot, check: &Check, disabled: bool) -> Checke
         // Nothing depends on it, but it is counted.
         trace.0.extend(class_step(snapshot, envelope).await);
     }
-    let connect = decide(snapshot, envelope, &mut facts, Some(&mut trace)).await;
+    let mut asked = Asked::explained();
+    let connect = decide(snapshot, envelope, &mut facts, Some(&mut asked)).await;
+    trace.0.extend(asked.steps(&facts));
     if connect.reply.is_some() {
         return checked(check, connect, &facts, trace);
     }
@@ -58,7 +58,9 @@ pub async fn check(snapshot: &Snapshot, check: &Check, disabled: bool) -> Checke
             micros: 0,
         });
     }
-    let decision = decide(snapshot, envelope, &mut facts, Some(&mut trace)).await;
+    let mut asked = Asked::explained();
+    let decision = decide(snapshot, envelope, &mut facts, Some(&mut asked)).await;
+    trace.0.extend(asked.steps(&facts));
     if let (None, true, Some(recipient)) = (decision.reply, facts.null_sender, facts.recipient.outermost())
         && decision.reason == Reason::Ok
         && !snapshot.rules.is_exempt(recipient.local())
@@ -67,7 +69,9 @@ pub async fn check(snapshot: &Snapshot, check: &Check, disabled: bool) -> Checke
         let recipients = [recipient.clone()];
         facts.stage = Stage::EndOfMessage;
         let envelope = Envelope { recipients: &recipients, ..envelope };
-        let end = decide(snapshot, envelope, &mut facts, Some(&mut trace)).await;
+        let mut asked = Asked::explained();
+        let end = decide(snapshot, envelope, &mut facts, Some(&mut asked)).await;
+        trace.0.extend(asked.steps(&facts));
         if end.reply.is_some() {
             return checked(check, end, &facts, trace);
         }
@@ -81,7 +85,7 @@ pub async fn check(snapshot: &Snapshot, check: &Check, disabled: bool) -> Checke
 }
 
 /// What was asked about the client, and what that makes it. Nothing was: nobody in particular.
-fn client_step(snapshot: &Snapshot, check: &Check, facts: &Facts) -> Option<TraceStep> {
+fn as_told(snapshot: &Snapshot, check: &Check, facts: &Facts) -> Option<TraceStep> {
     let mut evidence = check.client.map_or_else(Vec::new, |client| snapshot.clients.explain(client));
     let mut tell = |what: &str, value: &Option<String>| {
         evidence.extend(value.as_ref().map(|value| format!("{what} {value}")));
@@ -93,19 +97,7 @@ fn client_step(snapshot: &Snapshot, check: &Check, facts: &Facts) -> Option<Trac
     if check.client.is_none() && evidence.is_empty() {
         return None;
     }
-    let answer = match (facts.trusted, facts.authenticated, facts.denied) {
-        (true, _, _) => "trusted, an insider",
-        (false, true, _) => "authenticated, an insider",
-        (false, false, true) => "on the deny list",
-        (false, false, false) => "an outsider",
-    };
-    Some(TraceStep {
-        question: "client".to_owned(),
-        about: check.client.map(|client| client.to_string()).unwrap_or_default(),
-        answer: answer.to_owned(),
-        evidence,
-        micros: 0,
-    })
+    Some(client_step(check.client, facts, evidence))
 }
 
 /// What the client looks like, where nobody asks.

@@ -17,7 +17,7 @@ mod socket;
 
 pub use client::{Error, ask, ask_to_trust};
 pub use config::Config;
-pub use door::Door;
+pub use door::{Door, Permit};
 pub use execute::check;
 pub use peer::Peer;
 pub use report::{report, watched};

@@ -16,7 +16,7 @@ use crate::net::{BindError, Connection, Endpoint, Listener};
 use super::{
     Config,
     audit::{Order, Pending},
-    door::{Door, Visit},
+    door::{Door, Permit, Visit},
     message::{Greeting, LONGEST_LINE, PROTOCOL, Request, Response},
     peer::Peer,
 };
@@ -76,11 +76,11 @@ impl Control {
 
     async fn open(path: &Path, mode: u32, group: &str, scope: Scope) -> Result<Self, BindError> {
         make_parent(path)?;
-        let id = id_of(group).map_err(|error| failed(path, error))?;
-        let listener = Listener::unix(path, mode, id).await?;
+        let group = id_of(group).map_err(|error| failed(path, error))?;
+        let listener = Listener::unix(path, mode, group).await?;
         let missing = || failed(path, io::ErrorKind::NotFound.into());
         let file = listener.file().map(Arc::clone).ok_or_else(missing)?;
-        Ok(Self { listener, door: Arc::new(Door::new(file, mode)), scope })
+        Ok(Self { listener, door: Arc::new(Door::new(file, Permit { mode, group })), scope })
     }
 
     /// Where it is.

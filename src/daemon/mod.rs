@@ -4,6 +4,7 @@
 //! one message; a core task that ends, ends the process with an error, so that the supervisor starts it anew.
 
 mod build;
+mod commands;
 mod descriptors;
 mod error;
 mod orders;
@@ -11,6 +12,7 @@ mod reload;
 mod requests;
 mod supervisor;
 mod switch;
+mod tasks;
 mod welcome;
 
 use std::{
@@ -20,17 +22,14 @@ use std::{
     time::Duration,
 };
 
-use tokio::{
-    signal::unix::{Signal, SignalKind, signal},
-    task::JoinSet,
-};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 
 use crate::{
     config::Loaded,
     control::{
-        self, Control,
+        self,
         message::{Check, Checked},
     },
     detect::{Findings, Options},
@@ -44,31 +43,38 @@ use crate::{
 
 use build::Parts;
 pub use build::families;
+use commands::Commands;
 pub use error::Error;
-use reload::{Doors, Reloader};
+use reload::Reloader;
 use requests::Requests;
+use tasks::Core;
 
 /// Runs the server until it is told to stop. `path` is the configuration file as given, for reloads.
 ///
 /// # Errors
 /// What prevented the start, or ended the process before its time.
 pub fn run(path: Option<PathBuf>, loaded: Loaded) -> Result<(), Error> {
-    let log = Log::start(&loaded.config.log)?;
+    let log = Log::start(&loaded.config.log, loaded.config.store.place_of_files())?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Error::Runtime)?;
-    let result = runtime.block_on(serve(path, loaded, log));
-    runtime.shutdown_timeout(Duration::from_secs(1));
+    let commands = commands::thread().map_err(Error::Runtime)?;
+    let result = runtime.block_on(serve(path, loaded, log, commands.handle().clone()));
+    commands.shutdown_timeout(LEAVE);
+    runtime.shutdown_timeout(LEAVE);
     result
 }
 
-async fn serve(path: Option<PathBuf>, loaded: Loaded, log: Log) -> Result<(), Error> {
+async fn serve(
+    path: Option<PathBuf>,
+    loaded: Loaded,
+    log: Log,
+    thread: tokio::runtime::Handle,
+) -> Result<(), Error> {
     let mut stop = signal(SignalKind::terminate()).map_err(Error::Runtime)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(Error::Runtime)?;
     // Who sees the first line may send it.
     let hang_up = signal(SignalKind::hangup()).map_err(Error::Runtime)?;
     let file = loaded.path().map_or("none".into(), |path| path.display().to_string());
     info!(version = env!("CARGO_PKG_VERSION"), config = file, "backstop starts");
-    let (stopping, closing) = (CancellationToken::new(), CancellationToken::new());
-    let mut core: JoinSet<(&'static str, Result<(), std::io::Error>)> = JoinSet::new();
 
     let config = &loaded.config;
     // First of all: the programs that detection runs must not get them.
@@ -85,6 +91,9 @@ async fn serve(path: Option<PathBuf>, loaded: Loaded, log: Log) -> Result<(), Er
     for name in inherited.left() {
         warn!(name, "a socket was passed that no `listen` names, it is closed; fd:NAME would take it");
     }
+    for note in config.http.notes() {
+        warn!("{note}");
+    }
     let http = match config.http.listen {
         Some(address) => {
             let bound = Http::bind(address).await.map_err(|error| Error::Http { address, error })?;
@@ -92,116 +101,61 @@ async fn serve(path: Option<PathBuf>, loaded: Loaded, log: Log) -> Result<(), Er
         }
         None => None,
     };
-    let control = bind_control(&config.control).await?;
-    let trust = bind_trust(&config.control).await?;
+    let commands = Commands::bind(&config.control, thread).await?;
 
-    core.spawn({
-        let (keeper, stopping) = (Arc::clone(&parts.keeper), stopping.clone());
-        async move {
-            keeper.run(stopping).await;
-            ("files", Ok(()))
-        }
-    });
-    core.spawn({
-        let (store, closing) = (parts.store.clone(), closing.clone());
-        async move {
-            store.follow(closing).await;
-            ("store", Ok(()))
-        }
+    let mut core = Core::new(&parts);
+    core.run("files", |parts, stop| async move { parts.keeper.run(stop).await });
+    let closing = CancellationToken::new();
+    core.run("store", |parts, _| {
+        let closing = closing.clone();
+        async move { parts.store.follow(closing).await }
     });
     parts.remotes.follow(&parts.server.snapshot().directories);
-    core.spawn({
-        let (remotes, stopping) = (Arc::clone(&parts.remotes), stopping.clone());
-        async move {
-            remotes.run(stopping).await;
-            ("replicas", Ok(()))
-        }
+    core.run("replicas", |parts, stop| async move { parts.remotes.run(stop).await });
+    core.run("senders", |parts, stop| async move {
+        let terms = || parts.server.snapshot().defences.bounces.terms();
+        parts.defences.senders.run(terms, stop).await;
+        // What they told last is to be kept.
+        closing.cancel();
     });
-    core.spawn({
-        let (parts, stopping) = (Arc::clone(&parts), stopping.clone());
-        async move {
-            let terms = || parts.server.snapshot().defences.bounces.terms();
-            parts.defences.senders.run(terms, stopping).await;
-            // What they told last is to be kept.
-            closing.cancel();
-            ("senders", Ok(()))
-        }
+    core.run("history", |parts, stop| async move {
+        Arc::clone(&parts.history).run(|| parts.sight(), stop).await;
     });
-    core.spawn({
-        let (parts, stopping) = (Arc::clone(&parts), stopping.clone());
-        async move {
-            Arc::clone(&parts.history).run(|| parts.sight(), stopping).await;
-            ("history", Ok(()))
-        }
-    });
+    core.run("log", |parts, stop| async move { parts.server.tell_what_was_left_out(stop).await });
     // One that does not answer now is read when it does; `refresh` has said so.
     let _ = parts.commanded.refresh().await;
-    core.spawn({
-        let (commanded, stopping) = (Arc::clone(&parts.commanded), stopping.clone());
-        async move {
-            commanded.run(stopping).await;
-            ("suspensions", Ok(()))
-        }
-    });
+    core.run("suspensions", |parts, stop| async move { parts.commanded.run(stop).await });
     parts.switch.restore();
-    core.spawn({
-        let (switch, stopping) = (Arc::clone(&parts.switch), stopping.clone());
-        async move {
-            switch.run(stopping).await;
-            ("switch", Ok(()))
-        }
-    });
+    core.run("switch", |parts, stop| async move { Arc::clone(&parts.switch).run(stop).await });
     // The sockets are open: who connects meanwhile waits, and is answered from the disk's copy.
     parts.remotes.loaded(LOAD).await;
     for listener in listeners {
         info!(address = %listener.address(), "listening");
         let server = Arc::clone(&parts.server);
-        core.spawn(async move { ("milter listener", server.accept(listener).await) });
-    }
-    if let Some(http) = http {
-        info!(address = %format_args!("http://{}", http.address()), "listening");
-        let (views, stopping) = (parts.views(), stopping.clone());
-        core.spawn(async move { ("http", http.serve(views, stopping).await) });
+        core.serve("milter listener", |_| async move { server.accept(listener).await });
     }
     if let Some(text) = welcome::text(&loaded, &parts.live.findings(), &listening) {
         // Who tries it may look at the log only.
         let _ = write!(std::io::stdout(), "{text}");
     }
-    let doors =
-        Doors { control: control.as_ref().map(Control::door), trust: trust.as_ref().map(Control::door) };
-    let reloader = Arc::new(Reloader::new(path, loaded, Arc::clone(&parts), log, doors));
-    core.spawn({
-        let (reloader, stopping) = (Arc::clone(&reloader), stopping.clone());
-        async move {
-            reloader.follow_mta(stopping).await;
-            ("detection", Ok(()))
-        }
+    let reloader = Arc::new(Reloader::new(path, loaded, Arc::clone(&parts), log, commands.doors()));
+    let following = Arc::clone(&reloader);
+    core.run("detection", |_, stop| async move { following.follow_mta(stop).await });
+    core.run("detection", |parts, stop| async move { parts.live.run(stop).await });
+    let reloading = Arc::clone(&reloader);
+    core.run("reload", |_, stop| async move {
+        stop.run_until_cancelled(reload_on(hang_up, &reloading)).await;
     });
-    core.spawn({
-        let (live, stopping) = (Arc::clone(&parts.live), stopping.clone());
-        async move {
-            live.run(stopping).await;
-            ("detection", Ok(()))
-        }
-    });
-    core.spawn({
-        let (reloader, stopping) = (Arc::clone(&reloader), stopping.clone());
-        async move {
-            stopping.run_until_cancelled(reload_on(hang_up, &reloader)).await;
-            ("reload", Ok(()))
-        }
-    });
-    let requests = Arc::new(Requests::new(Arc::clone(&parts), Arc::clone(&reloader), listening));
-    for socket in [control, trust].into_iter().flatten() {
-        info!(address = %format_args!("unix:{}", socket.path().display()), "listening");
-        let (requests, stopping) = (Arc::clone(&requests), stopping.clone());
-        core.spawn(async move { ("control socket", socket.serve(requests, stopping).await) });
+    let requests = Arc::new(Requests::new(Arc::clone(&parts), reloader, listening));
+    if let Some(http) = http {
+        info!(address = %format_args!("http://{}", http.address()), "listening");
+        let views = Arc::clone(&requests);
+        core.serve("http", |stop| http.serve(views, stop));
     }
+    commands.serve(&mut core, &requests);
     if let Some(within) = supervisor::watchdog() {
-        let stopping = stopping.clone();
-        core.spawn(async move {
-            stopping.run_until_cancelled(supervisor::keep_alive(within)).await;
-            ("watchdog", Ok(()))
+        core.run("watchdog", |_, stop| async move {
+            stop.run_until_cancelled(supervisor::keep_alive(within)).await;
         });
     }
     supervisor::ready();
@@ -209,27 +163,18 @@ async fn serve(path: Option<PathBuf>, loaded: Loaded, log: Log) -> Result<(), Er
     let ended = tokio::select! {
         _ = stop.recv() => Ok("SIGTERM"),
         _ = interrupt.recv() => Ok("SIGINT"),
-        Some(ended) = core.join_next() => Err(ended),
+        error = core.ended() => Err(error),
     };
     supervisor::stopping();
-    match ended {
-        Ok(signal) => {
-            info!(signal, "stopping: no new connections, messages under way may finish");
-            let cut = parts.server.drain(DRAIN).await;
-            if cut > 0 {
-                warn!(sessions = cut, "sessions were cut when the drain time was over");
-            }
-            stopping.cancel();
-            while core.join_next().await.is_some() {}
-            info!("stopped");
-            Ok(())
-        }
-        Err(ended) => {
-            let (part, result) = ended.map_err(|_| Error::Part("a core task (it panicked)"))?;
-            error!(part, error = ?result.err(), "a part that must always run has ended");
-            Err(Error::Part(part))
-        }
+    let signal = ended?;
+    info!(signal, "stopping: no new connections, messages under way may finish");
+    let cut = parts.server.drain(DRAIN).await;
+    if cut > 0 {
+        warn!(sessions = cut, "sessions were cut when the drain time was over");
     }
+    core.stop().await;
+    info!("stopped");
+    Ok(())
 }
 
 /// Reloads at each signal; a reload that takes long does not keep the process from being stopped.
@@ -294,7 +239,11 @@ pub fn replay(
 /// # Errors
 /// What would prevent the start.
 pub fn check_build(loaded: &Loaded) -> Result<Vec<String>, Error> {
-    offline(async { Ok(Parts::build(&loaded.config, 0).await?.notices()) })
+    offline(async {
+        let mut notices = Parts::build(&loaded.config, 0).await?.notices();
+        notices.extend(loaded.config.http.notes());
+        Ok(notices)
+    })
 }
 
 /// What is on this host, with the sources that could not be loaded.
@@ -329,49 +278,6 @@ fn offline<T>(work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> 
     result
 }
 
-/// The control socket, or one warning: where `/run` can't be written, the user's runtime directory serves. Who names a group
-/// needs it.
-async fn bind_control(config: &control::Config) -> Result<Option<Control>, Error> {
-    let (mode, group) = (config.socket_mode(), &config.group);
-    let error = match Control::bind(&config.socket, mode, group).await {
-        Ok(control) => return Ok(Some(control)),
-        Err(error) => error,
-    };
-    if config.socket != control::Config::default().socket || !group.is_empty() {
-        return Err(error.into());
-    }
-    if let Some(fallback) = config.fallback()
-        && let Ok(control) = Control::bind(&fallback, mode, group).await
-    {
-        warn!(%error, instead = %control.path().display(), "the control socket is elsewhere");
-        return Ok(Some(control));
-    }
-    warn!(%error, "no control socket: status and reload can't reach this process, check needs --offline");
-    Ok(None)
-}
-
-/// The same for the socket that takes `trust`. Who names a group needs it.
-async fn bind_trust(config: &control::Config) -> Result<Option<Control>, Error> {
-    if config.trust_socket.as_os_str().is_empty() {
-        return Ok(None);
-    }
-    let error = match Control::bind_trust(&config.trust_socket, &config.trust_group).await {
-        Ok(control) => return Ok(Some(control)),
-        Err(error) => error,
-    };
-    let defaults = control::Config::default();
-    if config.trust_socket != defaults.trust_socket || config.trust_group != defaults.trust_group {
-        return Err(error.into());
-    }
-    if let Some(fallback) = config.trust_fallback()
-        && let Ok(control) = Control::bind_trust(&fallback, &config.trust_group).await
-    {
-        return Ok(Some(control));
-    }
-    warn!(%error, "no socket for `backstop trust`; control.trust_socket = \"\" does without");
-    Ok(None)
-}
-
 /// What an answer without the server leaves out.
 const NOT_LOOKED_AT: &str = "without the server it was not looked at who is blocked, trusted for a time or suspended by \
     command, nor what greylist and bounces remember";
@@ -380,5 +286,7 @@ const LISTING: Duration = Duration::from_secs(10 * 60);
 const LISTING_FOR_ONE: Duration = Duration::from_secs(30);
 /// How long the start waits for replicas to be read from disk; Postfix waits 30 s. What takes longer is asked live until then.
 const LOAD: Duration = Duration::from_secs(20);
+/// How long what blocks a thread is waited for in the end.
+const LEAVE: Duration = Duration::from_secs(1);
 /// How long messages under way may take to finish after SIGTERM; systemd waits 90 s.
 const DRAIN: Duration = Duration::from_secs(30);

@@ -20,8 +20,9 @@ use tracing::{error, info, warn};
 
 use crate::{
     config::{self, Config, Loaded, Reloadable, load},
-    control::{self, Door, message::Reloaded},
+    control::{self, Door, Permit, message::Reloaded},
     files::Outcome,
+    http::Access,
     server::Snapshot,
     telemetry::log::{self, Log, Prepared},
 };
@@ -53,6 +54,12 @@ pub(super) struct Doors {
     pub(super) trust: Option<Arc<Door>>,
 }
 
+/// For whom a socket is to be, and the changed keys that say so; never none.
+struct Turn {
+    keys: Vec<&'static str>,
+    permit: Permit,
+}
+
 /// Why a reload changes nothing.
 #[derive(Debug, thiserror::Error)]
 enum Refused {
@@ -74,6 +81,9 @@ struct Built {
     loaded: Loaded,
     snapshot: Snapshot,
     log: Option<Prepared>,
+    /// Of the doors, in the order that [`Doors`] has.
+    turns: [Option<Turn>; 2],
+    access: Access,
 }
 
 impl Reloader {
@@ -170,7 +180,7 @@ impl Reloader {
     async fn apply(&self, until: Instant, accept: bool) -> Result<Reloaded, Refused> {
         let kept = self.current.load_full();
         // Whatever can be refused is refused here, before the files that are followed change.
-        let Built { reloadable, loaded, snapshot: trial, log } = self.build(until).await?;
+        let Built { reloadable, loaded, snapshot: trial, log, turns, access } = self.build(until).await?;
         let Reloadable { mut config, mut needs_restart } = reloadable;
         let (keeper, remotes) = (Arc::clone(&self.parts.keeper), Arc::clone(&self.parts.remotes));
         let read = move || {
@@ -188,9 +198,7 @@ impl Reloader {
             }
         };
         drop(trial);
-        // The system may ask another server for a group.
-        let closed = tokio::task::block_in_place(|| self.doors.open(&kept, &config, &loaded))?;
-        for key in closed {
+        for key in self.doors.open(turns, &loaded)? {
             let (is, was) = (&mut config.control, &kept.control);
             match key {
                 MODE => is.mode.clone_from(&was.mode),
@@ -208,6 +216,7 @@ impl Reloader {
         if let Some(log) = log {
             self.log.change(log);
         }
+        self.parts.access.store(Arc::new(access));
         self.parts.show(&config);
         // What needs a restart is not in force, and is told again by the next reload.
         self.current.store(Arc::new(config));
@@ -250,36 +259,51 @@ impl Reloader {
 }
 
 impl Doors {
-    /// Lets those in whom `new` names. Gives the changed keys for which there is no socket. Blocks.
-    fn open(&self, old: &Config, new: &Config, loaded: &Loaded) -> Result<Vec<&'static str>, Refused> {
-        let (is, was) = (&new.control, &old.control);
-        let changed = |key, is_changed: bool| is_changed.then_some(key);
-        let trust = changed(TRUST_GROUP, is.trust_group != was.trust_group);
-        let changed = [changed(MODE, is.mode != was.mode), changed(GROUP, is.group != was.group)];
-        let changed: Vec<&'static str> = changed.into_iter().flatten().collect();
-        let refused = |key, error: io::Error| Refused::Key(loaded.diagnose(key, error.to_string()));
-        let mut missing = Vec::new();
-        match (&self.control, changed.last()) {
-            (Some(door), Some(&key)) => {
-                door.permit(is.socket_mode(), &is.group).map_err(|error| refused(key, error))?;
+    /// Lets those in for whom the sockets are to be, or nobody else than before. Gives the changed keys for which there is no
+    /// socket.
+    fn open(&self, turns: [Option<Turn>; 2], loaded: &Loaded) -> Result<Vec<&'static str>, Refused> {
+        let (mut missing, mut opened) = (Vec::new(), Vec::new());
+        for (door, turn) in [&self.control, &self.trust].into_iter().zip(turns) {
+            match (door, turn) {
+                (_, None) => {}
+                (None, Some(turn)) => missing.extend(turn.keys),
+                (Some(door), Some(turn)) => match door.permit(turn.permit) {
+                    Ok(before) => opened.push((door, before)),
+                    Err(error) => {
+                        for (door, before) in opened {
+                            let _ = door.permit(before);
+                        }
+                        return Err(cannot(&turn.keys, &error, loaded));
+                    }
+                },
             }
-            (None, _) => missing = changed.clone(),
-            (Some(_), None) => {}
-        }
-        match (&self.trust, trust) {
-            (Some(door), Some(key)) => {
-                let permitted = door.permit(control::Config::trust_mode(&is.trust_group), &is.trust_group);
-                if let (Err(_), Some(door), false) = (&permitted, &self.control, changed.is_empty()) {
-                    // As it was before.
-                    let _ = door.permit(was.socket_mode(), &was.group);
-                }
-                permitted.map_err(|error| refused(key, error))?;
-            }
-            (None, key) => missing.extend(key),
-            (Some(_), None) => {}
         }
         Ok(missing)
     }
+}
+
+/// How the doors are to be turned for a changed configuration. Blocks: the system may ask another server for a group.
+fn turns(
+    old: &control::Config,
+    new: &control::Config,
+    loaded: &Loaded,
+) -> Result<[Option<Turn>; 2], Refused> {
+    let changed = |key, is_changed: bool| is_changed.then_some(key);
+    let turn = |keys: Vec<&'static str>, permit: io::Result<Permit>| -> Result<Turn, Refused> {
+        let permit = permit.map_err(|error| cannot(&keys, &error, loaded))?;
+        Ok(Turn { keys, permit })
+    };
+    let keys = [changed(MODE, new.mode != old.mode), changed(GROUP, new.group != old.group)];
+    let keys: Vec<_> = keys.into_iter().flatten().collect();
+    let control = (!keys.is_empty()).then(|| turn(keys, new.permit())).transpose()?;
+    let key = changed(TRUST_GROUP, new.trust_group != old.trust_group);
+    let trust = key.map(|key| turn(vec![key], new.trust_permit())).transpose()?;
+    Ok([control, trust])
+}
+
+/// Nobody can be let in by these keys.
+fn cannot(keys: &[&'static str], error: &io::Error, loaded: &Loaded) -> Refused {
+    Refused::Key(loaded.diagnose(keys.last().copied().unwrap_or(GROUP), error.to_string()))
 }
 
 fn build(path: Option<&Path>, kept: &Config, parts: &Parts) -> Result<Built, Refused> {
@@ -290,9 +314,16 @@ fn build(path: Option<&Path>, kept: &Config, parts: &Parts) -> Result<Built, Ref
         Error::Directory(error) => Refused::Key(loaded.diagnose(error.key(), error.to_string())),
         error => Refused::Build(error),
     })?;
-    let log = (config.log != kept.log).then(|| log::prepare(&config.log)).transpose();
-    let log = log.map_err(|error| Refused::Key(loaded.diagnose("log.format", error.to_string())))?;
-    Ok(Built { reloadable, loaded, snapshot, log })
+    // The secret in a file may be another one.
+    let is_changed = config.log != kept.log || config.log.hash_key_file.is_some();
+    let state = kept.store.place_of_files();
+    let log = is_changed.then(|| log::prepare(&config.log, state)).transpose();
+    let log = log.map_err(|error| Refused::Key(loaded.diagnose(error.key(), error.to_string())))?;
+    let turns = turns(&kept.control, &config.control, &loaded)?;
+    let access = Access::open(&config.http);
+    let access =
+        access.map_err(|error| Refused::Key(loaded.diagnose("http.token_file", error.to_string())))?;
+    Ok(Built { reloadable, loaded, snapshot, log, turns, access })
 }
 
 /// What blocks, until then at most: a file may be on a disk that hangs.

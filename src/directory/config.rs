@@ -18,10 +18,12 @@ pub type Configs = BTreeMap<String, Config>;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// In charge of these; default: those in `[domains]` names and files.
+    /// The domains it is in charge of. They are local then. Default: those in `names` and `files` of `[domains]`,
+    /// never detected ones.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub domains: Option<Vec<String>>,
-    /// What becomes of mail while it can't tell.
+    /// While it can't tell: `defer` answers `451 4.4.3`, `continue` lets the recipient pass. Recipients from trusted
+    /// clients always pass. Of several directories that can't tell, one with `defer` is enough.
     #[serde(default = "defer")]
     pub on_unavailable: Unavailable,
     /// `[directory.NAME.file]`
@@ -57,11 +59,11 @@ impl Config {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Domains {
-    /// Ask the MTA on this host, too.
+    /// Ask the MTA on this host for its domains, users, sub-address delimiters, trusted networks and probe addresses.
     pub detect: bool,
-    /// `example.com`, or `.example.org` for its subdomains.
+    /// More local domains. `.example.org` means its subdomains, not itself.
     pub names: Vec<String>,
-    /// The same, one a line.
+    /// Files of them, [one a line](#domain-files); their content is [followed](#files-that-change).
     pub files: Vec<PathBuf>,
 }
 
@@ -69,11 +71,13 @@ pub struct Domains {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Recipients {
-    /// Each of these characters separates a mailbox from its sub-address.
+    /// Each of these characters begins a sub-address, as in Postfix' `recipient_delimiter`. `""` for none. In
+    /// detected domains the MTA's own count as well.
     pub delimiters: String,
-    /// Local parts that the defences leave alone.
+    /// Local parts that are left alone by the defences against clients: never blocked, put off, taken for a trap, or
+    /// refused a bounce. They still have to exist.
     pub exempt: Vec<String>,
-    /// Domains that take everything.
+    /// Domains that take every recipient; suspensions still count.
     pub catch_all: Vec<String>,
 }
 

@@ -33,7 +33,7 @@ pub use origin::{ago, read};
 pub use settle::QUIET;
 pub use table::{BadRule, First, Grammar, Matched, RESULT_LIMIT, Table, load_table};
 pub use watched::{OpenError, Outcome, Spec, Status, Watched};
-pub use words::{Unbalanced, first_word, trim};
+pub use words::{Unbalanced, first_word, trim, unquoted};
 
 #[cfg(test)]
 mod tests;

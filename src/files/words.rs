@@ -13,8 +13,18 @@ pub struct Unbalanced;
 /// # Errors
 /// [`Unbalanced`].
 pub fn first_word(line: &[u8]) -> Result<(&[u8], &[u8]), Unbalanced> {
+    let end = unquoted(line, is_blank)?;
+    let (word, rest) = line.split_at(end.unwrap_or(line.len()));
+    Ok((word, trim(rest)))
+}
+
+/// Where the first such byte is that stands neither within double quotes nor behind a backslash.
+///
+/// # Errors
+/// [`Unbalanced`], where there is none.
+pub fn unquoted(line: &[u8], is_it: impl Fn(u8) -> bool) -> Result<Option<usize>, Unbalanced> {
     let (mut quoted, mut escaped) = (false, false);
-    let end = line.iter().position(|&byte| {
+    let found = line.iter().position(|&byte| {
         if escaped {
             escaped = false;
             return false;
@@ -22,15 +32,11 @@ pub fn first_word(line: &[u8]) -> Result<(&[u8], &[u8]), Unbalanced> {
         match byte {
             b'\\' => escaped = true,
             b'"' => quoted = !quoted,
-            _ => return !quoted && is_blank(byte),
+            _ => return !quoted && is_it(byte),
         }
         false
     });
-    if quoted {
-        return Err(Unbalanced);
-    }
-    let (word, rest) = line.split_at(end.unwrap_or(line.len()));
-    Ok((word, trim(rest)))
+    if quoted { Err(Unbalanced) } else { Ok(found) }
 }
 
 /// The line without whitespace around it.

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use super::{
-    History, QUEUE, Refusal, Summary,
+    History, Minute, QUEUE, Refusal, Summary,
     bucket::{Counted, Noted},
     file::{Place, encode},
     timeline::Timeline,
@@ -154,6 +154,12 @@ impl History {
         let timeline = self.kept.lock().await.timeline.clone();
         let now = unix_seconds();
         tokio::task::spawn_blocking(move || timeline.summary(now, seconds)).await.unwrap_or_default()
+    }
+
+    /// What was decided in each of the last 180 minutes, the oldest first; the last one is under way.
+    pub async fn minutes(&self) -> Vec<Minute> {
+        self.look(None).await;
+        self.kept.lock().await.timeline.minutes(unix_seconds())
     }
 
     /// How long the server has run since this time, and was not disabled.

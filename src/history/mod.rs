@@ -1,13 +1,15 @@
 //! What the server remembers of its decisions, for `backstop report`: counts by hour and by day, and who was refused most.
 //!
 //! A recipient that passes costs one atomic count. A refusal is handed over through a queue that never makes a session
-//! wait; one task folds it into lists of bounded size. Failure: when the queue is full, a refusal is counted, and what is
+//! wait; one task folds it into lists of bounded size. Of the last decisions, a sample is kept as they were made. Failure: when the queue is full, a refusal is counted, and what is
 //! lost is its details (`missed`); what can't be written to disk stays in memory.
 
 mod bucket;
 mod file;
 mod judge;
 mod keeper;
+mod minute;
+mod recent;
 mod sketch;
 mod summary;
 mod text;
@@ -17,6 +19,7 @@ mod top;
 use std::{
     net::IpAddr,
     sync::atomic::{AtomicU64, Ordering},
+    time::Instant,
 };
 
 use serde::{Deserialize, Serialize};
@@ -26,10 +29,13 @@ use crate::policy::{Decision, Reason, Stage, Verdict};
 
 pub use judge::{Evidence, Judgement, Looks, judge};
 pub use keeper::Sight;
+pub use minute::Minute;
+pub use recent::{Recent, Recents};
 pub use summary::{Count, Listed, Sample, Summary, Watched};
 pub use text::bounded;
 
 use keeper::Kept;
+use recent::Latest;
 
 /// What one server process remembers.
 #[derive(Debug)]
@@ -39,6 +45,7 @@ pub struct History {
     queue: mpsc::Sender<Refusal>,
     hurry: Notify,
     kept: Mutex<Kept>,
+    latest: Latest,
 }
 
 /// A refusal or deferral, enforced or only watched.
@@ -84,21 +91,35 @@ impl History {
             queue,
             hurry: Notify::new(),
             kept: Mutex::new(Kept::new(waiting)),
+            latest: Latest::new(),
         }
     }
 
     /// Counts a decision. Costs an atomic addition.
     pub fn count(&self, stage: Stage, decision: &Decision<'_>) {
-        // A client or a message that passes is no recipient; the end of a trap's message is no other refusal.
-        let is_counted = match stage {
-            Stage::Rcpt => true,
-            Stage::Connect => decision.reply.is_some(),
-            Stage::EndOfMessage => decision.reply.is_some() && decision.reason != Reason::SpamTrap,
-        };
         let cell = cell(decision.verdict(), decision.reason, decision.enforced);
-        if let Some(count) = self.counts.get(cell).filter(|_| is_counted) {
+        if let Some(count) = self.counts.get(cell).filter(|_| is_counted(stage, decision)) {
             count.fetch_add(1, Ordering::Relaxed);
         }
+    }
+
+    /// Whether evidence should be collected for a decision that is about to be made: [`keep`](Self::keep) may be called with
+    /// it. Not for all of them, where there are many. Never waits.
+    pub fn explains(&self, now: Instant) -> bool {
+        self.latest.is_explained(now)
+    }
+
+    /// Keeps a decision for [`recent`](Self::recent), unless there are too many; only then it is put together. Never waits.
+    pub fn keep(&self, stage: Stage, decision: &Decision<'_>, now: Instant, build: impl FnOnce() -> Recent) {
+        if is_counted(stage, decision) {
+            self.latest.keep(decision.reply.is_some(), now, build);
+        }
+    }
+
+    /// The last decisions, at most 200; of many, some. No session waits for that.
+    #[must_use]
+    pub fn recent(&self) -> Recents {
+        self.latest.list()
     }
 
     /// Remembers a refusal, which has been counted. Never waits.
@@ -132,6 +153,15 @@ impl History {
 impl Default for History {
     fn default() -> Self {
         Self::new()
+    }
+}
+
+/// A client or a message that passes is no recipient; the end of a trap's message is no other refusal.
+fn is_counted(stage: Stage, decision: &Decision<'_>) -> bool {
+    match stage {
+        Stage::Rcpt => true,
+        Stage::Connect => decision.reply.is_some(),
+        Stage::EndOfMessage => decision.reply.is_some() && decision.reason != Reason::SpamTrap,
     }
 }
 

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     bucket::{Bucket, Counted, Noted, add},
+    minute::{Minute, Minutes},
     summary::{Listed, Summary, Watched},
     top::{Entry, MOST_SAMPLES, order},
 };
@@ -22,6 +23,8 @@ pub(super) struct Timeline {
     days: Row,
     /// What is only watched, since when.
     watched: BTreeMap<String, u64>,
+    #[serde(default)]
+    minutes: Minutes,
 }
 
 /// Buckets of one length, the oldest first; shared with those who read them.
@@ -34,7 +37,8 @@ struct Row {
 
 impl Timeline {
     pub(super) fn new(now: u64) -> Self {
-        Self { began: now, hours: Row::of(HOUR), days: Row::of(DAY), watched: BTreeMap::new() }
+        let (watched, minutes) = (BTreeMap::new(), Minutes::default());
+        Self { began: now, hours: Row::of(HOUR), days: Row::of(DAY), watched, minutes }
     }
 
     /// Puts in order what was read from a file.
@@ -46,12 +50,14 @@ impl Timeline {
             row.forget(now);
         }
         self.watched.values_mut().for_each(|since| *since = (*since).min(now));
+        self.minutes.mend(now);
     }
 
     pub(super) fn count(&mut self, now: u64, counted: &Counted) {
         for row in [&mut self.hours, &mut self.days] {
             row.current(now).count(counted);
         }
+        self.minutes.count(now, counted);
     }
 
     pub(super) fn note(&mut self, now: u64, refusal: &Noted) {
@@ -104,6 +110,10 @@ impl Timeline {
         summary.watched =
             self.watched.iter().map(|(what, since)| Watched { what: what.clone(), since: *since }).collect();
         summary
+    }
+
+    pub(super) fn minutes(&self, now: u64) -> Vec<Minute> {
+        self.minutes.all(now)
     }
 
     /// How long the server has run since then, as far as days tell, and was not disabled.

@@ -15,6 +15,7 @@ mod reply;
 mod rules;
 #[cfg(test)]
 mod tests;
+mod trace;
 
 pub use fact::{
     Attributes, ClientClass, Counts, DomainFact, Lately, RecipientFact, SuspensionFact, Unavailable,
@@ -24,3 +25,4 @@ pub use next::{Decision, Step, Verdict, next};
 pub use reason::{Reason, UnknownReason};
 pub use reply::{Code, Replies, Reply, ReplyConfig, ReplyError, is_reply_text};
 pub use rules::{Defences, Rules};
+pub use trace::{Trace, TraceStep};

@@ -125,9 +125,11 @@ impl FromStr for Code {
 #[derive(Debug, Clone, Default, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ReplyConfig {
-    /// E.g. `550 5.1.1`; a temporary reason can't be made permanent.
+    /// Code and enhanced code, `"550 5.1.1"`, both of one class. A temporary refusal can't be made permanent; the
+    /// other way round is fine. Default: see [decisions.md](decisions.md).
     pub code: Option<String>,
-    /// Without the tag, which is always added.
+    /// 1 to 200 printable ASCII characters. The reason in brackets is added behind it. Default: see
+    /// [decisions.md](decisions.md).
     pub text: Option<String>,
 }
 

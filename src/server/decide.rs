@@ -7,7 +7,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 use tokio::time::timeout_at;
 
@@ -22,7 +21,7 @@ use crate::{
     suspension::Suspension,
 };
 
-use super::Snapshot;
+use super::{Snapshot, asked::Asked};
 
 /// Who writes: what questions about the client and the message are about.
 #[derive(Debug, Clone, Copy, Default)]
@@ -41,13 +40,13 @@ pub struct Envelope<'a> {
     pub is_rehearsal: bool,
 }
 
-/// Decides; writes what was found into `facts`, and into `trace` if one is wanted. Takes no longer than [`LONGEST_REPLY`]:
+/// Decides; writes what was found into `facts`, and what was asked into `asked` if that is wanted. Takes no longer than [`LONGEST_REPLY`]:
 /// what is not known by then could not be found out.
 pub async fn decide<'s>(
     snapshot: &'s Snapshot,
     envelope: Envelope<'_>,
     facts: &mut Facts,
-    mut trace: Option<&mut Trace>,
+    mut asked: Option<&mut Asked>,
 ) -> Decision<'s> {
     let until = tokio::time::Instant::now() + LONGEST_REPLY;
     loop {
@@ -55,56 +54,16 @@ pub async fn decide<'s>(
             Step::Decide(decision) => return decision,
             Step::Ask(question) => question,
         };
-        let begun = trace.is_some().then(Instant::now);
-        let answer = answer(snapshot, envelope, facts, question, trace.is_some());
+        let explain = asked.as_ref().is_some_and(|asked| asked.explains());
+        let begun = explain.then(Instant::now);
+        let answer = answer(snapshot, envelope, facts, question, explain);
         let answer = match timeout_at(until, answer).await {
             Ok(answer) => answer,
             Err(_) => give_up(snapshot, facts, question).await,
         };
-        if let (Some(trace), Some(begun)) = (trace.as_deref_mut(), begun) {
-            trace.push(question, facts, answer, begun.elapsed());
+        if let Some(asked) = asked.as_deref_mut() {
+            asked.push(question, answer, begun.map(|begun| begun.elapsed()).unwrap_or_default());
         }
-    }
-}
-
-/// What was asked, and what was answered, in order.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct Trace(pub Vec<TraceStep>);
-
-/// One question with its answer.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct TraceStep {
-    /// E.g. `recipient`.
-    pub question: String,
-    /// The address or domain that it was asked about; empty where it is about the client.
-    pub about: String,
-    /// In words.
-    pub answer: String,
-    /// Where the answer comes from, one line each.
-    pub evidence: Vec<String>,
-    /// How long the answer took, in microseconds.
-    pub micros: u64,
-}
-
-impl Trace {
-    fn push(&mut self, question: Question, facts: &Facts, (answer, evidence): Answer, took: Duration) {
-        let about = match question {
-            Question::Domain(at) => level(facts, at)
-                .map(|level| level.address.domain().to_string())
-                .or_else(|| facts.recipient.domain().map(ToString::to_string)),
-            Question::Trap(at) | Question::Suspended(at) | Question::Recipient(at) => {
-                level(facts, at).map(|level| level.address.to_string())
-            }
-            Question::Standing | Question::Class | Question::Greylist | Question::Solicited => None,
-        };
-        self.0.push(TraceStep {
-            question: question.to_string(),
-            about: about.unwrap_or_default(),
-            answer: answer.to_owned(),
-            evidence,
-            micros: u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
-        });
     }
 }
 
@@ -378,7 +337,7 @@ async fn look_up(snapshot: &Snapshot, address: &Address, explain: bool) -> (Reci
     (found.fact, found.steps.iter().map(ToString::to_string).collect())
 }
 
-fn level(facts: &Facts, at: usize) -> Option<&Level> {
+pub(super) fn level(facts: &Facts, at: usize) -> Option<&Level> {
     match &facts.recipient {
         Recipient::Levels(levels) => levels.get(at),
         _ => None,

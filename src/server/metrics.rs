@@ -24,6 +24,8 @@ pub struct Metrics {
     pub session_panics: IntCounter,
     /// Recipients refused that a bounce would have told somebody else.
     pub backscatter_prevented: IntCounter,
+    /// By reason.
+    pub log_lines_left_out: IntCounterVec,
     callbacks: [IntCounter; Callback::ALL.len()],
     callback_seconds: [Histogram; Callback::ALL.len()],
     clients: [IntCounter; CLASSES.len()],
@@ -58,6 +60,11 @@ impl Metrics {
             backscatter_prevented: registry.counter(
                 "backscatter_prevented_total",
                 "Refused unknown recipients of messages with a sender: bounces that were never sent.",
+            ),
+            log_lines_left_out: registry.counters(
+                "log_lines_left_out_total",
+                "Refusals that have no line in the log, as there would have been more than log.refusals_per_second.",
+                &["reason"],
             ),
             callbacks: Callback::ALL.map(|callback| callbacks.with_label_values(&[callback.as_str()])),
             callback_seconds: Callback::ALL.map(|callback| seconds.with_label_values(&[callback.as_str()])),

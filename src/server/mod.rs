@@ -4,9 +4,11 @@
 //! that wants to know, and passes the verdict on. Failure: a session that breaks ends alone; over the limit, a
 //! connection is closed at once, so that the MTA goes on by its own choice instead of waiting.
 
+mod asked;
 mod buffers;
 mod config;
 mod decide;
+mod lines;
 mod metrics;
 mod recipient;
 mod session;
@@ -37,8 +39,9 @@ use tracing::{error, warn};
 
 use crate::{history::History, net::Listener};
 
+pub use asked::{Asked, client_step};
 pub use config::Limits;
-pub use decide::{Envelope, LONGEST_REPLY, Trace, TraceStep, decide};
+pub use decide::{Envelope, LONGEST_REPLY, decide};
 pub use metrics::{Callback, Metrics};
 pub use recipient::recipient;
 pub use snapshot::Snapshot;
@@ -49,6 +52,7 @@ pub struct Server {
     snapshot: ArcSwap<Snapshot>,
     metrics: Metrics,
     history: Arc<History>,
+    lines: lines::Lines,
     /// At the same time, at most.
     sessions: AtomicUsize,
     open: AtomicUsize,
@@ -91,10 +95,12 @@ impl Server {
                 .macros(Stage::Rcpt, "{rcpt_mailer} {rcpt_host} {rcpt_addr}")
         };
         metrics.sessions_limit.set(gauge(limits.sessions));
+        let lines = lines::Lines::new(0, &metrics.log_lines_left_out);
         Arc::new(Self {
             snapshot: ArcSwap::from_pointee(snapshot),
             metrics,
             history,
+            lines,
             sessions: AtomicUsize::new(limits.sessions),
             open: AtomicUsize::new(0),
             next_id: AtomicU64::new(1),
@@ -128,6 +134,16 @@ impl Server {
         self.sessions.store(most, Ordering::Relaxed);
     }
 
+    /// From now on the log has so many lines for refusals in a second, at most; 0: all of them, as at the beginning.
+    pub fn limit_lines(&self, per_second: u32) {
+        self.lines.limit(per_second);
+    }
+
+    /// Tells the log what was left out of it, until `stop`.
+    pub async fn tell_what_was_left_out(&self, stop: CancellationToken) {
+        self.lines.tell(stop).await;
+    }
+
     /// Lets everything pass from the next decision on, in open sessions as well; or decides again.
     pub fn set_disabled(&self, disabled: bool) {
         self.disabled.store(disabled, Ordering::Relaxed);
@@ -143,6 +159,18 @@ impl Server {
     #[must_use]
     pub fn open(&self) -> usize {
         self.open.load(Ordering::Relaxed)
+    }
+
+    /// So many may be open.
+    #[must_use]
+    pub fn sessions_limit(&self) -> usize {
+        self.sessions.load(Ordering::Relaxed)
+    }
+
+    /// Recipients refused that a bounce would have told somebody else, since the start.
+    #[must_use]
+    pub fn backscatter_prevented(&self) -> u64 {
+        self.metrics.backscatter_prevented.get()
     }
 
     /// Recipients decided since the start.

@@ -26,19 +26,21 @@ use milter_protocol::{
     },
 };
 use tokio::time::{Duration, Sleep, sleep_until};
-use tracing::{debug, info};
+use tracing::{Level, debug, enabled, info};
 
 use defend::Delayed;
 
 use crate::{
     address::{Address, ReversePath, parse_mail},
     client::Hint,
+    history::bounded,
     net::Connection,
     policy::{ClientClass, Decision, DomainFact, Facts, Reason, Stage, Verdict},
+    telemetry::log::shown,
 };
 
 use super::{
-    Server, Snapshot, buffers,
+    Asked, Server, Snapshot, buffers,
     decide::{Envelope, LONGEST_REPLY, decide},
     metrics::Callback,
     recipient::{
@@ -64,6 +66,8 @@ struct Client {
     address: Option<SocketAddr>,
     trusted: bool,
     denied: bool,
+    /// Its name, if it has one, as the MTA found it.
+    name: Option<String>,
     /// What it calls itself, if that is text and the MTA was asked for it.
     helo: Option<String>,
 }
@@ -295,15 +299,16 @@ impl Session {
         let ip = address.map(|address| address.ip());
         let clients = &self.snapshot.clients;
         let (trusted, denied) = (clients.is_trusted(ip), clients.is_denied(ip));
-        self.client = Client { address, trusted, denied, helo: None };
+        self.client = Client { address, trusted, denied, name: name_of(connect.host), helo: None };
         self.classify();
         self.note_mta();
         let Some(ask) = ask else { return };
         let mut facts = Facts { stage: Stage::Connect, ..self.facts() };
         let snapshot = Arc::clone(&self.snapshot);
-        let decision = decide(&snapshot, self.envelope(), &mut facts, None).await;
+        let mut asked = self.asked(Instant::now());
+        let decision = decide(&snapshot, self.envelope(), &mut facts, Some(&mut asked)).await;
         self.client.trusted |= facts.trusted;
-        self.record(&decision, &facts, b"");
+        self.record(&decision, &facts, b"", asked);
         let verdict = match decision.enforced_reply() {
             None => ConnectVerdict::Continue,
             Some(reply) => ConnectVerdict::Refuse(snapshot.smtp_reply(reply, None)),
@@ -380,7 +385,8 @@ impl Session {
             ..self.facts()
         };
         let snapshot = Arc::clone(&self.snapshot);
-        let decision = decide(&snapshot, self.envelope(), &mut facts, None).await;
+        let mut asked = self.asked(begun);
+        let decision = decide(&snapshot, self.envelope(), &mut facts, Some(&mut asked)).await;
         self.client.trusted |= facts.trusted;
         self.message.trapped |= decision.reason == Reason::SpamTrap;
         let unknown = matches!(decision.reason, Reason::UnknownRecipient | Reason::SpamTrap);
@@ -390,7 +396,7 @@ impl Session {
         {
             self.server.metrics.backscatter_prevented.inc();
         }
-        self.record(&decision, &facts, rcpt.address);
+        self.record(&decision, &facts, rcpt.address, asked);
         let text = decision.reply.and_then(|reply| facts.own_text(reply.reason)).map(str::to_owned);
         self.remember(&decision, facts).await;
         let verdict = match decision.enforced_reply() {
@@ -412,10 +418,12 @@ impl Session {
             ..self.facts()
         };
         let snapshot = Arc::clone(&self.snapshot);
-        let decision = decide(&snapshot, self.envelope(), &mut facts, None).await;
+        let may_be_refused = facts.null_sender || facts.trapped;
+        let mut asked = if may_be_refused { self.asked(Instant::now()) } else { Asked::default() };
+        let decision = decide(&snapshot, self.envelope(), &mut facts, Some(&mut asked)).await;
         // Of a bounce the log names whom it is for.
         let recipient = self.message.recipients.first().map(ToString::to_string).unwrap_or_default();
-        self.record(&decision, &facts, recipient.as_bytes());
+        self.record(&decision, &facts, recipient.as_bytes(), asked);
         let verdict = match decision.enforced_reply() {
             None => EndOfMessageVerdict::Continue,
             Some(reply) => EndOfMessageVerdict::Refuse(snapshot.smtp_reply(reply, None)),
@@ -496,22 +504,32 @@ impl Session {
         }
     }
 
-    fn record(&self, decision: &Decision<'_>, facts: &Facts, recipient: &[u8]) {
+    /// Notes what is asked for a decision, with the evidence where there is time for that.
+    fn asked(&self, now: Instant) -> Asked {
+        if self.server.history.explains(now) { Asked::explained() } else { Asked::default() }
+    }
+
+    fn record(&self, decision: &Decision<'_>, facts: &Facts, recipient: &[u8], asked: Asked) {
         let stage = facts.stage;
         self.server.metrics.decision(stage, decision);
         self.server.history.count(stage, decision);
+        self.keep(decision, facts, recipient, asked);
         let Some(reply) = decision.reply else {
             debug!(
                 session = self.id,
                 stage = stage.as_str(),
                 reason = decision.reason.as_str(),
-                recipient = &*String::from_utf8_lossy(recipient),
+                recipient = &*shown(recipient),
                 "continue"
             );
             return;
         };
         self.note(decision, facts, recipient);
-        let client = self.client.address.map(|client| client.ip().to_string());
+        let client = self.client.address.map(|client| client.ip());
+        if !enabled!(Level::INFO) || !self.server.lines.allow(decision.reason, client, Instant::now()) {
+            return;
+        }
+        let client = client.map(|client| client.to_string());
         // A postmaster who is asked where the mail is sees how long it is held up yet.
         let wait = facts.greylisted.filter(|wait| !wait.is_zero()).map(|wait| format!("{wait:?}"));
         info!(
@@ -520,8 +538,8 @@ impl Session {
             reason = decision.reason.as_str(),
             enforced = decision.enforced,
             client = client.as_deref().unwrap_or("unknown"),
-            sender = &*String::from_utf8_lossy(&self.message.sender),
-            recipient = &*String::from_utf8_lossy(recipient),
+            sender = &*shown(bounded(&self.message.sender).as_bytes()),
+            recipient = &*shown(bounded(recipient).as_bytes()),
             code = reply.code.basic,
             wait = wait.as_deref(),
             "{}",
@@ -555,6 +573,12 @@ async fn read(connection: &mut Connection, held: &mut Option<BytesMut>) -> io::R
         read
     })
     .await
+}
+
+/// The client's name, if it has one: for others, MTAs put its address in brackets there, or `unknown`.
+fn name_of(host: &[u8]) -> Option<String> {
+    let has_name = !matches!(host, b"" | b"unknown" | [b'[', ..]);
+    has_name.then(|| bounded(host))
 }
 
 /// Whether a bounce with a recipient that passed for this reason is none of the defences' business.

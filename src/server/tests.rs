@@ -34,13 +34,7 @@ use crate::{
 async fn a_panic_ends_its_own_session_alone() {
     let registry = Registry::default();
     let server = server(&registry);
-    let endpoint = Endpoint::Inet { host: "127.0.0.1".to_owned(), port: 0 };
-    let mut listeners = Listener::bind(&endpoint, &mut Inherited::default()).await.expect("a free port");
-    let listener = listeners.pop().expect("one address");
-    let address = listener.address().trim_start_matches("inet:").to_owned();
-    let accepting = TaskTracker::new();
-    accepting.spawn(Arc::clone(&server).accept(listener));
-
+    let address = listen(&server).await;
     let peers = tokio::task::spawn_blocking(move || {
         let mut other = negotiated(&address);
         let mut panics = negotiated(&address);
@@ -53,12 +47,65 @@ async fn a_panic_ends_its_own_session_alone() {
     assert_eq!((waited, server.metrics.session_panics.get(), server.metrics.sessions_open.get()), (0, 1, 0));
 }
 
+/// They are kept as `backstop check` would explain them.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_last_decisions_tell_what_led_to_them() {
+    let registry = Registry::default();
+    let server = server(&registry);
+    let address = listen(&server).await;
+    let written: [&[u8]; 2] = [b"<anna@example.test>", b"<anna@elsewhere.test>"];
+    let peers = tokio::task::spawn_blocking(move || {
+        for recipient in written {
+            assert_eq!(ask(&mut negotiated(&address), recipient), b"\0\0\0\x01c");
+        }
+    });
+    peers.await.expect("all pass");
+    let recents = server.history.recent();
+    assert_eq!((recents.decisions.len(), recents.left_out), (2, 0));
+    for (kept, written) in recents.decisions.iter().rev().zip(written) {
+        assert_eq!(kept.recipient.as_bytes(), written);
+        let who = (kept.client, kept.name.as_deref(), kept.sender.as_deref(), kept.is_insider);
+        assert_eq!(who, (None, Some("h"), Some("<sender@elsewhere.test>"), false));
+        assert_eq!((kept.stage, kept.verdict), (policy::Stage::Rcpt, policy::Verdict::Continue));
+
+        let snapshot = server.snapshot();
+        let (recipient, bare) = recipient(written, || None);
+        for (is_brief, mut asked) in [(false, Asked::explained()), (true, Asked::default())] {
+            let mut facts = Facts { recipient: recipient.clone(), bare, ..Facts::default() };
+            let decision = decide(&snapshot, Envelope::default(), &mut facts, Some(&mut asked)).await;
+            assert_eq!(decision.reason, kept.reason);
+            let mut steps = vec![client_step(None, &facts, Vec::new())];
+            steps.extend(asked.steps(&facts));
+            assert!(steps.len() > 1);
+            for (step, kept) in steps.iter().zip(&kept.explanation.0) {
+                assert_eq!(
+                    (&step.question, &step.about, &step.answer),
+                    (&kept.question, &kept.about, &kept.answer)
+                );
+                let evidence = if is_brief { &Vec::new() } else { &kept.evidence };
+                assert_eq!(&step.evidence, evidence);
+            }
+            assert_eq!(steps.len(), kept.explanation.0.len());
+        }
+    }
+}
+
 /// Panics where a fault is put in: [`FAULT`] is a recipient of no real MTA.
 pub(super) fn fault(recipient: &[u8]) {
     assert_ne!(recipient, FAULT, "a fault put in by a test");
 }
 
 const FAULT: &[u8] = b"<fault@panic.invalid>";
+
+/// Has it listen; gives where.
+async fn listen(server: &Arc<Server>) -> String {
+    let endpoint = Endpoint::Inet { host: "127.0.0.1".to_owned(), port: 0 };
+    let mut listeners = Listener::bind(&endpoint, &mut Inherited::default()).await.expect("a free port");
+    let listener = listeners.pop().expect("one address");
+    let address = listener.address().trim_start_matches("inet:").to_owned();
+    TaskTracker::new().spawn(Arc::clone(server).accept(listener));
+    address
+}
 
 fn server(registry: &Registry) -> Arc<Server> {
     let snapshot = snapshot(registry, &client::Config::default(), Rules::default());

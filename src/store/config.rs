@@ -15,20 +15,27 @@ use crate::net::{Password, TlsOptions, client_config};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// `embedded:/DIRECTORY`, or the address of a Redis server.
+    /// `embedded:/DIRECTORY` is a directory of this host, made when it is needed. Where it can't be written, the
+    /// store and [replicas](#replicas) live in memory, with one warning. `redis://[USER@]HOST[:PORT][/DATABASE]`,
+    /// `rediss://…` and `redis+unix:/SOCKET[?db=DATABASE&user=USER]` are a [server that speaks the protocol of
+    /// Redis](operations.md#redis), for several MX hosts; `rediss:` is with TLS. Port 6379, database 0.
     pub url: Place,
-    /// With Redis: where this host's own files are, such as replicas.
+    /// With Redis: where this host's own files are, such as [replicas](#replicas) and what [reports](report.md) tell;
+    /// an absolute path.
     pub directory: PathBuf,
-    /// The password for Redis, in a file of one line.
+    /// A file with the password for Redis and nothing else. Read for each new connection: a changed password needs no
+    /// restart.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub password_file: Option<PathBuf>,
-    /// The authorities to trust instead of the system's, PEM.
+    /// The authorities to trust for `rediss:`, PEM; default: the system's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ca_file: Option<PathBuf>,
-    /// For one question to Redis.
+    /// Redis has this long for one answer; at most 2 s. What takes longer is no answer, and the next one is asked for
+    /// over a new connection.
     #[serde(with = "jiff::fmt::serde::unsigned_duration::friendly::compact::required")]
     pub deadline: Duration,
-    /// What the names of our keys in Redis begin with.
+    /// What the names of the keys in Redis begin with: 1 to 64 letters, digits and `: . _ - { } /`. Sites that share
+    /// a server without sharing their state have one each.
     pub prefix: String,
 }
 

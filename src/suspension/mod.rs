@@ -29,7 +29,7 @@ use crate::{
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// One a line: `user@example.com`, `user`, `@example.com` or `example.com`.
+    /// [Files of suspensions](#suspension-files); their content is [followed](#files-that-change).
     pub files: Vec<PathBuf>,
 }
 

@@ -1,28 +1,86 @@
-//! Log lines: where they go and what they look like.
+//! Log lines: where they go, what they look like, and how they show addresses.
 //!
-//! The log never holds mail up: where nobody reads it, lines are dropped.
-//! Values from the network reach a line only as fields, which are written escaped; a line is one line.
+//! The log never holds mail up: where nobody reads it, lines are dropped. Whatever a peer wrote, a line is one line, and
+//! what can't be seen in it is spelled out. Failure: where hashes can't be made as configured, nothing starts.
 
+use std::{
+    borrow::Cow,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use arc_swap::ArcSwapOption;
 use serde::{Deserialize, Serialize};
 use tracing_subscriber::{EnvFilter, Layer, Registry, layer::SubscriberExt, reload, util::SubscriberInitExt};
 
-use super::stderr::Stderr;
+use super::{
+    journal::Journal,
+    privacy::{Addresses, Privacy},
+    secret::{self, SecretError},
+    stderr::Stderr,
+    visible::Form,
+};
 
 /// `[log]`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// The least level that is written.
+    /// The least level that is written: `info` has a line for each refusal, `debug` one for each recipient.
     pub level: Level,
-    /// What a line looks like.
+    /// Text and JSON go to standard error; `journald` speaks to the journal itself and needs one.
     pub format: Format,
+    /// How senders and recipients are shown: whole, as `a…@example.test`, or as `#5f1c0a9b3d27@example.test`.
+    /// See [logs.md](logs.md#addresses).
+    pub addresses: Addresses,
+    /// What `hashed` is made with: a file with a secret of at least 16 bytes, the same on all hosts whose logs are to be
+    /// compared. Without it: `log.key` in the store's directory, which is made once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hash_key_file: Option<PathBuf>,
+    /// Refusals that have a line of their own, at most; the others are counted, and told every ten seconds. 0: all of
+    /// them. See [logs.md](logs.md#under-attack).
+    pub refusals_per_second: u32,
+}
+
+impl Config {
+    /// Tells `say` which key can't be used, and why.
+    pub fn check(&self, say: &mut dyn FnMut(&'static str, String)) {
+        if let Some(file) = &self.hash_key_file
+            && let Err(error) = secret::read(file)
+        {
+            say("hash_key_file", error.to_string());
+        }
+    }
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { level: Level::Info, format: Format::Text }
+        let (addresses, hash_key_file) = (Addresses::Plain, None);
+        Self { level: Level::Info, format: Format::Text, addresses, hash_key_file, refusals_per_second: 50 }
     }
 }
+
+/// An address as a line of the log may show it; everything that logs one asks here.
+#[must_use]
+pub fn shown(address: &[u8]) -> Cow<'_, str> {
+    match PRIVACY.load().as_deref() {
+        None => String::from_utf8_lossy(address),
+        Some(privacy) => privacy.show(address),
+    }
+}
+
+/// A text in which somebody else may have written the address.
+#[must_use]
+pub fn without<'t>(text: &'t str, address: &str) -> Cow<'t, str> {
+    match PRIVACY.load().as_deref() {
+        Some(privacy) if !address.is_empty() && text.contains(address) => {
+            text.replace(address, &privacy.show(address.as_bytes())).into()
+        }
+        _ => text.into(),
+    }
+}
+
+/// `None`: addresses are shown as they are.
+static PRIVACY: ArcSwapOption<Privacy> = ArcSwapOption::const_empty();
 
 /// `log.level`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
@@ -58,9 +116,23 @@ pub enum Error {
     /// No journal here.
     #[error("log.format = \"journald\": the journal's socket can't be reached: {0}")]
     Journald(std::io::Error),
+    /// No secret to hash with.
+    #[error("log.hash_key_file: {0}")]
+    Secret(#[from] SecretError),
     /// A second initialisation.
     #[error("the log is set up already")]
     Twice,
+}
+
+impl Error {
+    /// The key that can't be used.
+    #[must_use]
+    pub fn key(&self) -> &'static str {
+        match self {
+            Self::Secret(_) => "log.hash_key_file",
+            Self::Journald(_) | Self::Twice => "log.format",
+        }
+    }
 }
 
 /// The log of this process: what is written, and how, may change while it runs.
@@ -68,15 +140,21 @@ pub enum Error {
 pub struct Log(reload::Handle<Lines, Registry>);
 
 /// What a configuration makes of the log; not in force yet.
-pub struct Prepared(Lines);
+pub struct Prepared {
+    lines: Lines,
+    privacy: Privacy,
+    /// Why hashes will be others after a restart.
+    is_passing: Option<SecretError>,
+}
 
 impl Log {
-    /// Sets the log up for this process, once.
+    /// Sets the log up for this process, once. `state`: where this host's files are.
     ///
     /// # Errors
     /// See [`Error`].
-    pub fn start(config: &Config) -> Result<Self, Error> {
-        let (lines, log) = reload::Layer::new(prepare(config)?.0);
+    pub fn start(config: &Config, state: &Path) -> Result<Self, Error> {
+        let Prepared { lines, privacy, is_passing } = prepare(config, state)?;
+        let (lines, log) = reload::Layer::new(lines);
         tracing_subscriber::registry().with(lines).try_init().map_err(|_| Error::Twice)?;
         std::panic::set_hook(Box::new(|panic| {
             let at = panic.location().map(ToString::to_string).unwrap_or_default();
@@ -87,21 +165,45 @@ impl Log {
                 .unwrap_or("(no message)");
             tracing::error!(at, what, "panic: this is a bug, please report it");
         }));
+        show(privacy, is_passing);
         Ok(Self(log))
     }
 
     /// Lines are written like this from now on.
     pub fn change(&self, prepared: Prepared) {
+        let Prepared { lines, privacy, is_passing } = prepared;
         // It fails without a log only, and then nobody reads.
-        let _ = self.0.reload(prepared.0);
+        let _ = self.0.reload(lines);
+        show(privacy, is_passing);
     }
 }
 
-/// What can fail of a change.
+fn show(privacy: Privacy, is_passing: Option<SecretError>) {
+    let is_plain = matches!(privacy, Privacy::Plain);
+    PRIVACY.store((!is_plain).then(|| Arc::new(privacy)));
+    if let Some(error) = is_passing {
+        tracing::warn!(%error, "hashes of addresses are others after a restart; log.hash_key_file keeps them");
+    }
+}
+
+/// What can fail of a change. `state`: where this host's files are.
 ///
 /// # Errors
-/// [`Error::Journald`]
-pub fn prepare(config: &Config) -> Result<Prepared, Error> {
+/// [`Error::Journald`], [`Error::Secret`]
+pub fn prepare(config: &Config, state: &Path) -> Result<Prepared, Error> {
+    let (privacy, is_passing) = match (config.addresses, &config.hash_key_file) {
+        (Addresses::Plain, _) => (Privacy::Plain, None),
+        (Addresses::Masked, _) => (Privacy::Masked, None),
+        (Addresses::Hashed, Some(file)) => (Privacy::Hashed(secret::read(file)?), None),
+        (Addresses::Hashed, None) => {
+            let (key, error) = secret::of_host(state);
+            (Privacy::Hashed(key), error)
+        }
+    };
+    Ok(Prepared { lines: lines(config)?, privacy, is_passing })
+}
+
+fn lines(config: &Config) -> Result<Lines, Error> {
     let level = match config.level {
         Level::Error => "error",
         Level::Warn => "warn",
@@ -111,22 +213,22 @@ pub fn prepare(config: &Config) -> Result<Prepared, Error> {
     };
     // Other crates' details are for debugging them, not for the postmaster.
     let filter = EnvFilter::new(format!("warn,backstop={level}"));
-    Ok(Prepared(match config.format {
+    Ok(match config.format {
         Format::Text => {
             let stderr = std::io::stderr();
             let ansi = std::io::IsTerminal::is_terminal(&stderr)
                 && anstream::AutoStream::choice(&stderr) != anstream::ColorChoice::Never;
-            let layer = tracing_subscriber::fmt::layer().with_writer(|| Stderr);
+            let layer = tracing_subscriber::fmt::layer().with_writer(move || Stderr(Form::Text { ansi }));
             filter.and_then(layer.with_target(false).with_ansi(ansi)).boxed()
         }
         Format::Json => {
             let layer = tracing_subscriber::fmt::layer().json().flatten_event(true).with_target(false);
             // Of a span that began under another format it would know no fields, and panic.
             let layer = layer.with_current_span(false).with_span_list(false);
-            filter.and_then(layer.with_writer(|| Stderr)).boxed()
+            filter.and_then(layer.with_writer(|| Stderr(Form::Json))).boxed()
         }
-        Format::Journald => filter.and_then(tracing_journald::layer().map_err(Error::Journald)?).boxed(),
-    }))
+        Format::Journald => filter.and_then(Journal::open().map_err(Error::Journald)?).boxed(),
+    })
 }
 
 /// A filter, and what writes.

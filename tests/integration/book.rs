@@ -1,6 +1,5 @@
 //! The book holds together: every chapter is in its table of contents, every link leads somewhere, every reason has its
-//! section, every example can be read, the reference of the configuration tells the program's own defaults, and all pages the
-//! same oldest Rust.
+//! section, every example can be read, and all pages tell the same oldest Rust.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -116,45 +115,6 @@ fn every_example_can_be_read() {
     assert!(seen > 20, "only {seen} examples");
 }
 
-/// The column `default` of docs/configuration.md, against what `config show` prints where nothing is set. (That every key is
-/// there, and what becomes of it at a reload: src/daemon/reload/tests.rs.)
-#[test]
-fn the_reference_tells_the_defaults() {
-    let dir = TempDir::new("book");
-    let list = dir.write("list", "anna@example.com\n");
-    let kinds = [
-        ("file", format!("path = \"{}\"", list.display())),
-        ("ldap", "urls = [\"ldaps://dc.example\"]\nbase = \"dc=example\"".to_owned()),
-        ("sql", "url = \"postgres://u@db.example/mail\"\nquery = \"select 1 where $1 = ''\"".to_owned()),
-        ("smtp", "host = \"inside.example\"".to_owned()),
-    ];
-    let tables = kinds.map(|(kind, keys)| {
-        format!("[directory.{kind}]\ndomains = [\"example.com\"]\n[directory.{kind}.{kind}]\n{keys}\n")
-    });
-    let output = run(&["config", "show", "--json", "--config"], &dir.write("kinds.toml", tables.concat()));
-    assert_eq!(output.status, 0, "{output:?}");
-    let shown: Vec<Value> = serde_json::from_str(&output.stdout).expect("it prints a list");
-    let rows = rows(&read(&root().join("docs/configuration.md")));
-    let (mut wrong, mut seen) = (Vec::new(), BTreeSet::new());
-    for item in shown.iter().filter(|item| item["from"] == "default") {
-        let key = item["key"].as_str().expect("a key is a text");
-        let nameless = match key.strip_prefix("directory.").and_then(|rest| rest.split_once('.')) {
-            Some((_, rest)) => format!("directory.NAME.{rest}"),
-            None => key.to_owned(),
-        };
-        let default = item["value"].to_string().replace(", ", ",");
-        match rows.get(&nameless).map(|told| told.trim_matches('`').replace(", ", ",")) {
-            None => wrong.push(format!("{nameless} has no row")),
-            Some(told) if told != default => {
-                wrong.push(format!("{nameless}: the reference says {told}, the program {default}"));
-            }
-            Some(_) => _ = seen.insert(nameless),
-        }
-    }
-    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-    assert!(seen.len() > 80, "only {seen:?}");
-}
-
 /// What the pages say of the oldest Rust is what Cargo holds to, and no crate needs a later one. (That the code does with it:
 /// `clippy::incompatible_msrv` in every run of the tests, and `.ci/msrv`, which builds with it.)
 #[test]
@@ -261,27 +221,6 @@ fn without_code(line: &str, in_code: &mut bool) -> String {
         }
     }
     kept
-}
-
-/// The keys of the reference with their defaults. A row belongs to the table that the heading above it names.
-fn rows(text: &str) -> BTreeMap<String, String> {
-    let (mut table, mut found) = (String::new(), BTreeMap::new());
-    for (_, line) in prose(text) {
-        if line.starts_with('#') {
-            let named = line.split('`').nth(1).and_then(|name| name.strip_prefix('[')?.strip_suffix(']'));
-            table = named.map(|name| format!("{name}.")).unwrap_or_default();
-        }
-        let mut cells = line.split(" | ");
-        let (Some(keys), _, Some(default)) = (cells.next(), cells.next(), cells.next()) else { continue };
-        let Some(keys) = keys.strip_prefix("| ") else { continue };
-        let kind = table.trim_end_matches('.').rsplit('.').next().unwrap_or_default();
-        for key in keys.split(", ").filter_map(|key| key.strip_prefix('`')?.strip_suffix('`')) {
-            // `sql.url` in the table of `[directory.NAME.sql]`
-            let key = key.strip_prefix(kind).and_then(|rest| rest.strip_prefix('.')).unwrap_or(key);
-            found.insert(format!("{table}{key}"), default.to_owned());
-        }
-    }
-    found
 }
 
 /// Every page of ours.

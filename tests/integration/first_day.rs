@@ -134,8 +134,8 @@ impl Day {
             .next_hop(inside.port())
             .map("hash", "aliases", "anna /dev/null\nbob /dev/null\n")
             .start();
-        for (client, sender, recipients) in YESTERDAY {
-            message(&postfix, client, sender, recipients);
+        for (client, sender, recipients) in mail("yesterday") {
+            message(&postfix, client, sender, &recipients);
         }
         let mut smtp = from(&postfix, "203.0.113.80");
         smtp.mail("<news@shop.example>");
@@ -250,8 +250,8 @@ impl Day {
         wait_until(SOON, "Postfix' users to be known again", || {
             backstop.command(&["check", "nobody-such@example.com"]).status == 1
         });
-        for (at, (client, sender, recipients)) in TODAY.into_iter().enumerate() {
-            message(&self.postfix, client, sender, recipients);
+        for (at, (client, sender, recipients)) in mail("today").into_iter().enumerate() {
+            message(&self.postfix, client, sender, &recipients);
             if at == 0 {
                 wait_until(SOON, "the partner to be known", || {
                     let check = ["check", "anna@example.org", "--client", client];
@@ -307,6 +307,16 @@ impl Day {
             .replace(&format!("127.0.0.1:{}", self.port), "127.0.0.1:8890")
             .replace(&format!("localhost:{}", self.port), "localhost:8890")
     }
+}
+
+/// Client, sender and recipients of a day's mail.
+fn mail(day: &str) -> Vec<(&'static str, &'static str, Vec<&'static str>)> {
+    let lines = include_str!("../first-day.mail").lines();
+    let mails = lines.filter_map(|line| {
+        let mut words = line.strip_prefix(day)?.split_whitespace();
+        Some((words.next()?, words.next()?, words.collect()))
+    });
+    mails.collect()
 }
 
 fn message(postfix: &Postfix, client: &str, sender: &str, recipients: &[&str]) {
@@ -375,33 +385,9 @@ fn shape(line: &str) -> String {
     words.join(" ")
 }
 
-type Mail = (&'static str, &'static str, &'static [&'static str]);
-
 /// What the server inside knows.
 const INSIDE: [&str; 5] =
     ["anna@example.org", "bob@example.org", "info@example.org", "sales@example.org", "fax@example.org"];
-
-const YESTERDAY: [Mail; 10] = [
-    (PARTNER, "orders@partner.example", &["anna@example.com", "sales@example.org"]),
-    (PARTNER, "orders@partner.example", &["fax@example.org"]),
-    (PARTNER, "orders@partner.example", &["fax@example.org"]),
-    (PARTNER, "jo@partner.example", &["anna@example.org", "info@example.org"]),
-    ("203.0.113.80", "news@shop.example", &["bob@example.com", "bob@example.org"]),
-    ("198.51.100.66", "victim1@forged.example", &["admin1@example.org", "webmaster@example.org"]),
-    ("198.51.100.66", "victim2@forged.example", &["admin2@example.org", "webmaster@example.org"]),
-    ("198.51.100.66", "victim3@forged.example", &["admin3@example.org", "webmaster@example.org"]),
-    ("198.51.100.67", "victim9@forged.example", &["webmaster@example.org"]),
-    ("198.51.100.66", "victim4@forged.example", &["webmaster@example.org", "admin4@example.org"]),
-];
-
-const TODAY: [Mail; 6] = [
-    (PARTNER, "orders@partner.example", &["anna@example.com", "sales@example.org"]),
-    (PARTNER, "orders@partner.example", &["sale@example.org"]),
-    ("203.0.113.80", "news@shop.example", &["bob@example.org"]),
-    ("198.51.100.66", "victim1@forged.example", &["admin1@example.org", "webmaster@example.org"]),
-    ("198.51.100.66", "victim2@forged.example", &["admin2@example.org", "webmaster@example.org"]),
-    ("198.51.100.66", "victim3@forged.example", &["admin3@example.org", "webmaster@example.org"]),
-];
 
 const MAIN_CF: &str = "\
 myhostname = mx.example.com

@@ -24,9 +24,11 @@ pub use terms::Terms;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// What becomes of bounces to those who wrote to nobody.
+    /// What becomes of a message without a sender whose recipients sent nothing lately: `monitor` counts and logs it,
+    /// `enforce` refuses it at its end.
     pub unsolicited: Unsolicited,
-    /// For how long it is remembered who wrote.
+    /// How long ago is lately (the default is 14 days). For as long as that after it was switched on nobody is
+    /// refused. Bounces come up to five days late, some later; 1 s to 365 days.
     #[serde(with = "jiff::fmt::serde::unsigned_duration::friendly::compact::required")]
     pub remember: Duration,
 }

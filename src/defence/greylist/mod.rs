@@ -30,18 +30,20 @@ use rule::{Attempt, Client, Found, judge};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// Who is greylisted.
+    /// `suspicious`: clients of class `generic`, `dynamic` or `unnamed`; `all`: all but insiders and clients on a
+    /// list of good ones.
     pub mode: Mode,
-    /// How long after the first attempt another one passes.
+    /// How long after the first attempt another one passes; 1 s to 24 h.
     #[serde(with = "jiff::fmt::serde::unsigned_duration::friendly::compact::required")]
     pub delay: Duration,
-    /// How long after the first attempt another one counts.
+    /// An attempt later than this is a first one again; at least twice the delay, at most 365 days.
     #[serde(with = "jiff::fmt::serde::unsigned_duration::friendly::compact::required")]
     pub window: Duration,
-    /// How long who came back passes at once, from the last message on.
+    /// How long after its last message who came back passes at once (the default is 35 days); at least the window, at
+    /// most 365 days.
     #[serde(with = "jiff::fmt::serde::unsigned_duration::friendly::compact::required")]
     pub pass: Duration,
-    /// After so many messages that came back a client passes with all its mail; 0: never.
+    /// After so many messages that came back, all mail of that client passes; `0`: never.
     pub passes: u32,
 }
 

@@ -11,21 +11,24 @@ use serde::{Deserialize, Serialize};
 pub struct Config {
     /// Count and block.
     pub enabled: bool,
-    /// So many unknown recipients within the window …
+    /// So many different unknown recipients within the window (eight times as many for all of an IPv6 /48) …
     pub unknown: u32,
-    /// … and at least this share of all.
+    /// … that are at least this share, 0 to 1, of all recipients that the client asked for.
     pub ratio: f64,
-    /// How far back counts go.
+    /// How far back counts go; 1 s to 30 days. Processes that share a store need the same.
     #[serde(with = "jiff::fmt::serde::unsigned_duration::friendly::compact::required")]
     pub window: Duration,
-    /// How long a client is blocked.
+    /// How long a client is blocked; 1 s to 30 days.
     #[serde(with = "jiff::fmt::serde::unsigned_duration::friendly::compact::required")]
     pub block: Duration,
-    /// So many unknown recipients within the window, of all clients together, are a distributed harvest. 0: none is.
+    /// So many different unknown recipients within the window, asked for by at least 50 clients together and not by
+    /// [reports](harvest.md#what-is-counted), are a distributed harvest; for each single client the limit is a
+    /// quarter then. `0` for never.
     pub distributed: u32,
-    /// Networks of clients that are neither counted nor blocked.
+    /// Networks of clients that are neither counted nor blocked; not trusted otherwise.
     pub except: Vec<String>,
-    /// Clients with private addresses are counted and blocked like others.
+    /// Count and block clients with private, shared or loopback addresses (RFC 1918, 6598, 4193) as well. Behind a
+    /// proxy or address translation everybody has the same one.
     pub private: bool,
 }
 

@@ -20,18 +20,18 @@ use super::{Metrics, Shared, network};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// Whether there are delays.
+    /// Delay refusals of unknown recipients and of dynamic clients.
     pub enabled: bool,
     /// The first delay of a client; each later one is twice as long.
     #[serde(with = "jiff::fmt::serde::unsigned_duration::friendly::compact::required")]
     pub first: Duration,
-    /// No delay is longer.
+    /// No delay is longer. Together with `limits.lookup` at most 8 s; what took long already is delayed less.
     #[serde(with = "jiff::fmt::serde::unsigned_duration::friendly::compact::required")]
     pub max: Duration,
-    /// A client that was refused nothing for so long begins anew.
+    /// A client that was refused nothing for so long begins anew; at least 1 s.
     #[serde(with = "jiff::fmt::serde::unsigned_duration::friendly::compact::required")]
     pub window: Duration,
-    /// No more wait at once.
+    /// So many refusals are delayed at the same time, at most; a fifth of them for one client.
     pub sleepers: usize,
 }
 

@@ -16,15 +16,18 @@ use crate::{
     address::{Address, AddressSet},
     files::{Keeper, Loaded, OpenError, Spec, Watched, read_words},
     policy::Rules,
+    telemetry::log::shown,
 };
 
 /// `[defence.traps]`
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// Each `user@example.com`, `user`, `@example.com` or `example.com`.
+    /// `bait@example.com`; `bait`, in every local domain; `@example.com` or `example.com`, a whole domain. Never
+    /// `postmaster`, nor what is in `recipients.exempt`.
     pub addresses: Vec<String>,
-    /// Files of them, one a line.
+    /// The same, in the format of [suspension files](#suspension-files); their content is
+    /// [followed](#files-that-change).
     pub files: Vec<PathBuf>,
 }
 
@@ -107,7 +110,11 @@ impl Traps {
     pub fn note_existing(&self, address: &Address) {
         let mut existing = self.existing.lock().unwrap_or_else(PoisonError::into_inner);
         if existing.len() < MOST_NOTED && existing.insert(address.to_string()) {
-            warn!(%address, "listed as a trap, but a directory knows it: its mail passes");
+            let address = address.to_string();
+            warn!(
+                address = &*shown(address.as_bytes()),
+                "listed as a trap, but a directory knows it: its mail passes"
+            );
         }
     }
 

@@ -4,7 +4,7 @@
 use std::io::BufRead;
 
 use super::{BadLine, Page, ReadError, Said, entry, user, whole};
-use crate::files::{Line, Lines, is_blank, trim};
+use crate::files::{Line, Lines, is_blank, trim, unquoted};
 
 /// `name: value`, the name quoted if it holds anything special; also `name@example.com: value`.
 pub(super) fn read<R: BufRead>(lines: &mut Lines<R>, page: &mut Page<'_>) -> Result<(), ReadError> {
@@ -19,8 +19,8 @@ fn name(line: &Line<'_>) -> Result<Said, BadLine> {
     if line.text.first().is_some_and(|&byte| is_blank(byte)) {
         return Err(BadLine::Indented);
     }
-    let colon =
-        unquoted_colon(line.text).ok_or(if line.cut { BadLine::TooLong } else { BadLine::NoColon })?;
+    let colon = unquoted(line.text, |byte| byte == b':').ok().flatten();
+    let colon = colon.ok_or(if line.cut { BadLine::TooLong } else { BadLine::NoColon })?;
     let name = whole(&Line { text: trim(&line.text[..colon]), cut: false, ..*line })?;
     let value = trim(&line.text[colon + 1..]);
     if value.is_empty() || value.starts_with(b"#") {
@@ -33,23 +33,6 @@ fn name(line: &Line<'_>) -> Result<Said, BadLine> {
         None if name.contains(&b'"') || name.contains(&b'\\') => entry(name),
         None => user(name),
     }
-}
-
-/// The first colon outside quotes.
-fn unquoted_colon(text: &[u8]) -> Option<usize> {
-    let (mut quoted, mut escaped) = (false, false);
-    text.iter().position(|&byte| {
-        if escaped {
-            escaped = false;
-            return false;
-        }
-        match byte {
-            b'\\' => escaped = true,
-            b'"' => quoted = !quoted,
-            _ => return byte == b':' && !quoted,
-        }
-        false
-    })
 }
 
 /// A name that is in quotes as a whole, without them.

@@ -29,9 +29,9 @@ use crate::{
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// The file.
+    /// The file. Its content is [followed](#files-that-change).
     pub path: PathBuf,
-    /// What it looks like.
+    /// [What the file looks like](#formats-of-recipient-files).
     #[serde(default)]
     pub format: Format,
 }

@@ -8,71 +8,83 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// `ldap://`, `ldaps://` or `ldapi://` (the socket's path percent-encoded), in the order of preference.
+    /// The servers, in the order of preference: `ldap://HOST[:PORT]`, `ldaps://HOST[:PORT]`,
+    /// `ldapi://%2Frun%2Fslapd%2Fldapi`. One that fails is left alone for a moment, up to 5 s, and the next is asked.
     pub urls: Vec<String>,
-    /// Where recipients are.
+    /// A distinguished name: where recipients are; everything below counts. `""` is for a global catalogue (port
+    /// 3268, or 3269 with TLS).
     pub base: String,
-    /// What their entries look like.
+    /// [What entries look like](#what-ldap-entries-mean).
     #[serde(default)]
     pub schema: Schema,
-    /// Only entries that match this (RFC 4515) are recipients.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub filter: Option<String>,
-    /// The attributes that hold addresses, instead of the schema's.
+    /// The attributes that hold addresses, instead of those of the schema. They have to compare without case. A value
+    /// without `@` is that local part in every domain that the directory is in charge of. Values of `proxyAddresses`
+    /// count with the prefix `smtp:` or without any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attributes: Option<Vec<String>>,
-    /// Entries that match this (RFC 4515) are suspended.
+    /// Only entries that match this filter (RFC 4515) are recipients; the server judges it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub filter: Option<String>,
+    /// Entries that match this filter are suspended; [judged here](#own-filters).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub suspended_filter: Option<String>,
-    /// Entries that match this (RFC 4515) are for authenticated senders only.
+    /// Entries that match this filter take mail from authenticated senders only; [judged here](#own-filters).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restricted_filter: Option<String>,
-    /// What makes an account of Active Directory count as suspended.
+    /// Active Directory: disabled accounts, or those whose `accountExpires` is over, are suspended. Neither keeps
+    /// Exchange from delivering to the mailbox, so both are off.
     #[serde(default)]
     pub suspended_when: Vec<SuspendedWhen>,
-    /// Who asks; none: nobody in particular (an anonymous bind).
+    /// Who asks: a distinguished name; Active Directory also takes `user@domain`. Without one, nobody in particular
+    /// (anonymous).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bind_dn: Option<String>,
-    /// Its password, in a file of one line.
+    /// A file with the password and nothing else. Read for each new connection: a changed password needs no reload.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub password_file: Option<PathBuf>,
-    /// Bind by what the connection or the host proves, instead of a password.
+    /// Instead of a password: `external` is the user of this process (`ldapi://`), or the certificate in `cert_file`;
+    /// `gssapi` is Kerberos, with the ticket cache or keytab of the process (`KRB5CCNAME`, `KRB5_CLIENT_KTNAME`), in
+    /// programs built with the feature `gssapi`. It wants `ldap://` with the server's full name, and seals the
+    /// connection itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sasl: Option<Mechanism>,
-    /// A password may go over a connection that others can read.
+    /// Let the password go over `ldap://` without TLS, where others can read it.
     #[serde(default)]
     pub allow_plain: bool,
     /// Secure `ldap://` connections (RFC 4511 §4.14).
     #[serde(default)]
     pub start_tls: bool,
-    /// The authorities to trust, PEM; default: the system's.
+    /// The authorities to trust, PEM; default: the system's. A reload reads it again, as it does `cert_file` and
+    /// `key_file`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ca_file: Option<PathBuf>,
-    /// Our certificate, PEM, for `sasl = "external"` over TLS.
+    /// Our own certificate, PEM.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cert_file: Option<PathBuf>,
     /// Its key, PEM.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key_file: Option<PathBuf>,
-    /// Check the server's certificate.
+    /// `false` takes any certificate: who is on the way can then read and change everything.
     #[serde(default = "yes")]
     pub verify_certificate: bool,
-    /// For one question, all servers together.
+    /// For one question, all servers together; at most 8 s. A server that is silent for its share (with two servers:
+    /// half) is not waited for alone any more.
     #[serde(default = "deadline", with = "jiff::fmt::serde::unsigned_duration::friendly::compact::required")]
     pub deadline: Duration,
-    /// Keep the whole list, or ask for each recipient.
+    /// Keep the whole list ([a replica](#replicas)), or ask for each recipient.
     #[serde(default)]
     pub source: Mode,
-    /// How a replica learns of changes.
+    /// [How a replica learns of changes](directories.md#how-an-ldap-replica-learns-of-changes).
     #[serde(default)]
     pub feed: Feed,
-    /// Connections for questions, at most.
+    /// Connections to one server for questions, at most; up to 32 questions share one.
     #[serde(default = "connections")]
     pub connections: usize,
     /// Entries a page when everything is listed (RFC 2696).
     #[serde(default = "page_size")]
     pub page_size: u32,
-    /// Ask the servers that a referral names, with the same bind.
+    /// Where an answer names other servers, ask them as well: at most 8, three deep, with the same bind and the same
+    /// TLS. The password then goes to whichever server yours name.
     #[serde(default)]
     pub follow_referrals: bool,
 }

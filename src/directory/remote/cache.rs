@@ -21,10 +21,10 @@ pub struct Times {
     /// Who does not exist is asked for again after this time.
     #[serde(with = "jiff::fmt::serde::unsigned_duration::friendly::compact::required")]
     pub negative: Duration,
-    /// Who existed this long ago still does while the directory can't be asked.
+    /// While the directory can't be asked, who existed this long ago still does.
     #[serde(with = "jiff::fmt::serde::unsigned_duration::friendly::compact::required")]
     pub stale: Duration,
-    /// Addresses that exist and are remembered, at most.
+    /// Addresses of its recipients that are remembered, at most.
     pub entries: u64,
 }
 

@@ -23,6 +23,7 @@ use super::{Answer, Metrics, State, Why, ldap, smtp, sql};
 use crate::{
     address::{Address, Candidate, Form},
     policy::Attributes,
+    telemetry::log::without,
 };
 
 /// A directory that has to be asked.
@@ -326,7 +327,9 @@ impl Remote {
                         asked.clone_from(address);
                     }
                     none => {
-                        tracing::warn!(directory = %self.name, error = text, "the directory does not answer");
+                        let asked = address.to_string();
+                        let error = &*without(&text, &asked);
+                        tracing::warn!(directory = %self.name, error, "the directory does not answer");
                         *none = Some((Trouble { since: Instant::now(), text }, address.clone()));
                     }
                 }

@@ -8,10 +8,13 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// Where the directory tells no changes, everything is listed again after this time.
+    /// Everything is listed again after this time where the directory does not tell of [every
+    /// change](directories.md#how-an-ldap-replica-learns-of-changes), and after 96 times that where it does. At least
+    /// 1 s.
     #[serde(with = "jiff::fmt::serde::unsigned_duration::friendly::compact::required")]
     pub refresh: Duration,
-    /// A listing that takes away more than this share of the addresses is held back.
+    /// A share, 0 to 1: a listing that would take away more of the addresses is [held back](#replicas). Losing one is
+    /// always fine.
     pub max_shrink: f64,
 }
 

@@ -10,35 +10,39 @@ use super::settings::Settings;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// `HOST`, `HOST:PORT`, `lmtp:HOST:PORT` or `lmtp:unix:/SOCKET`: asked about every domain that neither of the next two
-    /// has.
+    /// `HOST`, `HOST:PORT`, `[IPv6]:PORT`, `lmtp:HOST:PORT` or `lmtp:unix:/SOCKET`: asked about domains that neither
+    /// of the next two has. The port is 25, for LMTP 24.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host: Option<String>,
-    /// A host for each domain, or for those below it (`.example.com`).
+    /// A host for each domain, or for those below it: `{ "example.com" = "a.example.com", ".example.org" =
+    /// "b.example.com:2525" }`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub hosts: BTreeMap<String, String>,
-    /// A transport map of Postfix (transport(5), as text) that names the hosts of other domains.
+    /// A transport map of Postfix, [as text](next-hop.md#which-server-is-asked), that names the hosts of other
+    /// domains; its content is [followed](#files-that-change).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub transport_map: Option<PathBuf>,
-    /// The name we give; default: the host's, or our address where that is no full name.
+    /// The name in EHLO and LHLO; default: this host's, or its address where that is no full name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub helo: Option<String>,
-    /// A recipient that must be taken for a refusal of another one to count; without a domain: in the domain asked about.
+    /// [A recipient](next-hop.md#what-counts-as-an-answer), a local part or an address, that the server takes, in the
+    /// domain asked about. A refusal counts only if it does so right after.
     #[serde(default = "control")]
     pub control: String,
-    /// Enhanced status codes (RFC 3463) of a refusal that mean "unknown" besides 5.1.1, 5.1.6 and 5.1.10.
+    /// Enhanced status codes of refusals that mean "unknown" besides 5.1.1, 5.1.6, 5.1.10, such as `"5.4.1"`.
     #[serde(default)]
     pub absent_codes: Vec<String>,
-    /// STARTTLS.
+    /// [STARTTLS](next-hop.md#tls).
     #[serde(default)]
     pub tls: TlsPolicy,
-    /// The authorities to trust with `tls = "verify"`, PEM; default: the system's.
+    /// Authorities for `tls = "verify"`, PEM; default: the system's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ca_file: Option<PathBuf>,
-    /// For one question, whatever it takes.
+    /// For one question, all servers together; more than 0, at most 8 s. Has to be longer than the server [delays its
+    /// refusals](next-hop.md#servers).
     #[serde(default = "deadline", with = "jiff::fmt::serde::unsigned_duration::friendly::compact::required")]
     pub deadline: Duration,
-    /// Connections to each host, at most.
+    /// To one host at the same time, 1 to 100. A question waits for one for half the deadline at most.
     #[serde(default = "connections")]
     pub connections: usize,
 }

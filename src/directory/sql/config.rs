@@ -10,28 +10,30 @@ use super::server::Server;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// `postgres://USER@HOST/DATABASE`, `mysql://USER@HOST/DATABASE` or `sqlite:/FILE`.
+    /// `postgres://USER@HOST/DATABASE`, `mysql://USER@HOST/DATABASE` or `sqlite:/FILE`. A password does not belong in
+    /// it.
     pub url: String,
-    /// The password, in a file of one line.
+    /// The password, in a file of one line. It is read again for each connection, so that it can be changed at any
+    /// time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub password_file: Option<PathBuf>,
-    /// The authorities to trust besides the system's, PEM.
+    /// PEM certificates of authorities that are trusted besides the system's. With it, the server's certificate is
+    /// checked on this host as well.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ca_file: Option<PathBuf>,
-    /// Gives a row if the recipient exists. Its parameters are, in order: the address, its local part, its domain;
-    /// for all of a domain `@DOMAIN`, nothing, the domain.
-    /// Columns named `suspended` and `restricted` count; others don't.
+    /// [The question](#the-query): gives a row if the recipient exists.
     pub query: String,
-    /// Gives the column `address`, and may give `suspended` and `restricted`, of every recipient.
+    /// [Gives every recipient](#the-listing). Needed for a replica.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub listing: Option<String>,
-    /// Keep the whole list, or ask for each recipient.
+    /// `live` asks for each recipient and remembers the answer for a while; `replica` keeps the [whole
+    /// list](#replicas).
     #[serde(default)]
     pub source: Mode,
-    /// For one question.
+    /// The longest that one question may take, connecting included; more than 0, at most 8 s.
     #[serde(default = "deadline", with = "jiff::fmt::serde::unsigned_duration::friendly::compact::required")]
     pub deadline: Duration,
-    /// Connections, at most.
+    /// Connections for questions, 1 to 64; a replica's listing has one more.
     #[serde(default = "connections")]
     pub connections: u32,
 }

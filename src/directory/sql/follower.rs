@@ -26,6 +26,7 @@ use crate::{
         replica::{Lost, ObjectId, Recipient, Writer},
     },
     policy::Attributes,
+    telemetry::log::shown,
 };
 
 /// Keeps a replica current.
@@ -186,6 +187,7 @@ impl Work<'_> {
         if page.unreadable != *self.unreadable {
             *self.unreadable = page.unreadable;
             let (rows, example) = (page.unreadable, page.example.as_deref().unwrap_or_default());
+            let example = &*shown(example.as_bytes());
             tracing::warn!(directory = self.name, rows, example, "rows that name no recipient are skipped");
         }
         Ok(())

@@ -1,9 +1,12 @@
-//! What reports are to tell of a refusal.
+//! What is remembered of a decision: for reports, and for who looks at the last ones.
+
+use std::time::Instant;
 
 use super::{Session, unix_seconds};
 use crate::{
-    history::{Refusal, Rule, bounded},
-    policy::{Decision, Facts, Reason, Stage, Verdict},
+    history::{Recent, Refusal, Rule, bounded},
+    policy::{Decision, Facts, Reason, Stage, Trace, Verdict},
+    server::{Asked, client_step},
 };
 
 impl Session {
@@ -33,6 +36,35 @@ impl Session {
             recipient,
             is_insider: facts.insider(),
             is_good: is_good(facts),
+        });
+    }
+
+    /// Has a decision kept with what led to it, if it is one of those; else it costs next to nothing. Never waits.
+    pub(super) fn keep(&self, decision: &Decision<'_>, facts: &Facts, recipient: &[u8], asked: Asked) {
+        self.server.history.keep(facts.stage, decision, Instant::now(), || {
+            let client = self.client.address.map(|client| client.ip());
+            let evidence = match client.filter(|_| asked.explains()) {
+                Some(client) => self.snapshot.clients.explain(client),
+                None => Vec::new(),
+            };
+            let mut steps = vec![client_step(client, facts, evidence)];
+            steps.extend(asked.steps(facts));
+            Recent {
+                at: unix_seconds(),
+                session: self.id,
+                stage: facts.stage,
+                verdict: decision.verdict(),
+                reason: decision.reason,
+                enforced: decision.enforced,
+                reply: decision.said(facts).map(|reply| reply.to_string()),
+                client,
+                name: self.client.name.clone(),
+                helo: self.client.helo.clone(),
+                sender: (facts.stage != Stage::Connect).then(|| bounded(&self.message.sender)),
+                recipient: bounded(recipient),
+                is_insider: facts.insider(),
+                explanation: Trace(steps),
+            }
         });
     }
 }

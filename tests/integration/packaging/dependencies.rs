@@ -1,5 +1,6 @@
 //! What is built in, by what the crates say of themselves.
 
+use std::collections::BTreeSet;
 use std::process::Command;
 
 use serde_json::Value;
@@ -48,6 +49,79 @@ fn every_licence_is_one_of_those_allowed() {
     }
     assert!(!is_allowed("GPL-3.0-only", &allowed) && !is_allowed("MIT AND GPL-3.0-only", &allowed));
     assert!(!is_allowed("", &allowed));
+}
+
+mod full {
+    use super::Command;
+
+    /// cargo-deny's own judgement by deny.toml. Its list of known vulnerabilities is not asked: it would have to be fetched.
+    #[test]
+    fn cargo_deny_has_no_objection() {
+        let cargo = |args: &[&str]| {
+            let mut cargo = Command::new(env!("CARGO"));
+            let output =
+                cargo.args(args).current_dir(env!("CARGO_MANIFEST_DIR")).output().expect("cargo runs");
+            let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+            (output.status.success(), String::from_utf8_lossy(&output.stdout).into_owned() + &errors)
+        };
+        let wanted = format!("cargo-deny {VERSION}");
+        if cargo(&["deny", "--version"]).1.trim() != wanted {
+            let (is_installed, said) =
+                cargo(&["install", "--quiet", "--locked", "cargo-deny", "--version", VERSION]);
+            assert!(is_installed, "{said}");
+        }
+        let (is_fine, said) = cargo(&["deny", "--locked", "check", "bans", "licenses", "sources"]);
+        assert!(is_fine && said.contains("bans ok, licenses ok, sources ok"), "{said}");
+    }
+
+    const VERSION: &str = "0.20.2";
+}
+
+/// The file of licences that is in the package names every crate that the program has code of, as its line numbers tell.
+#[test]
+fn no_licence_of_what_is_linked_is_missing() {
+    let mut licences = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/licences"));
+    let output = licences.output().expect("it can be run");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8(output.stdout).expect("it is UTF-8");
+    let (list, texts) = text.split_once("\n======== 1 ========\n").expect("a list, and texts");
+    let named: BTreeSet<String> = list
+        .lines()
+        .zip(list.lines().skip(1))
+        .filter(|(_, next)| next.starts_with("  licence: "))
+        .map(|(name, _)| name.replace(' ', "-"))
+        .collect();
+    let linked = linked();
+    assert!(linked.len() > 150, "{linked:#?}");
+    let missing: Vec<_> = linked.difference(&named).collect();
+    assert!(missing.is_empty(), "{missing:?}");
+    // Each number is that of a text.
+    let numbers =
+        list.lines().filter_map(|line| line.strip_prefix("  texts: ")).flat_map(str::split_whitespace);
+    let last = numbers.map(|number| number.parse::<usize>().expect("a number")).max().expect("some");
+    assert_eq!(texts.matches(" ========\n").count() + 1, last);
+    for part in ["Permission is hereby granted", "Apache License", "Mozilla", "Public Suffix List", "SQLite"]
+    {
+        assert!(text.contains(part), "{part}");
+    }
+    assert!(!text.contains("/registry/"), "it tells where it was built");
+}
+
+/// Name and version of the crates whose sources the program's line numbers and messages name: `…/registry/src/INDEX/NAME-VERSION/…`.
+fn linked() -> BTreeSet<String> {
+    let program = std::fs::read(crate::BACKSTOP).expect("it is there");
+    let marker = b"/registry/src/";
+    let places = program.windows(marker.len()).enumerate().filter(|(_, bytes)| bytes == marker);
+    let words = places.filter_map(|(at, _)| {
+        let path = &program[at + marker.len()..(at + 300).min(program.len())];
+        let mut parts = path.split(|byte| *byte == b'/').skip(1);
+        let name = str::from_utf8(parts.next()?).ok()?;
+        // Followed by a path of the crate: else it is cut off.
+        parts.next().map(|_| name.to_owned())
+    });
+    words
+        .filter(|name| name.chars().all(|char| char.is_ascii_alphanumeric() || "-_.+".contains(char)))
+        .collect()
 }
 
 /// SPDX: AND binds closer than OR; "/" is an old OR. Parentheses are only around an OR here.
