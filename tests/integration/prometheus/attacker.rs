@@ -140,4 +140,7 @@ reverse_dns = false
 
 [defence.greylist]
 mode = "all"
+
+[log]
+refusals_per_second = 0
 "#;
