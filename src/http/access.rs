@@ -12,7 +12,7 @@ use ring::{hmac, rand::SystemRandom};
 
 use crate::net::{Password, PasswordError};
 
-use super::{Addresses, Config};
+use super::{Config, Shown};
 
 /// What the configuration says of it.
 #[derive(Debug)]
@@ -21,7 +21,7 @@ pub struct Access {
     /// In lower case.
     names: Vec<String>,
     /// How the status page shows addresses.
-    pub(super) addresses: Addresses,
+    pub(super) addresses: Shown,
 }
 
 /// Why a request is not answered.

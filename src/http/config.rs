@@ -22,13 +22,13 @@ pub struct Config {
     /// get `421`. See [By which name](status-page.md#by-which-name).
     pub names: Vec<String>,
     /// How the status page shows mail addresses: `a…@example.com`, or as they are.
-    pub addresses: Addresses,
+    pub addresses: Shown,
 }
 
 /// How mail addresses are shown.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Addresses {
+pub enum Shown {
     /// The first character and the domain.
     #[default]
     Masked,
@@ -69,7 +69,7 @@ impl Default for Config {
             listen: Some(SocketAddr::from(([127, 0, 0, 1], 9890))),
             token_file: None,
             names: Vec::new(),
-            addresses: Addresses::default(),
+            addresses: Shown::default(),
         }
     }
 }

@@ -32,7 +32,7 @@ use crate::{
 pub use access::Access;
 use access::Refused;
 use bounded::Bounded;
-pub use config::{Addresses, Config};
+pub use config::{Config, Shown};
 use page::Site;
 
 /// What the pages show: the running process, read-only.

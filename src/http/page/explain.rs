@@ -7,7 +7,7 @@ use url::form_urlencoded;
 
 use crate::{
     control::message::{Check, Checked},
-    http::Addresses,
+    http::Shown,
     policy::{Reason, Trace},
     readable::safe,
 };
@@ -99,7 +99,7 @@ impl Form {
     }
 
     /// The form with its answer.
-    pub(super) fn show(&self, answer: &Answer, addresses: Addresses) -> Markup {
+    pub(super) fn show(&self, answer: &Answer, addresses: Shown) -> Markup {
         let wrong = |field: &str| match answer {
             Answer::Wrong(wrong) => {
                 wrong.iter().find(|(name, _)| *name == field).map(|(_, why)| why.as_str())
@@ -129,7 +129,7 @@ impl Form {
         }
     }
 
-    fn answer(&self, answer: &Answer, addresses: Addresses) -> Markup {
+    fn answer(&self, answer: &Answer, addresses: Shown) -> Markup {
         let own: Vec<&str> = self.values.values().map(String::as_str).collect();
         let eyes = Eyes { addresses, own: &own };
         match answer {
@@ -215,7 +215,7 @@ mod tests {
             let form = Form::read(query);
             let wrong = form.check().unwrap_err();
             assert_eq!(wrong.iter().map(|(field, _)| *field).collect::<Vec<_>>(), fields, "{query}");
-            let page = form.show(&Answer::Wrong(wrong), Addresses::Masked).0;
+            let page = form.show(&Answer::Wrong(wrong), Shown::Masked).0;
             for field in fields {
                 assert!(page.contains(&format!("aria-describedby=\"{field}-wrong\"")), "{page}");
                 assert!(page.contains(&format!("id=\"{field}-wrong\"")), "{page}");

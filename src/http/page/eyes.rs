@@ -2,12 +2,12 @@
 
 use maud::{Markup, html};
 
-use crate::{http::Addresses, readable::safe, telemetry::privacy::mask};
+use crate::{http::Shown, readable::safe, telemetry::privacy::mask};
 
 /// The reader's eyes.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Eyes<'a> {
-    pub(super) addresses: Addresses,
+    pub(super) addresses: Shown,
     /// What the reader has written himself.
     pub(super) own: &'a [&'a str],
 }
@@ -16,7 +16,7 @@ impl Eyes<'_> {
     /// An address, or what a peer wrote in place of one.
     pub(super) fn address(&self, text: &str) -> Markup {
         match self.addresses {
-            Addresses::Masked if !self.is_own(text) => said(&mask(text.as_bytes())),
+            Shown::Masked if !self.is_own(text) => said(&mask(text.as_bytes())),
             _ => said(text),
         }
     }
@@ -24,8 +24,8 @@ impl Eyes<'_> {
     /// A line in which there may be addresses.
     pub(super) fn line(&self, text: &str) -> Markup {
         match self.addresses {
-            Addresses::Masked => said(&self.hide(text)),
-            Addresses::Plain => said(text),
+            Shown::Masked => said(&self.hide(text)),
+            Shown::Plain => said(text),
         }
     }
 
@@ -81,7 +81,7 @@ mod tests {
 
     use super::*;
 
-    const MASKED: Eyes<'static> = Eyes { addresses: Addresses::Masked, own: &["Carl@example.test"] };
+    const MASKED: Eyes<'static> = Eyes { addresses: Shown::Masked, own: &["Carl@example.test"] };
 
     /// Lines as `backstop check` prints them.
     #[test]
@@ -110,7 +110,7 @@ mod tests {
     #[test]
     fn nothing_comes_through_as_markup() {
         let hostile = "<script>\"'&\u{202e}\0</script>@example.test";
-        for addresses in [Addresses::Plain, Addresses::Masked] {
+        for addresses in [Shown::Plain, Shown::Masked] {
             let eyes = Eyes { addresses, own: &[] };
             for shown in [eyes.address(hostile), eyes.line(hostile), said(hostile)] {
                 let inner = shown.0.strip_prefix("<bdi>").and_then(|it| it.strip_suffix("</bdi>")).unwrap();

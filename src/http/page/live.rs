@@ -8,7 +8,7 @@ use maud::{Markup, html};
 use crate::{
     control::message::{Directory, Disabled, Status},
     history::{Listed, Minute, Recent, Recents, Summary},
-    http::{Addresses, Views},
+    http::{Shown, Views},
     policy::{Reason, Verdict},
     readable::{clock, duration, moment, now, safe},
 };
@@ -56,7 +56,7 @@ pub(super) struct Live {
     now: u64,
     host: String,
     span: Span,
-    addresses: Addresses,
+    addresses: Shown,
     status: Status,
     waiting: Vec<String>,
     summary: Summary,
