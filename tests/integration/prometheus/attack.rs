@@ -221,7 +221,7 @@ fn the_page_shows_it(backstop: &Backstop, told: &Told, blocked: f64) {
         words.join(" ")
     };
     let missing = |page: &str| -> Vec<String> {
-        expected.iter().filter(|words| !page.contains(&***words)).cloned().collect()
+        expected.iter().filter(|words| !page.contains(words.as_str())).cloned().collect()
     };
     // It shows what was a second ago.
     wait_until(SOON, &format!("the page to show it, which lacks {:?}", missing(&read())), || {
