@@ -15,6 +15,7 @@ pub mod http;
 pub mod net;
 pub mod policy;
 pub mod probe;
+pub mod readable;
 pub mod replay;
 pub mod server;
 pub mod store;

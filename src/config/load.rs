@@ -335,6 +335,11 @@ impl Check<'_> {
             );
             self.say(&["defence", "tarpit", "max"], message);
         }
+        config.http.check(&mut |key, message| {
+            let mut path = vec!["http"];
+            path.extend(key);
+            self.say(&path, message);
+        });
         config.control.check(&mut |key, message| self.say(&["control", key], message));
         for (index, local) in config.recipients.exempt.iter().enumerate() {
             if local.contains('@') || local.is_empty() {

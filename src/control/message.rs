@@ -307,14 +307,23 @@ pub struct Status {
     pub listening: Vec<String>,
     /// MTA connections now.
     pub sessions_open: u64,
+    /// So many may be open.
+    #[serde(default)]
+    pub sessions_limit: u64,
     /// Recipients decided since the start.
     pub recipients: u64,
+    /// Bounces that were never sent, since the start: recipients who were refused as unknown, of messages with a sender.
+    #[serde(default)]
+    pub backscatter_prevented: u64,
     /// The MTA that connected last, by its own words.
     pub last_mta: Option<String>,
     /// Local domains by where they come from, as text.
     pub domains: Vec<String>,
     /// Each directory.
     pub directories: Vec<Directory>,
+    /// Where state is kept that outlives the process.
+    #[serde(default)]
+    pub store: String,
     /// How many clients and recipients commands and defences have named. `None`: the store does not tell in
     /// time.
     #[serde(default)]

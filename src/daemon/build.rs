@@ -6,6 +6,7 @@ use std::{
     time::{Instant, SystemTime, UNIX_EPOCH},
 };
 
+use arc_swap::ArcSwap;
 use prometheus::{IntCounterVec, IntGauge, IntGaugeVec};
 
 use crate::{
@@ -17,7 +18,7 @@ use crate::{
     directory::{self, Directories, Remotes, detected::Live},
     files::{self, Keeper},
     history::{History, Sight},
-    http::Views,
+    http::Access,
     policy::{self, Reason, Replies, Rules},
     server::{self, Limits, Server, Snapshot},
     store::{self, Store},
@@ -40,6 +41,8 @@ pub(super) struct Parts {
     pub(super) server: Arc<Server>,
     pub(super) switch: Arc<Switch>,
     pub(super) history: Arc<History>,
+    /// Who may see the pages.
+    pub(super) access: ArcSwap<Access>,
     pub(super) started: Instant,
     pub(super) reloads: IntCounterVec,
     pub(super) reload_succeeded: IntGauge,
@@ -141,6 +144,7 @@ impl Parts {
             history.open(&directory).await;
         }
         let server = Server::new(snapshot, &limits, metrics.server, Arc::clone(&history));
+        let access = ArcSwap::from_pointee(Access::open(&config.http)?);
         let started = Instant::now();
         let Metrics { directory: directory_metrics, mode, enabled, reloads, reload_succeeded, .. } = metrics;
         let directory = (sessions > 0).then(|| config.store.place_of_files());
@@ -157,6 +161,7 @@ impl Parts {
             server,
             switch,
             history,
+            access,
             started,
             reloads,
             reload_succeeded,
@@ -179,15 +184,6 @@ impl Parts {
         self.server.limit_lines(config.log.refusals_per_second);
         for mode in Mode::ALL {
             self.mode.with_label_values(&[mode.as_str()]).set((mode == config.mode).into());
-        }
-    }
-
-    /// What `/metrics` and `/ready` show.
-    pub(super) fn views(self: &Arc<Self>) -> Views {
-        let parts = Arc::clone(self);
-        Views {
-            registry: Arc::clone(&self.registry),
-            waiting_for: Box::new(move || parts.server.snapshot().directories.waiting_for()),
         }
     }
 

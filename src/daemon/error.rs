@@ -2,7 +2,11 @@
 
 use std::{io, net::SocketAddr};
 
-use crate::{directory, files, net::BindError, store, telemetry};
+use crate::{
+    directory, files,
+    net::{BindError, PasswordError},
+    store, telemetry,
+};
 
 /// Why the process could not start, or ended before its time.
 #[derive(Debug, thiserror::Error)]
@@ -33,6 +37,9 @@ pub enum Error {
     /// The store can't be used.
     #[error(transparent)]
     Store(#[from] store::OpenError),
+    /// The token for the pages can't be read.
+    #[error("http.token_file: {0}")]
+    Token(#[from] PasswordError),
     /// A part that must always run has ended.
     #[error("{0} has ended; this is a bug or a broken system, see the log")]
     Part(&'static str),
@@ -42,6 +49,6 @@ impl Error {
     /// Whether the configuration is at fault, and not the system.
     #[must_use]
     pub fn is_configuration(&self) -> bool {
-        matches!(self, Self::File(_) | Self::Directory(_) | Self::Store(_) | Self::Log(_))
+        matches!(self, Self::File(_) | Self::Directory(_) | Self::Store(_) | Self::Log(_) | Self::Token(_))
     }
 }

@@ -91,6 +91,9 @@ async fn serve(
     for name in inherited.left() {
         warn!(name, "a socket was passed that no `listen` names, it is closed; fd:NAME would take it");
     }
+    for note in config.http.notes() {
+        warn!("{note}");
+    }
     let http = match config.http.listen {
         Some(address) => {
             let bound = Http::bind(address).await.map_err(|error| Error::Http { address, error })?;
@@ -131,11 +134,6 @@ async fn serve(
         let server = Arc::clone(&parts.server);
         core.serve("milter listener", |_| async move { server.accept(listener).await });
     }
-    if let Some(http) = http {
-        info!(address = %format_args!("http://{}", http.address()), "listening");
-        let views = parts.views();
-        core.serve("http", |stop| http.serve(views, stop));
-    }
     if let Some(text) = welcome::text(&loaded, &parts.live.findings(), &listening) {
         // Who tries it may look at the log only.
         let _ = write!(std::io::stdout(), "{text}");
@@ -149,6 +147,11 @@ async fn serve(
         stop.run_until_cancelled(reload_on(hang_up, &reloading)).await;
     });
     let requests = Arc::new(Requests::new(Arc::clone(&parts), reloader, listening));
+    if let Some(http) = http {
+        info!(address = %format_args!("http://{}", http.address()), "listening");
+        let views = Arc::clone(&requests);
+        core.serve("http", |stop| http.serve(views, stop));
+    }
     commands.serve(&mut core, &requests);
     if let Some(within) = supervisor::watchdog() {
         core.run("watchdog", |_, stop| async move {
@@ -236,7 +239,11 @@ pub fn replay(
 /// # Errors
 /// What would prevent the start.
 pub fn check_build(loaded: &Loaded) -> Result<Vec<String>, Error> {
-    offline(async { Ok(Parts::build(&loaded.config, 0).await?.notices()) })
+    offline(async {
+        let mut notices = Parts::build(&loaded.config, 0).await?.notices();
+        notices.extend(loaded.config.http.notes());
+        Ok(notices)
+    })
 }
 
 /// What is on this host, with the sources that could not be loaded.

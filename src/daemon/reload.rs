@@ -22,6 +22,7 @@ use crate::{
     config::{self, Config, Loaded, Reloadable, load},
     control::{self, Door, Permit, message::Reloaded},
     files::Outcome,
+    http::Access,
     server::Snapshot,
     telemetry::log::{self, Log, Prepared},
 };
@@ -82,6 +83,7 @@ struct Built {
     log: Option<Prepared>,
     /// Of the doors, in the order that [`Doors`] has.
     turns: [Option<Turn>; 2],
+    access: Access,
 }
 
 impl Reloader {
@@ -178,7 +180,7 @@ impl Reloader {
     async fn apply(&self, until: Instant, accept: bool) -> Result<Reloaded, Refused> {
         let kept = self.current.load_full();
         // Whatever can be refused is refused here, before the files that are followed change.
-        let Built { reloadable, loaded, snapshot: trial, log, turns } = self.build(until).await?;
+        let Built { reloadable, loaded, snapshot: trial, log, turns, access } = self.build(until).await?;
         let Reloadable { mut config, mut needs_restart } = reloadable;
         let (keeper, remotes) = (Arc::clone(&self.parts.keeper), Arc::clone(&self.parts.remotes));
         let read = move || {
@@ -214,6 +216,7 @@ impl Reloader {
         if let Some(log) = log {
             self.log.change(log);
         }
+        self.parts.access.store(Arc::new(access));
         self.parts.show(&config);
         // What needs a restart is not in force, and is told again by the next reload.
         self.current.store(Arc::new(config));
@@ -317,7 +320,10 @@ fn build(path: Option<&Path>, kept: &Config, parts: &Parts) -> Result<Built, Ref
     let log = is_changed.then(|| log::prepare(&config.log, state)).transpose();
     let log = log.map_err(|error| Refused::Key(loaded.diagnose(error.key(), error.to_string())))?;
     let turns = turns(&kept.control, &config.control, &loaded)?;
-    Ok(Built { reloadable, loaded, snapshot, log, turns })
+    let access = Access::open(&config.http);
+    let access =
+        access.map_err(|error| Refused::Key(loaded.diagnose("http.token_file", error.to_string())))?;
+    Ok(Built { reloadable, loaded, snapshot, log, turns, access })
 }
 
 /// What blocks, until then at most: a file may be on a disk that hangs.

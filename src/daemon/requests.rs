@@ -5,9 +5,12 @@ use std::sync::Arc;
 use crate::{
     control::{
         self, Handler, Peer,
-        message::{Directory, Disable, Request, Response, Status, Switched},
+        message::{Check, Checked, Directory, Disable, Request, Response, Status, Switched},
     },
+    history::History,
+    http::{Access, Views},
     server::Snapshot,
+    telemetry::Registry,
 };
 
 use super::{
@@ -43,26 +46,6 @@ impl Requests {
             Err(error) => not_switched(&error),
         }
     }
-
-    async fn status(&self) -> Status {
-        let server = &self.parts.server;
-        let snapshot = server.snapshot();
-        Status {
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            pid: std::process::id(),
-            uptime_seconds: self.parts.started.elapsed().as_secs(),
-            mode: if snapshot.rules.monitor { "monitor" } else { "enforce" }.to_owned(),
-            disabled: self.parts.switch.told(),
-            listening: self.listening.clone(),
-            sessions_open: u64::try_from(server.open()).unwrap_or(u64::MAX),
-            recipients: server.recipients_decided(),
-            last_mta: server.last_mta(),
-            domains: self.reloader.domains(),
-            directories: directories(&snapshot),
-            named: named(&snapshot).await,
-            notices: self.parts.notices(),
-        }
-    }
 }
 
 impl Handler for Requests {
@@ -70,10 +53,7 @@ impl Handler for Requests {
         let snapshot = self.parts.server.snapshot();
         let orders = Orders { snapshot: &snapshot, store: &self.parts.store, peer };
         match request {
-            Request::Check(check) => {
-                let disabled = self.parts.server.is_disabled();
-                Response::Check(control::check(&snapshot, &check, disabled).await)
-            }
+            Request::Check(check) => Response::Check(self.check(&check).await),
             Request::Status => Response::Status(self.status().await),
             Request::Reload { accept } => Response::Reload(self.reloader.reload(accept).await),
             Request::Trust { client, seconds } => orders.trust(client, seconds).await,
@@ -92,6 +72,51 @@ impl Handler for Requests {
                 Response::Report(Box::new(report))
             }
         }
+    }
+}
+
+impl Views for Requests {
+    fn registry(&self) -> &Registry {
+        &self.parts.registry
+    }
+
+    fn waiting_for(&self) -> Vec<String> {
+        self.parts.server.snapshot().directories.waiting_for()
+    }
+
+    fn access(&self) -> Arc<Access> {
+        self.parts.access.load_full()
+    }
+
+    fn history(&self) -> &History {
+        &self.parts.history
+    }
+
+    async fn status(&self) -> Status {
+        let server = &self.parts.server;
+        let snapshot = server.snapshot();
+        Status {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+            uptime_seconds: self.parts.started.elapsed().as_secs(),
+            mode: if snapshot.rules.monitor { "monitor" } else { "enforce" }.to_owned(),
+            disabled: self.parts.switch.told(),
+            listening: self.listening.clone(),
+            sessions_open: count(server.open()),
+            sessions_limit: count(server.sessions_limit()),
+            recipients: server.recipients_decided(),
+            backscatter_prevented: server.backscatter_prevented(),
+            last_mta: server.last_mta(),
+            domains: self.reloader.domains(),
+            directories: directories(&snapshot),
+            store: self.parts.store.place().unwrap_or_else(|| "memory".to_owned()),
+            named: named(&snapshot).await,
+            notices: self.parts.notices(),
+        }
+    }
+
+    async fn check(&self, check: &Check) -> Checked {
+        control::check(&self.parts.server.snapshot(), check, self.parts.server.is_disabled()).await
     }
 }
 
@@ -114,4 +139,8 @@ fn directories(snapshot: &Snapshot) -> Vec<Directory> {
         age_seconds: health.age.map(|age| age.as_secs()),
     });
     directories.collect()
+}
+
+fn count(count: usize) -> u64 {
+    count.try_into().unwrap_or(u64::MAX)
 }

@@ -161,6 +161,18 @@ impl Server {
         self.open.load(Ordering::Relaxed)
     }
 
+    /// So many may be open.
+    #[must_use]
+    pub fn sessions_limit(&self) -> usize {
+        self.sessions.load(Ordering::Relaxed)
+    }
+
+    /// Recipients refused that a bounce would have told somebody else, since the start.
+    #[must_use]
+    pub fn backscatter_prevented(&self) -> u64 {
+        self.metrics.backscatter_prevented.get()
+    }
+
     /// Recipients decided since the start.
     #[must_use]
     pub fn recipients_decided(&self) -> u64 {

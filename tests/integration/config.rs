@@ -17,8 +17,15 @@ const EX_UNAVAILABLE: i32 = 69;
 const EX_CONFIG: i32 = 78;
 
 /// Keys whose commented line is an example: their default is nothing.
-const EXAMPLES: [&str; 6] =
-    ["domains.names", "domains.files", "directory.", "suspensions.files", "defence.traps.", "replies."];
+const EXAMPLES: [&str; 7] = [
+    "domains.names",
+    "domains.files",
+    "directory.",
+    "suspensions.files",
+    "defence.traps.",
+    "replies.",
+    "http.token_file",
+];
 
 #[test]
 fn the_shipped_file_changes_nothing() {
@@ -172,6 +179,9 @@ fn wrong_values_are_refused_with_what_to_write() {
             "1.5s is longer than limits.lookup (1s)",
         ),
         ("[http]\nlisten = \"localhost:9890\"", 2, 10, "`localhost:9890` is not ADDRESS:PORT"),
+        ("[http]\ntoken_file = \"/nonexistent/x\"", 2, 14, "/nonexistent/x: No such file"),
+        ("[http]\nnames = [\"a.test\", \"b.test:80\"]", 2, 20, "is no name of a host"),
+        ("[http]\naddresses = \"hashed\"", 2, 13, "known: masked, plain"),
         ("[control]\nsocket = \"\"", 2, 10, "must be an absolute path"),
         ("[control]\nsocket = \"control.sock\"", 2, 10, "must be an absolute path"),
         ("[control]\ngroup = \"no-such-group\"", 2, 9, "there is no group `no-such-group`"),
@@ -483,6 +493,7 @@ fn full_lines(dir: &TempDir) -> Vec<String> {
     dir.write("traps", "bait@example.com\n");
     dir.write("ldap.password", "secret\n");
     dir.write("sql.password", "secret\n");
+    dir.write("http.token", "secret\n");
     dir.write("corp-ca.pem", fs::read(Authority::new().file()).expect("it was just made"));
     let here = dir.path().display().to_string();
     let shipped = fs::read_to_string(repository("deploy/backstop.toml")).expect("it is shipped");

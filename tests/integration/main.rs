@@ -48,6 +48,7 @@ mod signals;
 mod site;
 mod sql;
 mod standing;
+mod status_page;
 mod store;
 mod structure;
 mod submission;

@@ -6,7 +6,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Low to high: each module and what it may use.
-const ORDER: [(&str, &[&str]); 20] = [
+const ORDER: [(&str, &[&str]); 21] = [
+    ("readable", &[]),
     ("address", &[]),
     ("policy", &["address"]),
     ("telemetry", &[]),
@@ -37,7 +38,6 @@ const ORDER: [(&str, &[&str]); 20] = [
         ],
     ),
     ("replay", &["policy", "files", "server"]),
-    ("http", &["telemetry", "directory", "suspension", "server"]),
     (
         "control",
         &[
@@ -55,6 +55,7 @@ const ORDER: [(&str, &[&str]); 20] = [
             "server",
         ],
     ),
+    ("http", &["readable", "address", "policy", "telemetry", "net", "history", "server", "control"]),
     // for the parts' `Config` types, and what these are made of
     (
         "config",
@@ -95,7 +96,7 @@ const ORDER: [(&str, &[&str]); 20] = [
             "replay",
         ],
     ),
-    ("cli", &["address", "probe", "config", "control", "daemon", "replay"]),
+    ("cli", &["readable", "address", "probe", "config", "control", "daemon", "replay"]),
 ];
 
 #[test]

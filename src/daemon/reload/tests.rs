@@ -145,6 +145,9 @@ const CASES: &[Case] = &[
     ("store.deadline", "\"1s\"", Restart, &[]),
     ("store.prefix", "\"other:\"", Restart, &[]),
     ("http.listen", "\"127.0.0.1:0\"", Restart, &[]),
+    ("http.token_file", "\"{dir}/word\"", Applied, &[]),
+    ("http.names", "[\"mx.test\"]", Applied, &[]),
+    ("http.addresses", "\"plain\"", Applied, &[]),
     ("control.socket", "\"{dir}/other.sock\"", Restart, &[]),
     ("control.group", "\"8\"", Applied, &[]),
     ("control.mode", "\"0640\"", Applied, &[]),
@@ -290,8 +293,8 @@ async fn every_changed_key_is_in_force_or_named() {
 
 /// All that sessions and commands go by, in an order that does not depend on chance.
 fn in_force(reloader: &Reloader, dir: &TempDir) -> Vec<String> {
-    let Parts { server, live, .. } = &*reloader.parts;
-    let all = format!("{server:?} {live:?}");
+    let Parts { server, live, access, .. } = &*reloader.parts;
+    let all = format!("{server:?} {live:?} {:?}", access.load());
     let parts = all.split(['{', '}', '(', ')', '[', ']', ',']).map(str::trim);
     // Bare numbers: how often detection ran.
     let parts = parts.filter(|part| !part.is_empty() && part.parse::<u64>().is_err());

@@ -8,6 +8,7 @@
 
 mod authority;
 mod backstop;
+mod chromium;
 mod descriptors;
 mod dir;
 mod dns;
@@ -34,6 +35,7 @@ mod wait;
 
 pub use authority::{Authority, Certificate};
 pub use backstop::{Backstop, BackstopBuilder, CommandOutput};
+pub use chromium::{Chromium, Tab};
 pub use descriptors::{allow_open_files, let_children_have};
 pub use dir::TempDir;
 pub use dns::{Dns, Fault};

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Output, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -32,10 +32,30 @@ impl Process {
     /// When the command cannot be started.
     #[must_use]
     pub fn spawn(name: &str, command: &mut Command, log: &Path, last_signal: Signal) -> Self {
-        let file = File::options().create(true).append(true).open(log).expect("open a server's log");
-        let stderr = file.try_clone().expect("share a server's log");
-        let child = command.stdin(Stdio::null()).stdout(file).stderr(stderr).spawn();
-        let child = child.unwrap_or_else(|error| panic!("start {name}: {error}"));
+        let file = open_log(log);
+        let stdout = file.try_clone().expect("share a server's log");
+        Self::begin(name, command.stdin(Stdio::null()).stdout(stdout).stderr(file), log, last_signal)
+    }
+
+    /// The same, but standard input and output are pipes to us.
+    ///
+    /// # Panics
+    /// When the command cannot be started.
+    pub(crate) fn spawn_piped(
+        name: &str,
+        command: &mut Command,
+        log: &Path,
+        last_signal: Signal,
+    ) -> (Self, ChildStdin, ChildStdout) {
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(open_log(log));
+        let mut process = Self::begin(name, command, log, last_signal);
+        let input = process.child.stdin.take().expect("it is a pipe");
+        let output = process.child.stdout.take().expect("it is a pipe");
+        (process, input, output)
+    }
+
+    fn begin(name: &str, command: &mut Command, log: &Path, last_signal: Signal) -> Self {
+        let child = command.spawn().unwrap_or_else(|error| panic!("start {name}: {error}"));
         let guard = guard(&child, last_signal);
         Process { name: name.to_owned(), child, guard, log: log.to_owned(), last_signal }
     }
@@ -111,6 +131,10 @@ impl Drop for Process {
             sleep(Duration::from_millis(2));
         }
     }
+}
+
+fn open_log(log: &Path) -> File {
+    File::options().create(true).append(true).open(log).expect("open a server's log")
 }
 
 /// A process that outlives us to stop `child`, when we are killed: it waits for the end of a pipe that we hold open. (The
