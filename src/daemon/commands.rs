@@ -1,13 +1,16 @@
 //! The control sockets, on a thread of their own: on those of sessions that are always busy, a command would wait for its turn
 //! each time that it reads or writes.
 //!
-//! Only the talk is there. What is asked for is carried out among the sessions, whose connections to stores and directories it
-//! uses. Failure: a request that panics is answered with an error.
+//! What a request does with stores and directories belongs to the sessions' threads, as does the MTAs' own work with them; the
+//! request waits for that on a thread that blocks. Failure: a request that panics is answered with an error.
 
 use std::{io, sync::Arc};
 
-use tokio::runtime::{Builder, Handle, Runtime};
-use tokio_util::task::AbortOnDropHandle;
+use tokio::{
+    runtime::{Builder, Handle, Runtime},
+    task::spawn_blocking,
+};
+use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 use tracing::{info, warn};
 
 use crate::control::{
@@ -55,7 +58,7 @@ impl Commands {
     }
 }
 
-/// Has requests carried out where the sessions are.
+/// Carries requests out: tasks and connections that come of them are among those of the sessions.
 struct AmongSessions {
     requests: Arc<Requests>,
     sessions: Handle,
@@ -64,11 +67,14 @@ struct AmongSessions {
 impl Handler for AmongSessions {
     async fn handle(&self, request: Request, peer: &Peer) -> Response {
         let (requests, peer) = (Arc::clone(&self.requests), peer.clone());
-        let handled = self.sessions.spawn(async move { requests.handle(request, &peer).await });
-        let handled = AbortOnDropHandle::new(handled).await;
-        handled.unwrap_or_else(|_| Response::Error {
-            message: "a bug of Backstop; its log says more".to_owned(),
-        })
+        let (sessions, given_up) = (self.sessions.clone(), CancellationToken::new());
+        let _unless_answered = given_up.clone().drop_guard();
+        let handled = spawn_blocking(move || {
+            sessions.block_on(given_up.run_until_cancelled(requests.handle(request, &peer)))
+        });
+        let handled = handled.await.ok().flatten();
+        handled
+            .unwrap_or_else(|| Response::Error { message: "a bug of Backstop; its log says more".to_owned() })
     }
 }
 

@@ -62,6 +62,21 @@ async fn every_decision_about_a_recipient_is_counted_once() {
     assert_eq!(history.summary(3600).await.decisions, summary.decisions, "asking changes nothing");
 }
 
+#[tokio::test]
+async fn the_minute_under_way_is_the_last_one() {
+    let (history, replies) = (History::new(), Replies::default());
+    let watched = Decision { enforced: false, ..decision(Reason::UnknownRecipient, &replies) };
+    history.count(Stage::Rcpt, &decision(Reason::Ok, &replies));
+    history.count(Stage::Rcpt, &decision(Reason::UnknownRecipient, &replies));
+    history.count(Stage::Rcpt, &watched);
+    history.count(Stage::Rcpt, &decision(Reason::Greylisted, &replies));
+    let minutes = history.minutes().await;
+    // A minute may have begun since then.
+    let [.., before, last] = minutes[..] else { panic!("there are 180") };
+    let counted = if last.passed == 1 { last } else { before };
+    assert_eq!((counted.passed, counted.refused, counted.deferred, counted.watched), (1, 1, 1, 1));
+}
+
 /// Nobody takes from the queue: what does not fit is counted.
 #[tokio::test]
 async fn a_full_queue_makes_nobody_wait() {

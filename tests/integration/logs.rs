@@ -49,6 +49,30 @@ fn whatever_a_client_writes_is_one_line() {
         };
         assert_eq!(recipients, expected, "{format}");
     }
+    a_journal_that_hangs_holds_nobody_up(&backstop, &journal);
+}
+
+/// unix(7): a datagram for which there is no room would be waited with.
+fn a_journal_that_hangs_holds_nobody_up(backstop: &Backstop, journal: &Path) {
+    let pid = std::fs::read_to_string(journal.join("pid")).expect("it was written");
+    let signal = |name: &str| {
+        let output = CommandOutput::of(Program::new("kill").args([name, pid.trim()]));
+        assert_eq!(output.status, 0, "{output:?}");
+    };
+    signal("-STOP");
+    let mut mta = from(backstop, [203, 0, 113, 7]);
+    for number in 0..2000 {
+        assert!(matches!(mta.rcpt(&format!("<stopped{number}@example.test>")), Answer::Refused(_)));
+    }
+    signal("-CONT");
+    wait_until(SOON, "the journal to be told what it missed", || {
+        assert!(matches!(mta.rcpt("<again@example.test>"), Answer::Refused(_)));
+        let mut program = Program::new("journalctl");
+        let output = CommandOutput::of(
+            program.arg("--directory").arg(journal).args(["-t", "backstop", "-p", "warning"]),
+        );
+        output.stdout.contains(" log lines were dropped: the journal did not take them")
+    });
 }
 
 #[test]
@@ -107,7 +131,7 @@ fn addresses_are_shown_as_the_configuration_says() {
         assert_eq!(backstop.command(&["resume", "@example.org"]).status, 0);
         backstop.log()[begin..].to_owned()
     };
-    let names = ["anna", "nobody", "sender", "omebody", "no such"];
+    let names = ["anna", "nobody", "sender@", "omebody", "no such"];
     let plain = log_of(&backstop, "");
     assert!(names.iter().all(|name| plain.contains(name)), "{plain}");
 
@@ -142,7 +166,7 @@ fn addresses_are_shown_as_the_configuration_says() {
     assert_ne!(hash(&ours), hash(&hashed));
     backstop.write("secret", "short\n");
     let output = backstop.command(&["reload"]);
-    assert!(output.status == 1 && output.stdout.contains("openssl rand -hex 32"), "{output:?}");
+    assert!(output.status == 78 && output.stderr.contains("openssl rand -hex 32"), "{output:?}");
 }
 
 /// What clients have written to get something into a log (OWASP, "Log Injection"), into a terminal, or past a reader.
@@ -294,6 +318,7 @@ mkdir -p /run/systemd/journal /run/log/journal
 mount --bind "{journal}" /run/log/journal
 [ -s /etc/machine-id ] || systemd-machine-id-setup
 setpriv --pdeathsig TERM /lib/systemd/systemd-journald >/dev/null 2>&1 &
+echo $! >"{journal}/pid"
 until [ -S /run/systemd/journal/socket ]; do sleep 0.05; done
 exec "$@"' bash "$@""#;
 

@@ -2,17 +2,21 @@
 //! configuration is read into and their doc comments, defaults from a configuration that says nothing, and what a reload
 //! makes of each key from `config::needs_restart`. This fails where the page says something else. To write it anew:
 //!
-//!     REWRITE=1 cargo nextest run -E 'test(reference::)'
+//!     REWRITE=1 cargo nextest run --test integration -E 'test(reference::)'
 //!
 //! (That no key is missing in the structs, and what a reload really does: src/daemon/reload/tests.rs.)
 
-use std::{collections::BTreeMap, env, fmt::Write, fs, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    env,
+    fmt::Write,
+    fs,
+    path::{Path, PathBuf},
+};
 
 use backstop::config::{Config, needs_restart};
 use serde_json::{Value, json};
-use syn::{
-    Attribute, Expr, Field, Fields, GenericArgument, Item, ItemEnum, Lit, LitStr, PathArguments, Type,
-};
+use syn::{Attribute, Expr, Field, Fields, GenericArgument, Item, Lit, LitStr, PathArguments, Type};
 
 /// Each table of the configuration: its name, and the struct for it. Their place in the page is between
 /// `<!-- keys of [NAME] -->` and `<!-- end -->`.
@@ -80,7 +84,7 @@ fn needed() -> Value {
 #[test]
 fn the_tables_of_keys_say_what_the_code_says() {
     let path = root().join("docs/configuration.md");
-    let written = fs::read_to_string(&path).expect("it is there");
+    let written = read(&path);
     let least: Config = serde_json::from_value(needed()).expect("nothing else is needed");
     let defaults = serde_json::to_value(least).expect("a configuration can be written as JSON");
     let mut made = written.clone();
@@ -102,14 +106,14 @@ fn the_tables_of_keys_say_what_the_code_says() {
     let difference = made.lines().zip(written.lines()).find(|(made, written)| made != written);
     assert!(
         made == written,
-        "{} is out of date; to write it anew: REWRITE=1 cargo nextest run -E 'test(reference::)'\n{difference:#?}",
+        "{} is out of date; to write it anew: REWRITE=1 cargo nextest run --test integration -E 'test(reference::)'\n{difference:#?}",
         path.display()
     );
 }
 
 /// The rows of a table; other tables in it are not among them.
 fn rows(table: &str, file: &str, of: &str, defaults: &Value) -> String {
-    let items = items(file);
+    let items = items(&root().join(file));
     let found = items.iter().find_map(|item| match item {
         Item::Struct(found) if found.ident == of => Some(found),
         _ => None,
@@ -125,7 +129,7 @@ fn rows(table: &str, file: &str, of: &str, defaults: &Value) -> String {
         if TABLES.iter().any(|(other, ..)| *other == key || other.starts_with(&below)) {
             continue;
         }
-        let (kind, meaning) = (kind(&field.ty, &items, false), meaning(field, &key));
+        let (kind, meaning) = (kind(&field.ty, file, false), meaning(field, &key));
         let default = match default(defaults, &key) {
             _ if !has_defaults && is_needed(field) => "needed".to_owned(),
             Some(value) => format!("`{value}`"),
@@ -151,7 +155,7 @@ fn meaning(field: &Field, key: &str) -> String {
 }
 
 /// What the page calls the type.
-fn kind(of: &Type, items: &[Item], several: bool) -> String {
+fn kind(of: &Type, file: &str, several: bool) -> String {
     let Type::Path(path) = of else { panic!("a key is of a type without a name") };
     let last = path.path.segments.last().expect("a path has a last part");
     let inner = || match &last.arguments {
@@ -163,28 +167,33 @@ fn kind(of: &Type, items: &[Item], several: bool) -> String {
     };
     let name = last.ident.to_string();
     match name.as_str() {
-        "Option" => kind(inner(), items, several),
-        "Vec" => format!("list of {}", kind(inner(), items, true)),
+        "Option" => kind(inner(), file, several),
+        "Vec" => format!("list of {}", kind(inner(), file, true)),
         _ => match TYPES.iter().find(|(known, ..)| *known == name) {
             Some((_, one, many)) => (if several { many } else { one }).to_string(),
-            None => values(&name, items),
+            None => values(&name, file),
         },
     }
 }
 
-/// The values of an enum of the same file, or else of the one file that has an enum of this name.
-fn values(name: &str, items: &[Item]) -> String {
-    let elsewhere;
-    let found = match find(name, items) {
-        Some(found) => found,
-        None => {
-            let defines = format!("pub enum {name} {{");
-            let texts: Vec<String> = sources().into_iter().filter(|text| text.contains(&defines)).collect();
-            let [text] = &texts[..] else { panic!("{name}: add it to TYPES, or to TABLES if it is a table") };
-            elsewhere = syn::parse_file(text).expect("it is compiled").items;
-            find(name, &elsewhere).expect("it is there")
-        }
-    };
+/// The values of the enum of this name that is nearest to the file: in it, in its directory, in the one above, …
+fn values(name: &str, file: &str) -> String {
+    let path = root().join(file);
+    let defines = format!("pub enum {name} {{");
+    let near = path.ancestors().take_while(|place| place.starts_with(root().join("src")));
+    let mut defined = near.map(|place| {
+        let mut files = sources(place);
+        files.retain(|file| read(file).contains(&defines));
+        files
+    });
+    let found = defined.find(|files| !files.is_empty()).unwrap_or_default();
+    let [found] = &found[..] else { panic!("{name}: add it to TYPES, or to TABLES if it is a table") };
+    let items = items(found);
+    let found = items.iter().find_map(|item| match item {
+        Item::Enum(found) if found.ident == name => Some(found),
+        _ => None,
+    });
+    let found = found.expect("it is there");
     let style = serde(&found.attrs).remove("rename_all").unwrap_or_default();
     let spelled = found.variants.iter().map(|variant| {
         let name = variant.ident.to_string();
@@ -205,13 +214,6 @@ fn values(name: &str, items: &[Item]) -> String {
         }
     });
     spelled.collect::<Vec<_>>().join(", ")
-}
-
-fn find<'i>(name: &str, items: &'i [Item]) -> Option<&'i ItemEnum> {
-    items.iter().find_map(|item| match item {
-        Item::Enum(found) if found.ident == name => Some(found),
-        _ => None,
-    })
 }
 
 /// Without a default of its own, and no `Option`.
@@ -254,23 +256,21 @@ fn fill(page: &str, mark: &str, text: &str) -> String {
     format!("{before}{mark}{text}{}", &rest[at..])
 }
 
-fn items(file: &str) -> Vec<Item> {
-    let text = fs::read_to_string(root().join(file)).unwrap_or_else(|error| panic!("{file}: {error}"));
-    syn::parse_file(&text).expect("it is compiled").items
+fn items(path: &Path) -> Vec<Item> {
+    syn::parse_file(&read(path)).expect("it is compiled").items
 }
 
-/// All of src.
-fn sources() -> Vec<String> {
-    let (mut texts, mut left) = (Vec::new(), vec![root().join("src")]);
-    while let Some(path) = left.pop() {
-        if path.is_dir() {
-            let entries = fs::read_dir(&path).expect("it can be read");
-            left.extend(entries.map(|entry| entry.expect("it can be read").path()));
-        } else if path.extension().is_some_and(|end| end == "rs") {
-            texts.push(fs::read_to_string(&path).expect("it can be read"));
-        }
+/// A file, or those of a directory and all below it.
+fn sources(place: &Path) -> Vec<PathBuf> {
+    if place.is_dir() {
+        let entries = fs::read_dir(place).expect("it can be read");
+        return entries.flat_map(|entry| sources(&entry.expect("it can be read").path())).collect();
     }
-    texts
+    vec![place.to_owned()]
+}
+
+fn read(path: &Path) -> String {
+    fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
 fn root() -> PathBuf {

@@ -140,4 +140,8 @@ reverse_dns = false
 
 [defence.greylist]
 mode = "all"
+
+# So that every refusal can be looked for.
+[log]
+refusals_per_second = 0
 "#;
