@@ -10,8 +10,8 @@ use crate::net::Password;
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// `ADDRESS:PORT` where `/metrics`, `/live` and `/ready` are; port 0 is any free port; `""` for nowhere. No
-    /// password: keep it off the network.
+    /// `ADDRESS:PORT` where the [status page](status-page.md) (`/`), `/metrics`, `/live` and `/ready` are; port 0 is any
+    /// free port; `""` for nowhere. Beyond loopback, give it a `token_file`.
     #[serde(with = "optional_address")]
     pub listen: Option<SocketAddr>,
     /// A file with a token and nothing else: everything but `/live` and `/ready` needs it, as password of any user or as

@@ -63,8 +63,16 @@ fn begin_of_local(text: &str, at: usize) -> usize {
     if let Some(inner) = before.strip_suffix('"') {
         return inner.rfind('"').unwrap_or(0);
     }
-    let ends = |c: char| c.is_whitespace() || c.is_control() || "<>(),;:\"[]{}".contains(c);
-    before.rfind(ends).map_or(0, |last| last + before[last..].chars().next().map_or(1, char::len_utf8))
+    let behind = |ends: &dyn Fn(char) -> bool| {
+        before.rfind(ends).map_or(0, |last| last + before[last..].chars().next().map_or(1, char::len_utf8))
+    };
+    let is_blank = |c: char| c.is_whitespace() || c.is_control();
+    let begin = behind(&|c| is_blank(c) || "<>(),;:\"[]{}".contains(c));
+    // What nobody's address ends with is no end of words around it either: all of it may be meant as one.
+    if begin == at && before.ends_with(|c: char| !is_blank(c) && !"<(".contains(c)) {
+        return behind(&is_blank);
+    }
+    begin
 }
 
 /// Where the domain behind an `@` ends.
@@ -94,6 +102,8 @@ mod tests {
             ("anna@example.test, bob@example.test.", "a…@example.test, b…@example.test."),
             ("o'neil%x@example.test: why", "o…@example.test: why"),
             ("carl@example.test and bob@example.test", "carl@example.test and b…@example.test"),
+            ("HELO <script>x</script>@example.test", "HELO <…@example.test"),
+            ("(@example.test)", "(@example.test)"),
             ("no address", "no address"),
             ("@@a@b@", "@…@a@…@b@"),
             ("", ""),

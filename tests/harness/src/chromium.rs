@@ -175,7 +175,10 @@ impl Tab<'_> {
         self.evaluate("document.body.innerText").as_str().unwrap_or_default().to_owned()
     }
 
-    /// Presses and releases a key: `Tab`, `Enter`.
+    /// Presses and releases a key: `Tab`, `Enter` or `Space`.
+    ///
+    /// # Panics
+    /// For any other.
     #[track_caller]
     pub fn press(&self, key: &str) {
         let (code, text) = match key {
