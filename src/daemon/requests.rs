@@ -95,6 +95,7 @@ impl Views for Requests {
     async fn status(&self) -> Status {
         let server = &self.parts.server;
         let snapshot = server.snapshot();
+        let attack = self.parts.history.attack().await.map(|attack| attack.to_string());
         Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
@@ -111,7 +112,7 @@ impl Views for Requests {
             directories: directories(&snapshot),
             store: self.parts.store.place().unwrap_or_else(|| "memory".to_owned()),
             named: named(&snapshot).await,
-            notices: self.parts.notices(),
+            notices: attack.into_iter().chain(self.parts.notices()).collect(),
         }
     }
 

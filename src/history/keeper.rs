@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use super::{
-    History, Minute, QUEUE, Refusal, Summary,
+    Attack, History, Minute, QUEUE, Refusal, Summary,
     bucket::{Counted, Noted},
     file::{Place, encode},
     timeline::Timeline,
@@ -160,6 +160,11 @@ impl History {
     pub async fn minutes(&self) -> Vec<Minute> {
         self.look(None).await;
         self.kept.lock().await.timeline.minutes(unix_seconds())
+    }
+
+    /// The attack that is under way.
+    pub async fn attack(&self) -> Option<Attack> {
+        Attack::among(&self.minutes().await)
     }
 
     /// How long the server has run since this time, and was not disabled.

@@ -5,9 +5,11 @@ use std::collections::VecDeque;
 use serde::{Deserialize, Serialize};
 
 use super::bucket::Counted;
+use crate::policy::Reason;
 
 /// What was decided within a minute.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Minute {
     /// Its beginning, in seconds since 1970.
     pub at: u64,
@@ -21,6 +23,12 @@ pub struct Minute {
     pub deferred: u64,
     /// Let pass because that was only watched: it would have been refused, or deferred.
     pub watched: u64,
+    /// Recipients in local domains, whatever became of them.
+    pub asked: u64,
+    /// Of these: unknown ones, traps, and whom a blocked client asked for.
+    pub invented: u64,
+    /// Of the invented ones: let pass, because that was only watched.
+    pub let_in: u64,
 }
 
 /// The minutes of which something is known, the oldest first.
@@ -46,6 +54,14 @@ impl Minutes {
                 (_, true) => &mut minute.deferred,
             };
             *slot = slot.saturating_add(count.times);
+            let (is_asked, is_invented) = (is_asked(count.reason), is_invented(count.reason));
+            for (slot, counts) in [
+                (&mut minute.asked, is_asked),
+                (&mut minute.invented, is_invented),
+                (&mut minute.let_in, is_invented && !count.enforced),
+            ] {
+                *slot = slot.saturating_add(if counts { count.times } else { 0 });
+            }
         }
     }
 
@@ -68,6 +84,17 @@ impl Minutes {
         });
         all.collect()
     }
+}
+
+/// As the alert BackstopReverseNdrAttack has it.
+fn is_asked(reason: Reason) -> bool {
+    use Reason::{DeniedClient, MtaRefused, NotLocal, Submission};
+    !matches!(reason, DeniedClient | MtaRefused | NotLocal | Submission)
+}
+
+/// Likewise.
+fn is_invented(reason: Reason) -> bool {
+    matches!(reason, Reason::UnknownRecipient | Reason::SpamTrap | Reason::Harvest)
 }
 
 const MINUTE: u64 = 60;
@@ -98,10 +125,26 @@ mod tests {
         let all = minutes.all(1_000_000_059);
         assert_eq!(all.len(), 180);
         let at = 1_000_000_020;
-        let expected = Minute { at, seconds: 5, passed: 1, refused: 2, deferred: 4, watched: 24 };
+        let mut expected = Minute { at, seconds: 5, passed: 1, refused: 2, ..Minute::default() };
+        (expected.deferred, expected.watched, expected.asked) = (4, 24, 31);
         assert_eq!((all[179], all[0].at), (expected, at - 179 * 60));
         assert!(all[..179].iter().all(|minute| minute.seconds == 0 && minute.passed == 0));
         assert!(all.is_sorted_by_key(|minute| minute.at));
+    }
+
+    /// The reasons are those of the alert in deploy/prometheus/backstop.rules.yml.
+    #[test]
+    fn invented_recipients_have_counts_of_their_own() {
+        let mut minutes = Minutes::default();
+        for reason in Reason::ALL {
+            for (enforced, times) in [(true, 1), (false, 10)] {
+                let count = Count { reason, verdict: "reject".to_owned(), enforced, times };
+                minutes.count(60, &Counted { counts: vec![count], ..Counted::default() });
+            }
+        }
+        let last = minutes.all(60)[179];
+        let asked = (Reason::ALL.len() as u64 - 4) * 11;
+        assert_eq!((last.asked, last.invented, last.let_in), (asked, 33, 30));
     }
 
     #[test]

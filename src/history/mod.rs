@@ -4,6 +4,7 @@
 //! wait; one task folds it into lists of bounded size. Of the last decisions, a sample is kept as they were made. Failure: when the queue is full, a refusal is counted, and what is
 //! lost is its details (`missed`); what can't be written to disk stays in memory.
 
+mod attack;
 mod bucket;
 mod file;
 mod judge;
@@ -27,6 +28,7 @@ use tokio::sync::{Mutex, Notify, mpsc};
 
 use crate::policy::{Decision, Reason, Stage, Verdict};
 
+pub use attack::Attack;
 pub use judge::{Evidence, Judgement, Looks, judge};
 pub use keeper::Sight;
 pub use minute::Minute;

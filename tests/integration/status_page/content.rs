@@ -66,6 +66,34 @@ fn is_harmless(page: &str) {
     assert_eq!(page.chars().find(misleading), None);
 }
 
+/// The thresholds are those of the alert BackstopReverseNdrAttack; one client alone is no distributed harvest.
+#[test]
+fn an_attack_is_the_first_thing_that_needs_a_look() {
+    for (mode, becomes) in [
+        ("enforce", "they are refused or put off"),
+        ("monitor", "they PASS, as that is only watched, and may be bounced"),
+    ] {
+        let backstop = site().config(&format!("mode = \"{mode}\"\n{CONFIG}")).start();
+        let port = backstop.http_port();
+        let invented: Vec<String> =
+            (0..160).map(|number| format!("<invented{number}@example.test>")).collect();
+        let invented: Vec<&[u8]> = invented.iter().map(String::as_bytes).collect();
+        let calm = get(port, "/part").body;
+        assert!(!calm.contains("an attack is under way"), "{calm}");
+        let _ = session(&backstop, CLIENT, b"bot.elsewhere.test", b"<forged@victim.test>", &invented);
+        let notice = format!(
+            "an attack is under way: 160 of 160 recipients in the last 5 minutes are unknown, or were asked for by blocked clients; \
+             {becomes}"
+        );
+        wait_until(SOON, "the page to say so", || get(port, "/part").body.contains(&notice));
+        let status: Value =
+            serde_json::from_str(&backstop.command(&["status", "--json"]).stdout).expect("JSON");
+        assert_eq!(status["notices"][0], notice, "{status:#}");
+        let page = get(port, "/").body;
+        assert!(section(&page, "notices").contains(&format!("<li><bdi>{notice}</bdi></li>")), "{page}");
+    }
+}
+
 #[test]
 fn it_shows_what_the_commands_say() {
     let backstop = site().config(&format!("{CONFIG}\n[http]\naddresses = \"plain\"\n")).start();
