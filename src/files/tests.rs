@@ -267,11 +267,18 @@ async fn a_list_that_is_opened_again_keeps_what_it_holds() {
     let list = scene.open(&path).unwrap();
     fs::write(&path, "").unwrap();
     until("held back", || list.status().held.is_some()).await;
+    let notice = list.status().notice().expect("somebody should look");
+    assert!(
+        notice.ends_with(": it holds no entries; the old content stays until it is written again, or `backstop reload --accept`"),
+        "{notice}"
+    );
     let again = scene.open(&path).unwrap();
     assert_eq!(count(&again), Some(20));
     drop((list, again));
     let anew = scene.open(&path).unwrap();
     assert_eq!(count(&anew), None, "nobody held it any more");
+    let notice = anew.status().notice().expect("it is empty");
+    assert!(notice.ends_with(": it holds no entries"), "there is no old content: {notice}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -55,6 +55,13 @@ impl Status {
     /// What an admin should look at, if there is anything.
     pub fn notice(&self) -> Option<String> {
         match (&self.held, &self.first_bad) {
+            (Some(held @ (Held::Empty | Held::Shrunk { .. })), _) if self.entries.is_some() => Some(format!(
+                "{}: {held}; the old content stays until it is written again, or `backstop reload --accept`",
+                self.name
+            )),
+            (Some(held), _) if self.entries.is_some() => {
+                Some(format!("{}: {held}; the old content stays", self.name))
+            }
             (Some(held), _) => Some(format!("{}: {held}", self.name)),
             (None, None) => None,
             (None, Some(first)) if self.bad_lines == 1 => Some(format!("{}: a bad line: {first}", self.name)),
