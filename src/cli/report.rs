@@ -118,6 +118,7 @@ fn decisions(decisions: &[Count]) {
         return print("\nnothing was decided");
     }
     print("\ndecisions");
+    let decisions = Count::told(decisions);
     let width = width(decisions.iter().map(|count| count.times));
     for count in decisions {
         let outcome = match (&*count.verdict, count.enforced) {

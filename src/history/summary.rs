@@ -51,6 +51,25 @@ pub struct Count {
     pub times: u64,
 }
 
+impl Count {
+    /// As people read it: what has passed is one, whether or not anything would have been enforced.
+    #[must_use]
+    pub fn told(counts: &[Self]) -> Vec<Self> {
+        let mut told: Vec<Self> = Vec::new();
+        for count in counts {
+            let is_same = |other: &&mut Self| {
+                count.verdict == "continue" && other.verdict == count.verdict && other.reason == count.reason
+            };
+            match told.iter_mut().find(is_same) {
+                Some(other) => other.times = other.times.saturating_add(count.times),
+                None => told.push(count.clone()),
+            }
+        }
+        told.sort_by_key(|count| std::cmp::Reverse(count.times));
+        told
+    }
+}
+
 /// A recipient, a client or a network in a list.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Listed {
@@ -103,5 +122,38 @@ impl Default for Sample {
         let (client, sender, recipient, domain) = Default::default();
         let (insider, good) = (false, false);
         Self { at: 0, reason: Reason::Ok, enforced: false, domain, client, sender, recipient, insider, good }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The metric tells them apart; for a reader they would be the same line twice.
+    #[test]
+    fn what_passed_is_told_once() {
+        let count = |reason, verdict: &str, enforced, times| Count {
+            reason,
+            verdict: verdict.to_owned(),
+            enforced,
+            times,
+        };
+        let told = Count::told(&[
+            count(Reason::UnknownRecipient, "reject", true, 6),
+            count(Reason::Ok, "continue", true, 5),
+            count(Reason::UnknownRecipient, "reject", false, 4),
+            count(Reason::Ok, "continue", false, 3),
+            count(Reason::NotLocal, "continue", false, 2),
+        ]);
+        let shown: Vec<_> = told.iter().map(|count| (count.reason, count.enforced, count.times)).collect();
+        assert_eq!(
+            shown,
+            [
+                (Reason::Ok, true, 8),
+                (Reason::UnknownRecipient, true, 6),
+                (Reason::UnknownRecipient, false, 4),
+                (Reason::NotLocal, false, 2)
+            ]
+        );
     }
 }

@@ -7,7 +7,7 @@ use maud::{Markup, html};
 
 use crate::{
     control::message::{Directory, Disabled, Status},
-    history::{Listed, Minute, Recent, Recents, Summary},
+    history::{Count, Listed, Minute, Recent, Recents, Summary},
     http::{Shown, Views},
     policy::{Reason, Verdict},
     readable::{clock, duration, moment, now, safe},
@@ -228,7 +228,7 @@ impl Live {
                         caption { "Reasons" }
                         thead { tr { th.n scope="col" { "times" } th scope="col" { "outcome" } th scope="col" { "reason" } } }
                         tbody {
-                            @for count in decisions.iter().take(MOST) {
+                            @for count in Count::told(decisions).iter().take(MOST) {
                                 tr {
                                     td.n { (number(count.times)) }
                                     td { (words::outcome(words::verdict(&count.verdict), count.enforced)) }
