@@ -44,6 +44,8 @@ fn it_is_well_in_every_size_and_scheme(chromium: &Chromium, url: &str) {
             tab.evaluate("for (const it of document.querySelectorAll('details')) it.open = true");
             let wide = tab.evaluate(TOO_WIDE);
             assert_eq!(wide, serde_json::json!([]), "{width} {scheme}");
+            let torn = tab.evaluate(TORN);
+            assert_eq!(torn, serde_json::json!([]), "{width} {scheme}");
             let faint = tab.evaluate(TOO_FAINT);
             assert_eq!(faint, serde_json::json!([]), "{width} {scheme}");
         }
@@ -212,6 +214,15 @@ const TOO_WIDE: &str = "
         .filter(it => it.getBoundingClientRect().right > document.documentElement.clientWidth + 1 || it === document.documentElement && it.scrollWidth > innerWidth)
         .filter(it => getComputedStyle(it).display !== 'none')
         .map(it => it.outerHTML.slice(0, 120))
+";
+
+/// Names and kinds of directories, and the headings of their columns, that do not stand in one line.
+const TORN: &str = "
+    [...document.querySelectorAll('#directories th, #directories td:nth-child(2)')].filter(it => {
+        const range = document.createRange();
+        range.selectNodeContents(it);
+        return new Set([...range.getClientRects()].map(it => Math.round(it.bottom))).size > 1;
+    }).map(it => it.outerHTML)
 ";
 
 /// Text whose contrast with what is behind it is less than 4.5, and marks of the plot below 3 (WCAG 2.2, 1.4.3 and 1.4.11).
