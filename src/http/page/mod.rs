@@ -34,11 +34,12 @@ pub(super) struct Site<V> {
     pub(super) views: Arc<V>,
     asked: Limit,
     /// The last part for each span. Who comes while one is made waits for it.
-    kept: [Mutex<Option<(Instant, Arc<Part>)>>; Span::ALL.len()],
+    kept: [Mutex<Option<Arc<Part>>>; Span::ALL.len()],
 }
 
 /// What changes all the time, ready to be sent.
 struct Part {
+    made: Instant,
     title: String,
     /// In front of the form.
     above: Markup,
@@ -54,15 +55,14 @@ impl<V: Views> Site<V> {
     /// What changes all the time; however many ask, it is made once a second.
     async fn part(&self, span: Span) -> Arc<Part> {
         let mut kept = self.kept[span as usize].lock().await;
-        match &*kept {
-            Some((at, part)) if at.elapsed() < FRESH => Arc::clone(part),
-            _ => {
-                let live = Live::look(&*self.views, span).await;
-                let part = Arc::new(Part { title: live.title(), above: live.above(), below: live.below() });
-                *kept = Some((Instant::now(), Arc::clone(&part)));
-                part
-            }
+        if let Some(part) = kept.as_ref().filter(|part| part.made.elapsed() < FRESH) {
+            return Arc::clone(part);
         }
+        let live = Live::look(&*self.views, span).await;
+        let (title, above, below) = (live.title(), live.above(), live.below());
+        let part = Arc::new(Part { made: Instant::now(), title, above, below });
+        *kept = Some(Arc::clone(&part));
+        part
     }
 
     /// The answer to what was written into the form.
@@ -167,7 +167,7 @@ fn number(number: u64) -> String {
     let digits = number.to_string();
     let mut grouped = String::new();
     for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at) % 3 == 0 {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
             grouped.push(',');
         }
         grouped.push(digit);

@@ -132,13 +132,13 @@ fn it_shows_what_the_commands_say() {
     assert_eq!(status["backscatter_prevented"], 2, "{status:#}");
     assert!(state.contains("<dt>Backscatter prevented</dt><dd>2<"), "{state}");
     let limit = status["sessions_limit"].as_u64().expect("a number");
-    assert!(limit > 100 && page.contains(&status["version"].as_str().expect("text")[..]), "{status:#}");
+    assert!(limit > 100 && page.contains(status["version"].as_str().expect("text")), "{status:#}");
 
     let directories = section(&page, "directories");
     for directory in status["directories"].as_array().expect("a list") {
         for text in ["name", "kind", "state"] {
-            let text = directory[text].as_str().expect("text").replace('\'', "&#39;").replace("&#39;", "'");
-            assert!(directories.contains(&text), "{text}: {directories}");
+            let text = directory[text].as_str().expect("text");
+            assert!(directories.contains(text), "{text}: {directories}");
         }
     }
     let notices = section(&page, "notices");
