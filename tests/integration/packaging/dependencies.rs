@@ -109,19 +109,12 @@ fn no_licence_of_what_is_linked_is_missing() {
 
 /// Name and version of the crates whose sources the program's line numbers and messages name: `…/registry/src/INDEX/NAME-VERSION/…`.
 fn linked() -> BTreeSet<String> {
-    let program = std::fs::read(crate::BACKSTOP).expect("it is there");
-    let marker = b"/registry/src/";
-    let places = program.windows(marker.len()).enumerate().filter(|(_, bytes)| bytes == marker);
-    let words = places.filter_map(|(at, _)| {
-        let path = &program[at + marker.len()..(at + 300).min(program.len())];
-        let mut parts = path.split(|byte| *byte == b'/').skip(1);
-        let name = str::from_utf8(parts.next()?).ok()?;
-        // Followed by a path of the crate: else it is cut off.
-        parts.next().map(|_| name.to_owned())
-    });
-    words
-        .filter(|name| name.chars().all(|char| char.is_ascii_alphanumeric() || "-_.+".contains(char)))
-        .collect()
+    let mut grep = Command::new("grep");
+    grep.env("LC_ALL", "C").args(["-aoE", "/registry/src/[^/]+/[A-Za-z0-9_.+-]+/", crate::BACKSTOP]);
+    let output = grep.output().expect("grep is there");
+    assert!(output.status.success(), "{output:?}");
+    let places = String::from_utf8(output.stdout).expect("it is ASCII");
+    places.lines().filter_map(|place| place.split('/').nth(4).map(str::to_owned)).collect()
 }
 
 /// SPDX: AND binds closer than OR; "/" is an old OR. Parentheses are only around an OR here.

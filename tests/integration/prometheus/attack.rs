@@ -1,5 +1,5 @@
 //! A reverse-NDR attack through a real Postfix, and everybody who has to know sees it, in the same numbers: Prometheus, an
-//! alert that reaches a real Alertmanager, the dashboard, `backstop report`, the log.
+//! alert that reaches a real Alertmanager and the postmaster, the dashboard, `backstop report`, the log, the status page.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
@@ -43,6 +43,7 @@ fn it_is_seen_by_whoever_has_to_know() {
     the_dashboard_shows_it(&prometheus, &told, blocked, since);
     the_report_tells_it(&backstop, &told);
     it_is_logged(&backstop, &postfix, &told);
+    the_page_shows_it(&backstop, &told, blocked);
 
     every_panel_has_data(&prometheus);
     let (is_fine, output) = metrics::promtool(&backstop.http_get("/metrics"));
@@ -196,6 +197,36 @@ fn it_is_logged(backstop: &Backstop, postfix: &Postfix, told: &Told) {
     assert_eq!(unknown, told.unknown);
     let by_postfix = postfix.maillog().matches("milter-reject: RCPT from ").count();
     assert_eq!(by_postfix as f64, refused.values().sum::<f64>());
+}
+
+/// The status page, as a person reads it: without tags.
+fn the_page_shows_it(backstop: &Backstop, told: &Told, blocked: f64) {
+    let mut expected = vec![
+        format!("Backscatter prevented {} bounces", told.times("unknown-recipient")),
+        format!("Clients blocked {blocked} "),
+        format!(" {} 203.0.113.0/24 ", told.by_bots),
+    ];
+    for (reason, times) in &told.reasons {
+        let outcome = match reason.as_str() {
+            "ok" => "passed",
+            "unknown-recipient" => "refused",
+            _ => "put off",
+        };
+        expected.push(format!(" {times} {outcome} {reason} "));
+    }
+    let read = || {
+        let page = backstop.http_get("/").replace(',', ""); // 1,234
+        let texts = page.split('<').filter_map(|part| part.split_once('>'));
+        let words: Vec<&str> = texts.flat_map(|(_, text)| text.split_whitespace()).collect();
+        words.join(" ")
+    };
+    let missing = |page: &str| -> Vec<String> {
+        expected.iter().filter(|words| !page.contains(words.as_str())).cloned().collect()
+    };
+    // It shows what was a second ago.
+    wait_until(SOON, &format!("the page to show it, which lacks {:?}", missing(&read())), || {
+        missing(&read()).is_empty()
+    });
 }
 
 /// Every query of the dashboard, and of its annotations.

@@ -88,8 +88,8 @@ fn letter(postfix: &Postfix, number: u32) {
     let mut smtp = from(postfix, &Ipv4Addr::from(FIRST_PARTNER + partner).to_string());
     smtp.mail(&format!("<office@partner{partner}.example>"));
     let rcpt = match number % 23 {
-        0 if number % 3 == 0 => format!("<left{number}@example.test>"),
-        1..6 => format!("<buyer{}@shop.test>", number % if number % 2 == 0 { 10 } else { BUYERS }),
+        0 if number.is_multiple_of(3) => format!("<left{number}@example.test>"),
+        1..6 => format!("<buyer{}@shop.test>", number % if number.is_multiple_of(2) { 10 } else { BUYERS }),
         // Each writes to some people again and again.
         _ => format!("<user{}@example.test>", partner * 8 + number / PARTNERS % 8),
     };
@@ -156,8 +156,11 @@ fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).expect("it is after 1970").as_secs()
 }
 
-/// What happens besides, after so many seconds.
-const EVENTS: [(u64, fn(&Backstop)); 5] = [
+/// After so many seconds, this.
+type Event = (u64, fn(&Backstop));
+
+/// What happens besides.
+const EVENTS: [Event; 5] = [
     (90, |backstop| _ = backstop.write("customers", &customers(400))),
     (100, no_milter),
     (104, no_milter),
