@@ -1,7 +1,8 @@
 //! Who may ask, and for what.
 //!
-//! A page on loopback is still within reach of every web site that its reader visits: a name that leads to 127.0.0.1 (DNS
-//! rebinding) is not answered, nor a request that another site's page makes. Failure: a refusal says in general
+//! A page on loopback is still within reach of every web site that its reader visits: it is not shown by a name that leads to
+//! 127.0.0.1 (DNS rebinding), nor to another site's page. What machines ask for tells of no mail, and scrapers call a host by
+//! any name. Failure: a refusal says in general
 //! words what is wrong, never what was sent.
 
 use std::net::Ipv6Addr;
@@ -54,7 +55,8 @@ impl Access {
         if uri.path_and_query().is_some_and(|it| it.as_str().len() > LONGEST) {
             return Err(Refused::Long);
         }
-        if !self.serves(uri, headers) {
+        let is_for_machines = matches!(uri.path(), "/metrics" | "/live" | "/ready");
+        if !is_for_machines && !self.serves(uri, headers) {
             return Err(Refused::Host);
         }
         if is_cross_site(headers) {

@@ -18,8 +18,8 @@ pub struct Config {
     /// bearer. Read at each request: a changed token needs no reload.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub token_file: Option<PathBuf>,
-    /// Names by which browsers and scrapers may ask, besides IP addresses, `localhost` and the host's own name; others
-    /// get `421`. See [By which name](status-page.md#by-which-name).
+    /// Names by which the status page is shown, besides IP addresses, `localhost` and the host's own name; others get
+    /// `421`. See [By which name](status-page.md#by-which-name).
     pub names: Vec<String>,
     /// How the status page shows mail addresses: `a…@example.com`, or as they are.
     pub addresses: Shown,
