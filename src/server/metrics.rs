@@ -2,8 +2,10 @@
 
 use std::sync::OnceLock;
 
+use milter_protocol::session::ProtocolError;
 use prometheus::{Histogram, IntCounter, IntCounterVec, IntGauge};
 
+use super::session::End;
 use crate::{
     policy::{ClientClass, Decision, Reason, Replies, Stage, Verdict},
     telemetry::Registry,
@@ -46,6 +48,15 @@ impl Metrics {
         );
         let clients =
             registry.counters("clients_total", "Clients that connected to MTAs, by class.", &["class"]);
+        let protocol_errors = registry.counters(
+            "protocol_errors_total",
+            "Sessions that ended because of what the MTA sent, or did not send.",
+            &["kind"],
+        );
+        // A series that begins with its first event hides that event from `increase`.
+        for kind in End::KINDS.into_iter().chain(ProtocolError::KINDS) {
+            protocol_errors.with_label_values(&[kind]).inc_by(0);
+        }
         Self {
             sessions: registry.counter("sessions_total", "Connections from MTAs."),
             sessions_open: registry.gauge("sessions_open", "Connections from MTAs that are open now."),
@@ -74,11 +85,7 @@ impl Metrics {
                 "Decisions by stage, verdict, reason, and whether they were enforced (not in monitor mode).",
                 &["stage", "verdict", "reason", "enforced"],
             )),
-            protocol_errors: registry.counters(
-                "protocol_errors_total",
-                "Sessions that ended because of what the MTA sent, or did not send.",
-                &["kind"],
-            ),
+            protocol_errors,
         }
     }
 

@@ -96,7 +96,7 @@ struct Message {
 
 /// Why a session ended.
 #[derive(Debug, thiserror::Error)]
-enum End {
+pub(super) enum End {
     /// The MTA closed the connection, with or without a farewell.
     #[error("closed by the MTA")]
     Closed,
@@ -118,6 +118,9 @@ enum End {
 }
 
 impl End {
+    /// Besides those of [`ProtocolError`].
+    pub(super) const KINDS: [&'static str; 3] = ["cut-short", "silent", "io"];
+
     /// The label of `protocol_errors_total`; `None` where nothing went wrong.
     fn kind(&self) -> Option<&'static str> {
         match self {

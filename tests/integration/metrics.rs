@@ -33,6 +33,20 @@ fn promtool_finds_no_fault() {
     assert!(!status && !output.is_empty());
 }
 
+/// A series that begins with its first event hides that event from `increase`.
+#[test]
+fn each_kind_of_error_begins_at_zero() {
+    let page = site::backstop().start().http_get("/metrics");
+    for kind in
+        ["cut-short", "silent", "io"].into_iter().chain(milter_protocol::session::ProtocolError::KINDS)
+    {
+        assert!(
+            page.contains(&format!("backstop_protocol_errors_total{{kind=\"{kind}\"}} 0\n")),
+            "{kind}: {page}"
+        );
+    }
+}
+
 /// What a page shows is what is registered, and the other way round as far as it has happened.
 #[test]
 fn every_family_on_the_page_is_on_the_list() {
