@@ -149,6 +149,25 @@ fn mail_does_not_wait_for_the_pages() {
     assert!(backstop.log().contains(&error), "{}", backstop.log());
 }
 
+/// unix(7): who sends to a socket that is full waits. It must not be the one thread that a small host has for mail.
+#[test]
+fn a_systemd_that_hangs_stops_no_mail() {
+    let builder = site::backstop();
+    let path = builder.path("notify");
+    let _unread = UnixDatagram::bind(&path).expect("the directory is there");
+    let builder = builder.env("WATCHDOG_USEC", "30000").env("TOKIO_WORKER_THREADS", "1");
+    let backstop = start(builder, &path);
+    let other = UnixDatagram::unbound().expect("there are sockets");
+    other.set_nonblocking(true).expect("it is open");
+    wait_until(SOON, "the socket to be full", || other.send_to(b"X=1", &path).is_err());
+    let signs = Instant::now();
+    while signs.elapsed() < Duration::from_millis(300) {
+        let mut mta = Mta::connect(backstop.milter_port());
+        mta.greet();
+        mta.decides();
+    }
+}
+
 /// sd_notify(3): READY=1 once it listens; RELOADING=1 with MONOTONIC_USEC before READY=1 again; STOPPING=1.
 #[test]
 fn systemd_is_told() {
