@@ -10,7 +10,7 @@ use super::{
     message::{Disable, Reloaded, Request, Response, Standing, Suspend, Suspension, Switched},
     peer::Peer,
 };
-use crate::telemetry::log::{shown, without};
+use crate::telemetry::log::{line, shown, without};
 
 /// What is to be changed.
 #[derive(Debug)]
@@ -88,13 +88,15 @@ impl Order {
         let is_address = matches!(command, "suspend" | "resume");
         let error = error.map(|error| match &what {
             Some(what) if is_address => without(error, what),
-            _ => error.into(),
+            _ => line(error),
         });
         let (what, until) = (understood.or(what), until.show());
         let what = what.as_deref().map(|what| match is_address {
             true => shown(what.as_bytes()),
             false => what.into(),
         });
+        // Who orders something may name others when he says why.
+        let reason = reason.as_deref().map(line);
         let (what, until, reason, error) =
             (what.as_deref(), until.as_deref(), reason.as_deref(), error.as_deref());
         let Peer { uid, pid, user } = peer;

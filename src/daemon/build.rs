@@ -6,7 +6,7 @@ use std::{
     time::{Instant, SystemTime, UNIX_EPOCH},
 };
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use prometheus::{IntCounterVec, IntGauge, IntGaugeVec};
 
 use crate::{
@@ -43,6 +43,8 @@ pub(super) struct Parts {
     pub(super) history: Arc<History>,
     /// Who may see the pages.
     pub(super) access: ArcSwap<Access>,
+    /// Why there are none.
+    pub(super) no_pages: ArcSwapOption<String>,
     pub(super) started: Instant,
     pub(super) reloads: IntCounterVec,
     pub(super) reload_succeeded: IntGauge,
@@ -162,6 +164,7 @@ impl Parts {
             switch,
             history,
             access,
+            no_pages: ArcSwapOption::const_empty(),
             started,
             reloads,
             reload_succeeded,
@@ -198,6 +201,7 @@ impl Parts {
     pub(super) fn notices(&self) -> Vec<String> {
         let snapshot = self.server.snapshot();
         let mut notices = snapshot.directories.notices();
+        notices.extend(self.no_pages.load().as_deref().cloned());
         notices.extend(snapshot.suspensions.notices());
         notices.extend(snapshot.clients.notices());
         notices.extend(self.store.notices());

@@ -1,6 +1,6 @@
 //! Why the process could not start, or ended.
 
-use std::{io, net::SocketAddr};
+use std::io;
 
 use crate::{
     directory, files,
@@ -20,14 +20,6 @@ pub enum Error {
     /// A socket can't be bound.
     #[error(transparent)]
     Bind(#[from] BindError),
-    /// The HTTP socket can't be bound.
-    #[error("http.listen: can't listen on {address}: {error}")]
-    Http {
-        /// As configured.
-        address: SocketAddr,
-        /// As reported.
-        error: io::Error,
-    },
     /// A file that the configuration names can't be used.
     #[error(transparent)]
     File(#[from] files::OpenError),

@@ -8,6 +8,7 @@ mod commands;
 mod descriptors;
 mod error;
 mod orders;
+mod pages;
 mod reload;
 mod requests;
 mod supervisor;
@@ -35,7 +36,6 @@ use crate::{
     detect::{Findings, Options},
     directory::detected::Live,
     files::{self, Keeper},
-    http::Http,
     net::{Inherited, Listener},
     replay::{self, InputError, Replayed},
     telemetry::{self, log::Log},
@@ -45,6 +45,7 @@ use build::Parts;
 pub use build::families;
 use commands::Commands;
 pub use error::Error;
+use pages::Pages;
 use reload::Reloader;
 use requests::Requests;
 use tasks::Core;
@@ -94,11 +95,8 @@ async fn serve(
     for note in config.http.notes() {
         warn!("{note}");
     }
-    let http = match config.http.listen {
-        Some(address) => {
-            let bound = Http::bind(address).await.map_err(|error| Error::Http { address, error })?;
-            Some(bound)
-        }
+    let pages = match config.http.listen {
+        Some(address) => Some(Pages::bind(address, &parts).await),
         None => None,
     };
     let commands = Commands::bind(&config.control, thread).await?;
@@ -147,10 +145,9 @@ async fn serve(
         stop.run_until_cancelled(reload_on(hang_up, &reloading)).await;
     });
     let requests = Arc::new(Requests::new(Arc::clone(&parts), reloader, listening));
-    if let Some(http) = http {
-        info!(address = %format_args!("http://{}", http.address()), "listening");
+    if let Some(pages) = pages {
         let views = Arc::clone(&requests);
-        core.serve("http", |stop| http.serve(views, stop));
+        core.serve("http", |stop| pages.serve(views, stop));
     }
     commands.serve(&mut core, &requests);
     if let Some(within) = supervisor::watchdog() {

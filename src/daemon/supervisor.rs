@@ -24,13 +24,14 @@ pub(super) fn watchdog() -> Option<Duration> {
 }
 
 /// Gives signs of life, for ever. It has to run as a task among those that answer MTAs: where no thread is left to run them,
-/// none is left to run this one, and systemd starts the process anew.
+/// none is left to run this one, and systemd starts the process anew. Where systemd itself hangs, who tells it waits (unix(7)):
+/// that is a thread of those that may.
 pub(super) async fn keep_alive(within: Duration) {
     let mut time = tokio::time::interval((within / 3).max(Duration::from_millis(1)));
     time.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         time.tick().await;
-        tell(&[NotifyState::Watchdog]);
+        let _ = tokio::task::spawn_blocking(|| tell(&[NotifyState::Watchdog])).await;
     }
 }
 

@@ -21,6 +21,7 @@ use tracing::{info, warn};
 use crate::{
     control::message::{Disable, Disabled},
     server::Server,
+    telemetry::log::line,
 };
 
 /// Whether anything is decided.
@@ -189,7 +190,8 @@ impl Switch {
         match &disabled {
             Some((told, _)) => {
                 let until = told.until.map(show);
-                let (by, reason) = (told.by.as_deref(), told.reason.as_deref());
+                let (by, reason) = (told.by.as_deref(), told.reason.as_deref().map(line));
+                let reason = reason.as_deref();
                 warn!(since = show(told.since), until, by, reason, "disabled: everything passes");
             }
             None => info!("enabled again: it is decided as configured"),

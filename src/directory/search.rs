@@ -232,6 +232,13 @@ struct Asked<'a> {
     decides: bool,
 }
 
+impl Asked<'_> {
+    /// What becomes of the recipient where it can't tell; `None`: nothing.
+    fn unavailable(&self) -> Option<Unavailable> {
+        self.decides.then_some(self.directory.on_unavailable)
+    }
+}
+
 /// The forms of one address within its domain.
 type Forms<'a> = SmallVec<[Candidate<'a>; 2]>;
 
@@ -256,10 +263,12 @@ impl Merged<'_> {
                 self.add_answer(asked, forms, answer, None);
                 continue;
             }
+            // What counts is what was said of all of them at once: what is remembered of one may be over by now.
+            self.count(answer, asked.unavailable());
             for form in forms {
                 // One form alone may have to be asked for where another one was enough.
                 if let Some(answer) = source.recall(std::slice::from_ref(form)) {
-                    self.add_answer(asked, std::slice::from_ref(form), answer, None);
+                    self.tell(asked, std::slice::from_ref(form), answer, None);
                 }
             }
         }
@@ -274,15 +283,21 @@ impl Merged<'_> {
         answer: Answer,
         since: Option<Instant>,
     ) {
-        let directory = asked.directory;
-        let unavailable = asked.decides.then_some(directory.on_unavailable);
-        self.add(&directory.name, format_args!("{}", forms[0].address), answer, unavailable);
-        if let Some(step) = self.steps.as_mut().and_then(|steps| steps.last_mut()) {
-            if matches!(answer, Answer::Unknown(_)) {
-                step.because = directory.source.failure(forms);
-            }
-            step.origin = Some(directory.source.origin(forms, since));
-        }
+        self.count(answer, asked.unavailable());
+        self.tell(asked, forms, answer, since);
+    }
+
+    /// A step, and no more.
+    fn tell(&mut self, asked: &Asked<'_>, forms: &[Candidate<'_>], answer: Answer, since: Option<Instant>) {
+        let Some(steps) = self.steps else { return };
+        let Directory { name, source, .. } = asked.directory;
+        steps.push(Step {
+            directory: Arc::clone(name),
+            asked: forms[0].address.to_string(),
+            answer,
+            because: matches!(answer, Answer::Unknown(_)).then(|| source.failure(forms)).flatten(),
+            origin: Some(source.origin(forms, since)),
+        });
     }
 
     fn add(
@@ -292,15 +307,7 @@ impl Merged<'_> {
         answer: Answer,
         unavailable: Option<Unavailable>,
     ) {
-        match answer {
-            Answer::Exists(attributes) => {
-                self.exists = Some(self.exists.map_or(attributes, |exists| exists.merge(attributes)));
-            }
-            Answer::Absent => {}
-            Answer::Unknown(why) => {
-                self.unavailable = self.unavailable.max(unavailable.map(|chosen| why.outcome(chosen)));
-            }
-        }
+        self.count(answer, unavailable);
         if let Some(steps) = self.steps {
             steps.push(Step {
                 directory: Arc::clone(name),
@@ -309,6 +316,18 @@ impl Merged<'_> {
                 because: None,
                 origin: None,
             });
+        }
+    }
+
+    fn count(&mut self, answer: Answer, unavailable: Option<Unavailable>) {
+        match answer {
+            Answer::Exists(attributes) => {
+                self.exists = Some(self.exists.map_or(attributes, |exists| exists.merge(attributes)));
+            }
+            Answer::Absent => {}
+            Answer::Unknown(why) => {
+                self.unavailable = self.unavailable.max(unavailable.map(|chosen| why.outcome(chosen)));
+            }
         }
     }
 

@@ -323,6 +323,28 @@ async fn who_is_too_slow_takes_nothing_from_the_others() {
     drop(hold);
 }
 
+/// What is remembered ends while it is told step by step: whoever was found then does not become nobody.
+#[tokio::test]
+async fn an_explained_answer_is_the_same_answer() {
+    use std::time::Duration;
+
+    use super::remote::{Backend, Remote, Times, Told};
+    let backend = Backend::Told(Told(Box::new(|address| {
+        Ok((address.local() == "joe").then_some(Attributes::default()))
+    })));
+    let times = Times { positive: Duration::from_micros(200), ..Times::default() };
+    let metrics = Metrics::register(&Registry::default());
+    let remote = Remote::new("corp", backend, Duration::from_secs(60), &times, false, &metrics);
+    let mut site = Site::default();
+    let directories = vec![found(Source::Remote(Arc::new(remote)))];
+    site.detected.domains.insert(domain("d.example"), DetectedDomain { directories, partial: false });
+    let directories = site.build().unwrap();
+    let address = Address::parse("joe+tag@d.example").unwrap();
+    for _ in 0..20_000 {
+        assert_eq!(directories.explain(&address).await.fact, EXISTS);
+    }
+}
+
 #[tokio::test]
 async fn tables_and_lists_answer_together() {
     let files = Files::new();

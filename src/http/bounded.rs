@@ -2,6 +2,7 @@
 //! descriptors that mail needs.
 
 use std::{
+    collections::VecDeque,
     io,
     net::SocketAddr,
     pin::Pin,
@@ -15,15 +16,20 @@ use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore},
-    time::{Sleep, sleep},
+    time::{Sleep, sleep, timeout},
 };
+use tokio_util::sync::{CancellationToken, DropGuard, WaitForCancellationFutureOwned};
 use tracing::debug;
 
-/// A listener whose connections live [`LIFE`] at most, [`AT_ONCE`] at the same time; one more is closed at once.
+/// A listener whose connections live [`LIFE`] at most, [`AT_ONCE`] at the same time. One more takes the place of the oldest:
+/// an answer takes milliseconds, and who does nothing but hold connections must not keep `/live` from whoever ends a process
+/// that does not answer there.
 #[derive(Debug)]
 pub(super) struct Bounded {
     listener: TcpListener,
     permits: Arc<Semaphore>,
+    /// What cuts each of them, the oldest first; cancelled where it has ended.
+    open: VecDeque<CancellationToken>,
 }
 
 /// One of its connections.
@@ -31,12 +37,35 @@ pub(super) struct Bounded {
 pub(super) struct Timed {
     stream: TcpStream,
     end: Pin<Box<Sleep>>,
+    cut: Pin<Box<WaitForCancellationFutureOwned>>,
+    _ended: DropGuard,
     _permit: OwnedSemaphorePermit,
 }
 
 impl Bounded {
     pub(super) fn new(listener: TcpListener) -> Self {
-        Self { listener, permits: Arc::new(Semaphore::new(AT_ONCE)) }
+        Self { listener, permits: Arc::new(Semaphore::new(AT_ONCE)), open: VecDeque::new() }
+    }
+
+    /// `None`: there is no place for it.
+    async fn admit(&mut self, stream: TcpStream) -> Option<Timed> {
+        self.open.retain(|cut| !cut.is_cancelled());
+        let permit = match Arc::clone(&self.permits).try_acquire_owned() {
+            Ok(permit) => permit,
+            Err(_) => {
+                self.open.pop_front()?.cancel();
+                timeout(LEAVE, Arc::clone(&self.permits).acquire_owned()).await.ok()?.ok()?
+            }
+        };
+        let cut = CancellationToken::new();
+        self.open.push_back(cut.clone());
+        Some(Timed {
+            stream,
+            end: Box::pin(sleep(LIFE)),
+            cut: Box::pin(cut.clone().cancelled_owned()),
+            _ended: cut.drop_guard(),
+            _permit: permit,
+        })
     }
 }
 
@@ -48,8 +77,8 @@ impl Listener for Bounded {
         loop {
             match self.listener.accept().await {
                 Ok((stream, address)) => {
-                    if let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() {
-                        return (Timed { stream, end: Box::pin(sleep(LIFE)), _permit: permit }, address);
+                    if let Some(admitted) = self.admit(stream).await {
+                        return (admitted, address);
                     }
                 }
                 Err(error) => {
@@ -68,10 +97,10 @@ impl Listener for Bounded {
 impl Timed {
     /// The stream, while it may be used.
     fn alive(&mut self, cx: &mut Context<'_>) -> io::Result<Pin<&mut TcpStream>> {
-        match self.end.as_mut().poll(cx) {
-            Poll::Ready(()) => Err(io::ErrorKind::TimedOut.into()),
-            Poll::Pending => Ok(Pin::new(&mut self.stream)),
+        if self.end.as_mut().poll(cx).is_ready() || self.cut.as_mut().poll(cx).is_ready() {
+            return Err(io::ErrorKind::TimedOut.into());
         }
+        Ok(Pin::new(&mut self.stream))
     }
 }
 
@@ -104,5 +133,8 @@ const AT_ONCE: usize = 128;
 
 /// A page takes milliseconds; a scraper whose kept connection is gone opens another.
 const LIFE: Duration = Duration::from_secs(20);
+
+/// For the oldest to go. One that makes its answer just now may not see that it should.
+const LEAVE: Duration = Duration::from_millis(100);
 
 const PAUSE: Duration = Duration::from_secs(1);

@@ -1,13 +1,17 @@
 //! A password in a file, which may be changed while the program runs.
 //!
-//! Read for each new connection, off the runtime's threads. Never shown. Failure: while the file can't be used, the password
-//! is what was in it before.
+//! Read for each new connection, off the runtime's threads, by one of those that block at a time: a disk that hangs must not
+//! take them all, since mail needs them as well. Never shown. Failure: while the file can't be used, or not in time, the
+//! password is what was in it before.
 
 use std::{
     fmt, fs, io,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
+
+use tokio::{sync::Semaphore, time::timeout};
 
 /// The password in a file of one line.
 #[derive(Clone)]
@@ -17,6 +21,8 @@ struct Kept {
     file: PathBuf,
     /// What could be read last.
     last: Mutex<Arc<str>>,
+    /// Who reads has it until the disk answers, whether or not anybody still waits for that.
+    reading: Arc<Semaphore>,
 }
 
 /// A password that can't be used.
@@ -45,18 +51,28 @@ impl Password {
     /// [`PasswordError`]
     pub fn open(file: &Path) -> Result<Self, PasswordError> {
         let last = Mutex::new(read(file)?.into());
-        Ok(Self(Arc::new(Kept { file: file.to_owned(), last })))
+        let reading = Arc::new(Semaphore::new(1));
+        Ok(Self(Arc::new(Kept { file: file.to_owned(), last, reading })))
     }
 
-    /// What is in the file now; while that can't be used, what was there before.
+    /// What is in the file now; while that can't be used, what was there before. Takes up to [`DISK`].
     pub async fn current(&self) -> Arc<str> {
-        let kept = Arc::clone(&self.0);
-        let found = tokio::task::spawn_blocking(move || read(&kept.file)).await;
+        let found = timeout(DISK, self.read()).await.ok().flatten();
         let mut last = self.0.last.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Ok(Ok(password)) = found {
+        if let Some(password) = found {
             *last = password.into();
         }
         Arc::clone(&last)
+    }
+
+    async fn read(&self) -> Option<String> {
+        let turn = Arc::clone(&self.0.reading).acquire_owned().await.ok()?;
+        let kept = Arc::clone(&self.0);
+        let found = tokio::task::spawn_blocking(move || {
+            let _turn = turn;
+            read(&kept.file)
+        });
+        found.await.ok()?.ok()
     }
 }
 
@@ -88,6 +104,9 @@ fn read(file: &Path) -> Result<String, PasswordError> {
     Ok(text)
 }
 
+/// How long a disk may take: a directory that is asked with the password has 2 s for all of it.
+const DISK: Duration = Duration::from_secs(1);
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -114,6 +133,22 @@ mod tests {
                 (found, _) => panic!("{content:?}: {found:?}"),
             }
         }
+    }
+
+    /// As if the disk had not answered the one who reads just now.
+    #[tokio::test(start_paused = true)]
+    async fn a_disk_that_hangs_has_one_reader() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("password");
+        fs::write(&file, "one").unwrap();
+        let password = Password::open(&file).unwrap();
+        let reader = Arc::clone(&password.0.reading).acquire_owned().await.unwrap();
+        fs::write(&file, "two").unwrap();
+        let begun = tokio::time::Instant::now();
+        assert_eq!(&*password.current().await, "one", "what was there before");
+        assert_eq!(begun.elapsed(), DISK);
+        drop(reader);
+        assert_eq!(&*password.current().await, "two");
     }
 
     #[tokio::test]

@@ -68,14 +68,21 @@ pub fn shown(address: &[u8]) -> Cow<'_, str> {
     }
 }
 
-/// A text in which somebody else may have written the address.
+/// A text that somebody else wrote, in which there may be addresses.
+#[must_use]
+pub fn line(text: &str) -> Cow<'_, str> {
+    match PRIVACY.load().as_deref() {
+        None => text.into(),
+        Some(privacy) => privacy.line(text).into(),
+    }
+}
+
+/// The same, if it is about this address: its local part may stand there by itself.
 #[must_use]
 pub fn without<'t>(text: &'t str, address: &str) -> Cow<'t, str> {
     match PRIVACY.load().as_deref() {
-        Some(privacy) if !address.is_empty() && text.contains(address) => {
-            text.replace(address, &privacy.show(address.as_bytes())).into()
-        }
-        _ => text.into(),
+        None => text.into(),
+        Some(privacy) => privacy.line_about(text, address).into(),
     }
 }
 

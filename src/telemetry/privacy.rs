@@ -43,6 +43,26 @@ impl Privacy {
             Self::Hashed(key) => hash(address, key).into(),
         }
     }
+
+    /// A text in which there may be addresses, each as this says.
+    #[must_use]
+    pub fn line(&self, text: &str) -> String {
+        each_address(text, |address| self.show(address.as_bytes()).into_owned())
+    }
+
+    /// The same of a text about this address, whose local part may stand there by itself: servers say `anna: over quota`.
+    #[must_use]
+    pub fn line_about(&self, text: &str, address: &str) -> String {
+        if matches!(self, Self::Plain) || address.is_empty() {
+            return self.line(text);
+        }
+        let shown = self.show(address.as_bytes());
+        let local = address.rsplit_once('@').map_or(address, |(local, _)| local);
+        let alone = shown.rsplit_once('@').map_or(&*shown, |(local, _)| local);
+        // What was put in place of it is not looked at again.
+        let parts = text.split(address).map(|part| each_word(&self.line(part), local, alone));
+        parts.collect::<Vec<_>>().join(&shown)
+    }
 }
 
 /// The first character of the local part, an ellipsis and the domain: `a…@example.test`. Of what is no address the first
@@ -74,6 +94,41 @@ pub fn key(secret: &[u8]) -> hmac::Key {
     hmac::Key::new(hmac::HMAC_SHA256, secret)
 }
 
+/// The text with each address in it as `show` has it; `@example.test` alone is nobody's.
+#[must_use]
+pub fn each_address(text: &str, show: impl Fn(&str) -> String) -> String {
+    let (mut shown, mut rest) = (String::new(), text);
+    while let Some(at) = rest.find('@') {
+        let (begin, end) = (begin_of_local(rest, at), end_of_domain(rest, at));
+        let address = rest.get(begin..end).unwrap_or_default();
+        shown.push_str(rest.get(..begin).unwrap_or_default());
+        if begin == at {
+            shown.push_str(address);
+        } else {
+            shown.push_str(&show(address));
+        }
+        rest = rest.get(end..).unwrap_or_default();
+    }
+    shown + rest
+}
+
+/// The text with another word in place of each that is this one, in large or small letters.
+fn each_word(text: &str, word: &str, other: &str) -> String {
+    let (folded, word) = (text.to_ascii_lowercase(), word.to_ascii_lowercase());
+    let (mut shown, mut from) = (String::new(), 0);
+    for (at, _) in folded.match_indices(&word).filter(|_| !word.is_empty()) {
+        let end = at + word.len();
+        let is_apart = !folded[..at].ends_with(char::is_alphanumeric)
+            && !folded[end..].starts_with(|c: char| c.is_alphanumeric() || c == '…');
+        if is_apart && at >= from {
+            shown.push_str(&text[from..at]);
+            shown.push_str(other);
+            from = end;
+        }
+    }
+    shown + &text[from..]
+}
+
 fn hide(address: &[u8], local: impl FnOnce(&str) -> String) -> String {
     let text = String::from_utf8_lossy(bare(address));
     if text.is_empty() {
@@ -101,6 +156,33 @@ fn is_domain(text: &str) -> bool {
     let is_literal =
         literal.is_some_and(|inner| inner.chars().all(|c| c.is_ascii_alphanumeric() || ".:-".contains(c)));
     (1..=LONGEST_DOMAIN).contains(&text.len()) && (is_literal || text.chars().all(is_name))
+}
+
+/// Where the local part in front of an `@` begins; at the `@` where there is none.
+fn begin_of_local(text: &str, at: usize) -> usize {
+    let before = text.get(..at).unwrap_or_default();
+    if let Some(inner) = before.strip_suffix('"') {
+        let mut quotes = inner.rmatch_indices('"').map(|(at, _)| at);
+        return quotes.find(|at| !inner[..*at].ends_with('\\')).unwrap_or(0);
+    }
+    let behind = |ends: &dyn Fn(char) -> bool| {
+        before.rfind(ends).map_or(0, |last| last + before[last..].chars().next().map_or(1, char::len_utf8))
+    };
+    let is_blank = |c: char| c.is_whitespace() || c.is_control();
+    let begin = behind(&|c| is_blank(c) || "<>(),;:\"[]".contains(c));
+    // What nobody's address ends with is no end of words around it either: all of it may be meant as one.
+    if begin == at && before.ends_with(|c: char| !is_blank(c) && !"<(".contains(c)) {
+        return behind(&is_blank);
+    }
+    begin
+}
+
+/// Where the domain behind an `@` ends.
+fn end_of_domain(text: &str, at: usize) -> usize {
+    let domain = &text[at + 1..];
+    let belongs = |c: char| c.is_alphanumeric() || "-._[]:".contains(c);
+    let end = domain.find(|c| !belongs(c)).unwrap_or(domain.len());
+    at + 1 + domain[..end].trim_end_matches([':', '.', ']']).len()
 }
 
 /// RFC 5321 §4.5.3.1.2
@@ -166,6 +248,36 @@ mod tests {
         }
         assert_ne!(hash(b"<anna@example.test>", &theirs), one);
         assert_eq!((hash(b"<>", &ours), hash(b"", &ours)), ("<>".to_owned(), String::new()));
+    }
+
+    /// What servers say of a recipient, as Postfix, Sendmail, Cyrus and PostgreSQL do.
+    #[test]
+    fn addresses_in_texts_of_others() {
+        for (text, expected) in [
+            ("450 4.2.0 <anna@example.test>: try later", "450 4.2.0 <a…@example.test>: try later"),
+            ("450 <Anna@Example.Test>: try later", "450 <a…@Example.Test>: try later"),
+            ("451 anna... Deferred: ANNA is over quota", "451 a…... Deferred: a… is over quota"),
+            ("450 <anna@inside.test> (joanna, annabel)", "450 <a…@inside.test> (joanna, annabel)"),
+            ("452 bob@example.test has what is anna's", "452 b…@example.test has what is a…'s"),
+            ("invalid input: \"anna@example.test\"", "invalid input: \"a…@example.test\""),
+            ("connection refused", "connection refused"),
+            ("", ""),
+        ] {
+            let shown = Privacy::Masked.line_about(text, "anna@example.test");
+            assert_eq!(shown.to_lowercase(), expected.to_lowercase(), "{text}");
+            assert_eq!(Privacy::Plain.line_about(text, "anna@example.test"), text);
+        }
+        let hashed = Privacy::Hashed(key(b"k"));
+        let code = hashed.show(b"anna@example.test").into_owned();
+        let text = "<anna@example.test> (anna)";
+        let alone = code.split('@').next().unwrap();
+        assert_eq!(hashed.line_about(text, "anna@example.test"), format!("<{code}> ({alone})"));
+        let odd = "\"an na@x\"@example.test";
+        assert_eq!(Privacy::Masked.line_about(&format!("no {odd}!"), odd), "no a…@example.test!");
+        assert_eq!(
+            Privacy::Masked.line("ask carla@example.test, @example.org"),
+            "ask c…@example.test, @example.org"
+        );
     }
 
     proptest! {

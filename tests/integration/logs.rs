@@ -124,14 +124,18 @@ fn addresses_are_shown_as_the_configuration_says() {
         let mut mta = from(backstop, [203, 0, 113, 7]);
         assert_eq!(mta.rcpt("<anna@example.test>"), Answer::Continue);
         assert!(matches!(mta.rcpt("<nobody@example.test>"), Answer::Refused(_)));
-        assert_eq!(backstop.command(&["suspend", "Somebody@example.test"]).status, 0);
+        let reason = "as carla@example.test asks";
+        assert_eq!(backstop.command(&["suspend", "Somebody@example.test", "--reason", reason]).status, 0);
         assert_eq!(backstop.command(&["suspend", "@example.org"]).status, 0);
         assert_eq!(backstop.command(&["resume", "no such@thing@"]).status, 64);
         assert_eq!(backstop.command(&["resume", "somebody@example.test"]).status, 0);
         assert_eq!(backstop.command(&["resume", "@example.org"]).status, 0);
+        let reason = "until dora@example.test is back";
+        assert_eq!(backstop.command(&["disable", "--for", "1h", "--reason", reason]).status, 0);
+        assert_eq!(backstop.command(&["enable"]).status, 0);
         backstop.log()[begin..].to_owned()
     };
-    let names = ["anna", "nobody", "sender@", "omebody", "no such"];
+    let names = ["anna", "nobody", "sender@", "omebody", "no such", "carla", "dora"];
     let plain = log_of(&backstop, "");
     assert!(names.iter().all(|name| plain.contains(name)), "{plain}");
 

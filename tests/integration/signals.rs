@@ -1,12 +1,13 @@
 //! The life of the process as a shell and systemd see it: signals, exit statuses, and what sd_notify(3) is told.
 
 use std::fs;
+use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use backstop_harness::{Backstop, BackstopBuilder, CommandOutput, Signal, wait_until};
+use backstop_harness::{Backstop, BackstopBuilder, CommandOutput, Signal, free_port, wait_until};
 
 use crate::BACKSTOP;
 use crate::mta::{Answer, Mta, is_unknown};
@@ -75,13 +76,11 @@ fn a_peer_that_goes_away_while_it_is_answered_ends_nothing() {
 #[test]
 fn a_second_start_says_why_it_can_not() {
     let backstop = site::backstop().start();
-    let (milter, http) =
-        (format!("[\"{}\"]", backstop.for_postfix()), format!("127.0.0.1:{}", backstop.http_port()));
+    let milter = format!("[\"{}\"]", backstop.for_postfix());
     let first_control = backstop.path("control.sock").display().to_string();
     let second_control = backstop.path("second.sock").display().to_string();
     for (milter, http, control, message) in [
         (milter.as_str(), "", second_control.as_str(), "can't listen on inet:127.0.0.1:"),
-        ("[\"inet:127.0.0.1:0\"]", http.as_str(), &second_control, "http.listen: can't listen on 127.0.0.1:"),
         ("[\"inet:127.0.0.1:0\"]", "", &first_control, "control.sock: another program listens there"),
         (
             "[\"inet:192.0.2.1:8890\"]",
@@ -120,6 +119,53 @@ fn a_second_start_says_why_it_can_not() {
     let mut mta = Mta::connect(backstop.milter_port());
     mta.greet();
     mta.decides();
+}
+
+/// Another program has the port of the pages: mail does not wait until somebody looks at the log.
+#[test]
+fn mail_does_not_wait_for_the_pages() {
+    let other = TcpListener::bind((Ipv4Addr::LOCALHOST, free_port())).expect("the port is free");
+    let address = other.local_addr().expect("it is bound").to_string();
+    let builder = site::backstop().listen("unix:{dir}/milter.sock").env("BACKSTOP__HTTP__LISTEN", &address);
+    let [milter, control] = ["milter.sock", "control.sock"].map(|name| builder.path(name));
+    let status = || {
+        let mut command = Command::new(BACKSTOP);
+        command.arg("status").env("BACKSTOP__CONTROL__SOCKET", &control);
+        CommandOutput::of(&mut command)
+    };
+    let starting = std::thread::spawn(move || builder.start());
+    wait_until(SOON, "the commands' socket", || control.exists());
+    wait_until(SOON, "the status", || status().status == 0);
+    assert!(status().stdout.contains(&format!("http.listen: can't listen on {address}: ")), "{:?}", status());
+    let mut mta = Mta::connect_unix(&milter);
+    mta.greet();
+    mta.decides();
+
+    drop(other);
+    let backstop = starting.join().expect("it says that it listens");
+    assert_eq!(backstop.http_get("/live"), "live\n");
+    assert!(!status().stdout.contains("http.listen"), "{:?}", status());
+    let error = format!("ERROR http.listen: can't listen on {address}: no status page and no metrics");
+    assert!(backstop.log().contains(&error), "{}", backstop.log());
+}
+
+/// unix(7): who sends to a socket that is full waits. It must not be the one thread that a small host has for mail.
+#[test]
+fn a_systemd_that_hangs_stops_no_mail() {
+    let builder = site::backstop();
+    let path = builder.path("notify");
+    let _unread = UnixDatagram::bind(&path).expect("the directory is there");
+    let builder = builder.env("WATCHDOG_USEC", "30000").env("TOKIO_WORKER_THREADS", "1");
+    let backstop = start(builder, &path);
+    let other = UnixDatagram::unbound().expect("there are sockets");
+    other.set_nonblocking(true).expect("it is open");
+    wait_until(SOON, "the socket to be full", || other.send_to(b"X=1", &path).is_err());
+    let signs = Instant::now();
+    while signs.elapsed() < Duration::from_millis(300) {
+        let mut mta = Mta::connect(backstop.milter_port());
+        mta.greet();
+        mta.decides();
+    }
 }
 
 /// sd_notify(3): READY=1 once it listens; RELOADING=1 with MONOTONIC_USEC before READY=1 again; STOPPING=1.

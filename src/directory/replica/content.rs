@@ -15,6 +15,7 @@ use super::{Lost, held::Held, ledger::Ledger, memory::Memory, store};
 use crate::{
     directory::remote::Trouble,
     store::disk::{self, millis, move_aside},
+    telemetry::log::line,
 };
 
 /// What a replica knows.
@@ -194,11 +195,13 @@ impl Content {
         let mut trouble = lock(&self.trouble);
         match &mut *trouble {
             Some(trouble) => {
-                tracing::debug!(directory = %self.name, error = text, "the replica is not kept current");
+                let error = &*line(&text);
+                tracing::debug!(directory = %self.name, error, "the replica is not kept current");
                 trouble.text = text;
             }
             none => {
-                tracing::warn!(directory = %self.name, error = text, "the replica is not kept current");
+                let error = &*line(&text);
+                tracing::warn!(directory = %self.name, error, "the replica is not kept current");
                 *none = Some(Trouble { since: Instant::now(), text });
             }
         }

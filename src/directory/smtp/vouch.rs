@@ -11,7 +11,10 @@ use std::{
 use moka::sync::Cache;
 
 use super::servers::Place;
-use crate::address::{Address, Domain, LocalPart};
+use crate::{
+    address::{Address, Domain, LocalPart},
+    telemetry::log::line,
+};
 
 /// What was found out, for a while.
 #[derive(Debug)]
@@ -79,7 +82,7 @@ impl Vouch {
         self.controls.insert(key.clone(), ());
         if let Some(Notice::RefusesControl(text)) = self.notices.get(key) {
             self.notices.invalidate(key);
-            tracing::info!(directory = %self.directory, was = %text, "the control recipient is taken again");
+            tracing::info!(directory = %self.directory, was = %line(&text), "the control recipient is taken again");
         }
     }
 

@@ -2,7 +2,11 @@
 
 use maud::{Markup, html};
 
-use crate::{http::Shown, readable::safe, telemetry::privacy::mask};
+use crate::{
+    http::Shown,
+    readable::safe,
+    telemetry::privacy::{each_address, mask},
+};
 
 /// The reader's eyes.
 #[derive(Debug, Clone, Copy)]
@@ -36,51 +40,17 @@ impl Eyes<'_> {
 
     /// The line with its addresses masked.
     fn hide(&self, text: &str) -> String {
-        let (mut shown, mut rest) = (String::new(), text);
-        while let Some(at) = rest.find('@') {
-            let (begin, end) = (begin_of_local(rest, at), end_of_domain(rest, at));
-            let address = rest.get(begin..end).unwrap_or_default();
-            shown.push_str(rest.get(..begin).unwrap_or_default());
-            if begin == at || self.is_own(address) {
-                shown.push_str(address);
-            } else {
-                shown.push_str(&mask(address.as_bytes()));
-            }
-            rest = rest.get(end..).unwrap_or_default();
-        }
-        shown + rest
+        let show = |address: &str| match self.is_own(address) {
+            true => address.to_owned(),
+            false => mask(address.as_bytes()),
+        };
+        each_address(text, show)
     }
 }
 
 /// Text from outside: what would mislead is made visible, and its direction is its own.
 pub(super) fn said(text: &str) -> Markup {
     html! { bdi { (safe(text)) } }
-}
-
-/// Where the local part in front of an `@` begins; at the `@` where there is none.
-fn begin_of_local(text: &str, at: usize) -> usize {
-    let before = text.get(..at).unwrap_or_default();
-    if let Some(inner) = before.strip_suffix('"') {
-        return inner.rfind('"').unwrap_or(0);
-    }
-    let behind = |ends: &dyn Fn(char) -> bool| {
-        before.rfind(ends).map_or(0, |last| last + before[last..].chars().next().map_or(1, char::len_utf8))
-    };
-    let is_blank = |c: char| c.is_whitespace() || c.is_control();
-    let begin = behind(&|c| is_blank(c) || "<>(),;:\"[]{}".contains(c));
-    // What nobody's address ends with is no end of words around it either: all of it may be meant as one.
-    if begin == at && before.ends_with(|c: char| !is_blank(c) && !"<(".contains(c)) {
-        return behind(&is_blank);
-    }
-    begin
-}
-
-/// Where the domain behind an `@` ends.
-fn end_of_domain(text: &str, at: usize) -> usize {
-    let domain = &text[at + 1..];
-    let belongs = |c: char| c.is_alphanumeric() || "-._[]:".contains(c);
-    let end = domain.find(|c| !belongs(c)).unwrap_or(domain.len());
-    at + 1 + domain[..end].trim_end_matches([':', '.', ']']).len()
 }
 
 #[cfg(test)]
@@ -103,6 +73,8 @@ mod tests {
             ("o'neil%x@example.test: why", "o…@example.test: why"),
             ("carl@example.test and bob@example.test", "carl@example.test and b…@example.test"),
             ("HELO <script>x</script>@example.test", "HELO <…@example.test"),
+            ("to \"anna\\\"smith\"@example.test", "to a…@example.test"),
+            ("anna{smith@example.test", "a…@example.test"),
             ("(@example.test)", "(@example.test)"),
             ("no address", "no address"),
             ("@@a@b@", "@…@a@…@b@"),

@@ -148,7 +148,7 @@ impl Live {
             section #state class=(class) {
                 h2.word { (word) }
                 @match disabled {
-                    Some(disabled) => p { "Everything passes, " (switched_off(disabled)) },
+                    Some(disabled) => p { "Everything passes, " (switched_off(disabled, self.eyes())) },
                     None if mode == "enforce" => p { "Recipients are refused where there is a reason to." },
                     None => p { "Everything passes; what would be refused is counted." },
                 }
@@ -288,14 +288,14 @@ impl Live {
     }
 }
 
-fn switched_off(disabled: &Disabled) -> Markup {
+fn switched_off(disabled: &Disabled, eyes: Eyes<'_>) -> Markup {
     let Disabled { since, until, by, reason, across_restarts } = disabled;
     html! {
         "since " (when(*since))
         @match until { Some(until) => { " until " (when(*until)) } None => { " until " code { "backstop enable" } } }
         @if *across_restarts { ", also after a restart" }
         @if let Some(by) = by { ", by " (said(by)) }
-        @if let Some(reason) = reason { ": " (said(reason)) } @else { "." }
+        @if let Some(reason) = reason { ": " (eyes.line(reason)) } @else { "." }
     }
 }
 

@@ -228,6 +228,23 @@ fn explanations_are_limited() {
     assert_eq!(get(port, "/").status, 200, "the page itself is there");
 }
 
+/// Whoever may connect at all may hold as many connections as he likes: an orchestrator that asks `/live` must not end a
+/// process that works.
+#[test]
+fn who_only_holds_connections_keeps_nobody_out() {
+    let backstop = site().start();
+    let port = backstop.http_port();
+    let mut held: Vec<TcpStream> = Vec::new();
+    for _ in 0..3 {
+        held.extend((0..128).map(|_| TcpStream::connect(("127.0.0.1", port)).expect("it listens")));
+        for target in ["/live", "/metrics", "/"] {
+            assert_eq!(get(port, target).status, 200, "{target}");
+        }
+    }
+    let mut mta = Mta::connect(backstop.milter_port());
+    mta.greet();
+}
+
 fn with_token(token: &str, more: &str) -> Backstop {
     let builder = site().file("token", &format!("{token}\n"));
     let config = format!("{more}\n{CONFIG}\n[http]\ntoken_file = \"{{dir}}/token\"\n");

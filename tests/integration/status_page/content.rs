@@ -229,6 +229,12 @@ fn addresses_are_masked_unless_the_admin_wants_them() {
     }
     let recent = section(&asked.body, "recent");
     assert!(!recent.contains("secret.name"), "{recent}");
+    // Who is named in a reason has not.
+    let reason = "until secret.name@example.test is back";
+    assert_eq!(backstop.command(&["disable", "--for", "30m", "--reason", reason]).status, 0);
+    wait_until(SOON, "the page to say so", || {
+        section(&get(port, "/part").body, "state").contains("until s…@example.test is back")
+    });
 }
 
 #[test]
