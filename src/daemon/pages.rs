@@ -37,21 +37,32 @@ impl Pages {
     ///
     /// # Errors
     /// When the listener is broken.
-    pub(super) async fn serve(self, views: Arc<Requests>, stop: CancellationToken) -> io::Result<()> {
-        let Self { address, mut bound, parts } = self;
-        let http = loop {
-            if let Some(http) = bound {
-                break http;
-            }
-            if stop.run_until_cancelled(tokio::time::sleep(AGAIN)).await.is_none() {
-                return Ok(());
-            }
-            bound = Http::bind(address).await.ok();
-        };
-        parts.no_pages.store(None);
-        info!(address = %format_args!("http://{}", http.address()), "listening");
-        http.serve(views, stop).await
+    pub(super) fn serve(
+        self,
+        views: Arc<Requests>,
+        stop: CancellationToken,
+    ) -> impl Future<Output = io::Result<()>> + Send + 'static {
+        let Self { address, bound, parts } = self;
+        let mut bound = bound.map(tell);
+        async move {
+            let http = loop {
+                if let Some(http) = bound {
+                    break http;
+                }
+                if stop.run_until_cancelled(tokio::time::sleep(AGAIN)).await.is_none() {
+                    return Ok(());
+                }
+                bound = Http::bind(address).await.ok().map(tell);
+            };
+            parts.no_pages.store(None);
+            http.serve(views, stop).await
+        }
     }
+}
+
+fn tell(http: Http) -> Http {
+    info!(address = %format_args!("http://{}", http.address()), "listening");
+    http
 }
 
 const AGAIN: Duration = Duration::from_secs(2);

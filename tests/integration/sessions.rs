@@ -456,9 +456,10 @@ fn connections_to_the_pages_are_bounded() {
             TcpStream::connect((Ipv4Addr::LOCALHOST, backstop.http_port())).expect("the kernel queues it")
         })
         .collect();
-    let mut last = hoard.last().expect("there are 500");
-    last.set_read_timeout(Some(Duration::from_secs(5))).expect("it is open");
-    let read = last.read(&mut [0; 1]);
+    // One more takes the place of the oldest.
+    let mut first = hoard.first().expect("there are 500");
+    first.set_read_timeout(Some(Duration::from_secs(5))).expect("it is open");
+    let read = first.read(&mut [0; 1]);
     let closed =
         read.as_ref().map_or_else(|error| error.kind() == ErrorKind::ConnectionReset, |length| *length == 0);
     assert!(closed, "one too many is not closed: {read:?}");
