@@ -1,8 +1,9 @@
 //! What the server remembers of its decisions, for `backstop report`: counts by hour and by day, and who was refused most.
 //!
 //! A recipient that passes costs one atomic count. A refusal is handed over through a queue that never makes a session
-//! wait; one task folds it into lists of bounded size. Of the last decisions, a sample is kept as they were made. Failure: when the queue is full, a refusal is counted, and what is
-//! lost is its details (`missed`); what can't be written to disk stays in memory.
+//! wait; one task folds it into lists of bounded size. Of the last decisions, a sample is kept as they were made. Failure: when
+//! the queue is full, a refusal is counted, and what is lost is its details (`missed`); what can't be written to disk stays in
+//! memory.
 
 mod attack;
 mod bucket;

@@ -50,9 +50,12 @@ fn zoned(seconds: u64) -> Option<Zoned> {
     time.map(|time| time.to_zoned(TimeZone::system()))
 }
 
-fn misleads(c: char) -> bool {
+/// Whether a character is none that a person sees, or does more than that (UAX #9 and others).
+#[must_use]
+pub fn misleads(c: char) -> bool {
     c.is_control()
-        || matches!(c, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
+        || matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}'
+            | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
 }
 
 const PRINTER: SpanPrinter = SpanPrinter::new();

@@ -2,6 +2,8 @@
 
 use std::{borrow::Cow, fmt::Write};
 
+use crate::readable::misleads;
+
 /// How a line is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Form {
@@ -14,14 +16,7 @@ pub(super) enum Form {
     Json,
 }
 
-/// Whether a character is none that a person sees, or does more than that.
-pub(super) fn misleads(c: char) -> bool {
-    c.is_control()
-        || matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}'
-            | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
-}
-
-/// A line with all of these made visible; its end stays.
+/// A line with all that misleads made visible; its end stays.
 pub(super) fn visible(line: &[u8], form: Form) -> Cow<'_, [u8]> {
     let (text, end) = line.strip_suffix(b"\n").map_or((line, ""), |text| (text, "\n"));
     let is_plain = |byte: &u8| (b' '..=b'~').contains(byte);

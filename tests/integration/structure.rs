@@ -10,7 +10,7 @@ const ORDER: [(&str, &[&str]); 21] = [
     ("readable", &[]),
     ("address", &[]),
     ("policy", &["address"]),
-    ("telemetry", &[]),
+    ("telemetry", &["readable"]),
     ("net", &["telemetry"]),
     ("files", &["telemetry"]),
     ("probe", &["address", "net"]),
