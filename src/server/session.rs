@@ -5,6 +5,7 @@
 //! then does what its admin chose for a missing filter.
 
 mod defend;
+mod end;
 mod note;
 
 use std::{
@@ -19,24 +20,24 @@ use std::{
 use bytes::BytesMut;
 use milter_protocol::{
     command::{Connect, Mail, Rcpt},
-    session::{Ask, Event, ProtocolError},
+    session::{Ask, Event},
     verdict::{
         BodyVerdict, ConnectVerdict, DataVerdict, EndOfHeadersVerdict, EndOfMessageVerdict, HeaderVerdict,
         HeloVerdict, MailVerdict, RcptVerdict, UnknownVerdict,
     },
 };
 use tokio::time::{Duration, Sleep, sleep_until};
-use tracing::{Level, debug, enabled, info};
+use tracing::{debug, info};
 
 use defend::Delayed;
+pub(super) use end::End;
 
 use crate::{
     address::{Address, ReversePath, parse_mail},
     client::Hint,
     history::bounded,
     net::Connection,
-    policy::{ClientClass, Decision, DomainFact, Facts, Reason, Stage, Verdict},
-    telemetry::log::shown,
+    policy::{ClientClass, Decision, DomainFact, Facts, Reason, Stage},
 };
 
 use super::{
@@ -92,45 +93,6 @@ struct Message {
     recipients: Vec<Address>,
     /// Of a bounce: one of them is left alone.
     is_free: bool,
-}
-
-/// Why a session ended.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum End {
-    /// The MTA closed the connection, with or without a farewell.
-    #[error("closed by the MTA")]
-    Closed,
-    /// We are stopping, and no message is under way.
-    #[error("drained")]
-    Drained,
-    /// The MTA vanished within a frame.
-    #[error("the MTA closed the connection within a frame")]
-    CutShort,
-    /// The MTA was silent for too long.
-    #[error("the MTA was silent for {0:?}")]
-    Silent(Duration),
-    /// The socket failed.
-    #[error(transparent)]
-    Io(#[from] io::Error),
-    /// The MTA broke the protocol.
-    #[error(transparent)]
-    Protocol(#[from] ProtocolError),
-}
-
-impl End {
-    /// Besides those of [`ProtocolError`].
-    pub(super) const KINDS: [&'static str; 3] = ["cut-short", "silent", "io"];
-
-    /// The label of `protocol_errors_total`; `None` where nothing went wrong.
-    fn kind(&self) -> Option<&'static str> {
-        match self {
-            Self::Closed | Self::Drained => None,
-            Self::CutShort => Some("cut-short"),
-            Self::Silent(_) => Some("silent"),
-            Self::Io(_) => Some("io"),
-            Self::Protocol(error) => Some(error.kind()),
-        }
-    }
 }
 
 impl Session {
@@ -505,53 +467,6 @@ impl Session {
             null_sender: self.message.null_sender,
             ..Facts::default()
         }
-    }
-
-    /// Notes what is asked for a decision, with the evidence where there is time for that.
-    fn asked(&self, now: Instant) -> Asked {
-        if self.server.history.explains(now) { Asked::explained() } else { Asked::default() }
-    }
-
-    fn record(&self, decision: &Decision<'_>, facts: &Facts, recipient: &[u8], asked: Asked) {
-        let stage = facts.stage;
-        self.server.metrics.decision(stage, decision);
-        self.server.history.count(stage, decision);
-        self.keep(decision, facts, recipient, asked);
-        let Some(reply) = decision.reply else {
-            debug!(
-                session = self.id,
-                stage = stage.as_str(),
-                reason = decision.reason.as_str(),
-                recipient = &*shown(recipient),
-                "continue"
-            );
-            return;
-        };
-        self.note(decision, facts, recipient);
-        let client = self.client.address.map(|client| client.ip());
-        if !enabled!(Level::INFO) || !self.server.lines.allow(decision.reason, client, Instant::now()) {
-            return;
-        }
-        let client = client.map(|client| client.to_string());
-        // A postmaster who is asked where the mail is sees how long it is held up yet.
-        let wait = facts.greylisted.filter(|wait| !wait.is_zero()).map(|wait| format!("{wait:?}"));
-        info!(
-            session = self.id,
-            stage = stage.as_str(),
-            reason = decision.reason.as_str(),
-            enforced = decision.enforced,
-            client = client.as_deref().unwrap_or("unknown"),
-            sender = &*shown(bounded(&self.message.sender).as_bytes()),
-            recipient = &*shown(bounded(recipient).as_bytes()),
-            code = reply.code.basic,
-            wait = wait.as_deref(),
-            "{}",
-            match decision.verdict() {
-                Verdict::Reject => "reject",
-                Verdict::Defer => "defer",
-                Verdict::Continue => "continue",
-            }
-        );
     }
 
     /// How long the MTA may be silent.

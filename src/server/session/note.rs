@@ -1,17 +1,68 @@
-//! What is remembered of a decision: for reports, and for who looks at the last ones.
+//! What is told of a decision: counts, the log, and what is remembered for reports and for who looks at the last ones.
 
 use std::time::Instant;
+
+use tracing::{Level, debug, enabled, info};
 
 use super::{Session, unix_seconds};
 use crate::{
     history::{Recent, Refusal, Rule, bounded},
     policy::{Decision, Facts, Reason, Stage, Trace, Verdict},
     server::{Asked, client_step},
+    telemetry::log::shown,
 };
 
 impl Session {
+    /// Notes what is asked for a decision, with the evidence where there is time for that.
+    pub(super) fn asked(&self, now: Instant) -> Asked {
+        if self.server.history.explains(now) { Asked::explained() } else { Asked::default() }
+    }
+
+    /// Counts a decision, remembers it, and has the log tell of it.
+    pub(super) fn record(&self, decision: &Decision<'_>, facts: &Facts, recipient: &[u8], asked: Asked) {
+        let stage = facts.stage;
+        self.server.metrics.decision(stage, decision);
+        self.server.history.count(stage, decision);
+        self.keep(decision, facts, recipient, asked);
+        let Some(reply) = decision.reply else {
+            debug!(
+                session = self.id,
+                stage = stage.as_str(),
+                reason = decision.reason.as_str(),
+                recipient = &*shown(recipient),
+                "continue"
+            );
+            return;
+        };
+        self.note(decision, facts, recipient);
+        let client = self.client.address.map(|client| client.ip());
+        if !enabled!(Level::INFO) || !self.server.lines.allow(decision.reason, client, Instant::now()) {
+            return;
+        }
+        let client = client.map(|client| client.to_string());
+        // A postmaster who is asked where the mail is sees how long it is held up yet.
+        let wait = facts.greylisted.filter(|wait| !wait.is_zero()).map(|wait| format!("{wait:?}"));
+        info!(
+            session = self.id,
+            stage = stage.as_str(),
+            reason = decision.reason.as_str(),
+            enforced = decision.enforced,
+            client = client.as_deref().unwrap_or("unknown"),
+            sender = &*shown(bounded(&self.message.sender).as_bytes()),
+            recipient = &*shown(bounded(recipient).as_bytes()),
+            code = reply.code.basic,
+            wait = wait.as_deref(),
+            "{}",
+            match decision.verdict() {
+                Verdict::Reject => "reject",
+                Verdict::Defer => "defer",
+                Verdict::Continue => "continue",
+            }
+        );
+    }
+
     /// Hands a refusal over to those who remember it; takes no lock, and never waits.
-    pub(super) fn note(&self, decision: &Decision<'_>, facts: &Facts, recipient: &[u8]) {
+    fn note(&self, decision: &Decision<'_>, facts: &Facts, recipient: &[u8]) {
         // The recipient itself was told of already.
         if facts.stage == Stage::EndOfMessage && decision.reason == Reason::SpamTrap {
             return;
@@ -40,7 +91,7 @@ impl Session {
     }
 
     /// Has a decision kept with what led to it, if it is one of those; else it costs next to nothing. Never waits.
-    pub(super) fn keep(&self, decision: &Decision<'_>, facts: &Facts, recipient: &[u8], asked: Asked) {
+    fn keep(&self, decision: &Decision<'_>, facts: &Facts, recipient: &[u8], asked: Asked) {
         self.server.history.keep(facts.stage, decision, Instant::now(), || {
             let client = self.client.address.map(|client| client.ip());
             let evidence = match client.filter(|_| asked.explains()) {
