@@ -5,20 +5,20 @@
 use std::{borrow::Cow, fmt, hash};
 
 use caseless::Caseless;
-use smallvec::SmallVec;
+use smallstr::SmallString;
 use unicode_normalization::UnicodeNormalization;
 
 /// UTF-8 text, inline up to 64 bytes.
-#[derive(Default, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Text(SmallVec<[u8; 64]>);
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Text(SmallString<[u8; 64]>);
 
 impl Text {
     pub(super) fn as_str(&self) -> &str {
-        std::str::from_utf8(&self.0).expect("only whole strings are pushed, and cut only at characters")
+        &self.0
     }
 
     pub(super) fn as_bytes(&self) -> &[u8] {
-        &self.0
+        self.0.as_bytes()
     }
 
     pub(super) fn len(&self) -> usize {
@@ -26,7 +26,7 @@ impl Text {
     }
 
     pub(super) fn push_str(&mut self, text: &str) {
-        self.0.extend_from_slice(text.as_bytes());
+        self.0.push_str(text);
     }
 
     /// Appends `text` as [`fold`] would make it.
@@ -42,16 +42,22 @@ impl Text {
 
     /// Removes a final ASCII `character`, once.
     pub(super) fn pop_ascii(&mut self, character: u8) {
-        if character.is_ascii() && self.0.last() == Some(&character) {
+        if character.is_ascii() && self.0.as_bytes().last() == Some(&character) {
             self.0.pop();
         }
     }
 }
 
-// `SmallVec::clone` copies byte by byte; a slice is copied in one move.
+impl Default for Text {
+    fn default() -> Text {
+        Text(SmallString::new())
+    }
+}
+
+// `SmallString::clone` copies byte by byte; a slice is copied in one move.
 impl Clone for Text {
     fn clone(&self) -> Text {
-        Text(SmallVec::from_slice(&self.0))
+        Text(SmallString::from_str(&self.0))
     }
 }
 
@@ -64,7 +70,7 @@ impl hash::Hash for Text {
 
 impl From<&str> for Text {
     fn from(text: &str) -> Text {
-        Text(SmallVec::from_slice(text.as_bytes()))
+        Text(SmallString::from_str(text))
     }
 }
 

@@ -7,6 +7,7 @@ mod build;
 mod commands;
 mod descriptors;
 mod error;
+mod mail;
 mod orders;
 mod pages;
 mod reload;
@@ -24,7 +25,7 @@ use std::{
 };
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 use tracing::{info, warn};
 
 use crate::{
@@ -58,7 +59,9 @@ pub fn run(path: Option<PathBuf>, loaded: Loaded) -> Result<(), Error> {
     let log = Log::start(&loaded.config.log, loaded.config.store.place_of_files())?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Error::Runtime)?;
     let commands = commands::thread().map_err(Error::Runtime)?;
-    let result = runtime.block_on(serve(path, loaded, log, commands.handle().clone()));
+    let mail = mail::Threads::start().map_err(Error::Runtime)?;
+    let result = runtime.block_on(serve(path, loaded, log, commands.handle().clone(), mail.handles()));
+    mail.end();
     commands.shutdown_timeout(LEAVE);
     runtime.shutdown_timeout(LEAVE);
     result
@@ -69,6 +72,7 @@ async fn serve(
     loaded: Loaded,
     log: Log,
     thread: tokio::runtime::Handle,
+    mail: mail::Handles,
 ) -> Result<(), Error> {
     let mut stop = signal(SignalKind::terminate()).map_err(Error::Runtime)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(Error::Runtime)?;
@@ -81,15 +85,18 @@ async fn serve(
     // First of all: the programs that detection runs must not get them.
     let mut inherited = Inherited::take().map_err(Error::Runtime)?;
     let parts = Parts::build(config, descriptors::enough_for(config.limits.sessions)).await?;
-    let mut listening = Vec::new();
-    let mut listeners = Vec::new();
-    for endpoint in &config.listen {
-        for listener in Listener::bind(endpoint, &mut inherited).await? {
-            listening.push(listener.address().to_owned());
-            listeners.push(listener);
+    let endpoints = config.listen.clone();
+    let bind = async move {
+        let mut listeners = Vec::new();
+        for endpoint in &endpoints {
+            listeners.extend(Listener::bind(endpoint, &mut inherited).await?);
         }
-    }
-    for name in inherited.left() {
+        Ok::<_, Error>((listeners, inherited.left()))
+    };
+    // Their events come on the thread that binds them.
+    let (listeners, left) = mail.first.spawn(bind).await.unwrap_or(Err(Error::Part("milter listener")))?;
+    let listening = listeners.iter().map(|listener| listener.address().to_owned()).collect::<Vec<_>>();
+    for name in left {
         warn!(name, "a socket was passed that no `listen` names, it is closed; fd:NAME would take it");
     }
     for note in config.http.notes() {
@@ -130,7 +137,9 @@ async fn serve(
     for listener in listeners {
         info!(address = %listener.address(), "listening");
         let server = Arc::clone(&parts.server);
-        core.serve("milter listener", |_| async move { server.accept(listener).await });
+        let accepted = mail.first.spawn(server.accept(listener, mail.others.clone()));
+        let accepted = AbortOnDropHandle::new(accepted);
+        core.serve("milter listener", |_| async move { accepted.await? });
     }
     if let Some(text) = welcome::text(&loaded, &parts.live.findings(), &listening) {
         // Who tries it may look at the log only.

@@ -1,8 +1,9 @@
 //! What counts as one client. Pure.
 
-use std::net::IpAddr;
+use std::{fmt::Write, net::IpAddr};
 
 use ipnet::{IpNet, Ipv6Net};
+use smallstr::SmallString;
 
 /// An IPv4 address, or the /64 of an IPv6 address, which one host has to itself (RFC 4291 §2.5.1).
 pub(super) fn of(client: IpAddr) -> IpNet {
@@ -22,15 +23,43 @@ pub(super) fn wider(client: IpAddr) -> Option<IpNet> {
 
 /// As it is shown: `192.0.2.1`, `2001:db8:1:2::/64`.
 pub(super) fn name(network: IpNet) -> String {
+    text(network).to_string()
+}
+
+/// The same, for keys: an IPv4 address takes no memory and no formatter.
+pub(super) fn text(network: IpNet) -> SmallString<[u8; 32]> {
+    let mut text = SmallString::new();
     match network {
-        IpNet::V4(v4) => v4.addr().to_string(),
-        v6 @ IpNet::V6(_) => v6.to_string(),
+        IpNet::V4(v4) => {
+            for (at, octet) in v4.addr().octets().into_iter().enumerate() {
+                if at > 0 {
+                    text.push('.');
+                }
+                if octet >= 100 {
+                    text.push(char::from(b'0' + octet / 100));
+                }
+                if octet >= 10 {
+                    text.push(char::from(b'0' + octet / 10 % 10));
+                }
+                text.push(char::from(b'0' + octet % 10));
+            }
+        }
+        IpNet::V6(v6) => write!(text, "{v6}").expect("writing to memory cannot fail"),
     }
+    text
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn octets_are_written_as_everybody_writes_them() {
+        for octet in 0..=255 {
+            let address = std::net::Ipv4Addr::new(octet, 255 - octet, octet / 2, 7);
+            assert_eq!(name(IpAddr::V4(address).into()), address.to_string());
+        }
+    }
 
     #[test]
     fn networks_have_names() {

@@ -270,12 +270,16 @@ pub(super) fn block_for_guessing(client: IpNet, why: &str, ttl: Duration) -> Op 
 }
 
 fn block(client: IpNet) -> Key {
-    Key::new(Table::Blocks, network::name(client))
+    Key::new(Table::Blocks, network::text(client))
 }
 
 /// A trust is of the very address: another host of the same network did not log in.
 fn trust(client: IpAddr) -> Key {
-    Key::new(Table::Trusts, client.to_canonical().to_string())
+    // A network of one address is written like that address, where it is of IPv4.
+    match client.to_canonical() {
+        client @ IpAddr::V4(_) => Key::new(Table::Trusts, network::text(client.into())),
+        client @ IpAddr::V6(_) => Key::new(Table::Trusts, client.to_string()),
+    }
 }
 
 fn is_there(outcome: &Outcome) -> bool {

@@ -21,6 +21,28 @@ pub enum Connection {
     Unix(UnixStream),
 }
 
+/// One that no event loop knows.
+#[derive(Debug)]
+pub enum Detached {
+    /// TCP.
+    Tcp(std::net::TcpStream),
+    /// A unix socket.
+    Unix(std::os::unix::net::UnixStream),
+}
+
+impl Detached {
+    /// Gives it to this thread's event loop.
+    ///
+    /// # Errors
+    /// When the system's event queue fails.
+    pub fn attach(self) -> io::Result<Connection> {
+        Ok(match self {
+            Self::Tcp(stream) => Connection::Tcp(TcpStream::from_std(stream)?),
+            Self::Unix(stream) => Connection::Unix(UnixStream::from_std(stream)?),
+        })
+    }
+}
+
 impl Connection {
     /// Reads what is there into the spare capacity of `buffer`; 0 is the end of the stream.
     ///
@@ -63,6 +85,17 @@ impl Connection {
             }
         }
         Ok(())
+    }
+
+    /// Takes it from this thread's event loop.
+    ///
+    /// # Errors
+    /// When the system's event queue fails.
+    pub fn detach(self) -> io::Result<Detached> {
+        Ok(match self {
+            Self::Tcp(stream) => Detached::Tcp(stream.into_std()?),
+            Self::Unix(stream) => Detached::Unix(stream.into_std()?),
+        })
     }
 
     fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {

@@ -44,6 +44,14 @@ pub struct Defences {
     pub unsolicited: bool,
 }
 
+impl Defences {
+    /// Whether a decision may depend on the client's class.
+    #[must_use]
+    pub fn asks_for_class(&self) -> bool {
+        self.dynamic || self.dynamic_at_connect || self.greylist
+    }
+}
+
 impl Rules {
     /// Whether this reason refuses nobody, while others do (`[monitor] reasons`).
     #[must_use]

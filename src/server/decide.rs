@@ -3,7 +3,10 @@
 
 use std::{
     borrow::Cow,
+    future::poll_fn,
     net::IpAddr,
+    pin::pin,
+    task::Poll,
     time::{Duration, Instant},
 };
 
@@ -48,21 +51,28 @@ pub async fn decide<'s>(
     facts: &mut Facts,
     mut asked: Option<&mut Asked>,
 ) -> Decision<'s> {
-    let until = tokio::time::Instant::now() + LONGEST_REPLY;
+    let begun = Instant::now();
     loop {
         let question = match next(&snapshot.rules, facts) {
             Step::Decide(decision) => return decision,
             Step::Ask(question) => question,
         };
         let explain = asked.as_ref().is_some_and(|asked| asked.explains());
-        let begun = explain.then(Instant::now);
-        let answer = answer(snapshot, envelope, facts, question, explain);
-        let answer = match timeout_at(until, answer).await {
-            Ok(answer) => answer,
-            Err(_) => give_up(snapshot, facts, question).await,
+        let asked_at = explain.then(Instant::now);
+        let answer = {
+            let mut answer = pin!(answer(snapshot, envelope, facts, question, explain));
+            // What is in memory is answered at once, without a timer.
+            match poll_fn(|context| Poll::Ready(answer.as_mut().poll(context))).await {
+                Poll::Ready(answer) => Some(answer),
+                Poll::Pending => timeout_at((begun + LONGEST_REPLY).into(), answer).await.ok(),
+            }
+        };
+        let answer = match answer {
+            Some(answer) => answer,
+            None => give_up(snapshot, facts, question).await,
         };
         if let Some(asked) = asked.as_deref_mut() {
-            asked.push(question, answer, begun.map(|begun| begun.elapsed()).unwrap_or_default());
+            asked.push(question, answer, asked_at.map(|at| at.elapsed()).unwrap_or_default());
         }
     }
 }

@@ -109,10 +109,10 @@ impl Metrics {
         }
     }
 
-    /// A client connected to an MTA.
-    pub fn client(&self, class: ClientClass) {
+    /// So many clients of this class connected to MTAs.
+    pub fn client(&self, class: ClientClass, times: u64) {
         if let Some(counter) = self.clients.get(class as usize) {
-            counter.inc();
+            counter.inc_by(times);
         }
     }
 

@@ -26,18 +26,24 @@ use std::{
 };
 
 use arc_swap::{ArcSwap, ArcSwapOption};
+use futures_util::FutureExt;
 use milter_protocol::{
     flags::{Actions, Steps},
     macros::Stage,
     negotiation::Wanted,
 };
+use tokio::runtime::Handle;
 use tokio_util::{
     sync::{CancellationToken, WaitForCancellationFuture},
     task::TaskTracker,
 };
 use tracing::{error, warn};
 
-use crate::{history::History, net::Listener};
+use crate::{
+    history::History,
+    net::{Connection, Listener},
+    telemetry::Rate,
+};
 
 pub use asked::{Asked, client_step};
 pub use config::Limits;
@@ -53,6 +59,10 @@ pub struct Server {
     metrics: Metrics,
     history: Arc<History>,
     lines: lines::Lines,
+    began: Instant,
+    /// Clients whose class is counted with that of the next one.
+    unclassified: AtomicU64,
+    classes: Rate,
     /// At the same time, at most.
     sessions: AtomicUsize,
     open: AtomicUsize,
@@ -101,6 +111,9 @@ impl Server {
             metrics,
             history,
             lines,
+            began: Instant::now(),
+            unclassified: AtomicU64::new(0),
+            classes: Rate::default(),
             sessions: AtomicUsize::new(limits.sessions),
             open: AtomicUsize::new(0),
             next_id: AtomicU64::new(1),
@@ -185,12 +198,14 @@ impl Server {
         self.last_mta.load().as_deref().cloned()
     }
 
-    /// Takes connections until [`drain`](Self::drain) is called.
+    /// Takes connections until [`drain`](Self::drain) is called, and serves them on this thread. Where several wait at once
+    /// it has too much to do: all but the first are shared out among the `others`.
     ///
     /// # Errors
     /// When the listener itself is broken: the process can't do its work any more.
-    pub async fn accept(self: Arc<Self>, listener: Listener) -> io::Result<()> {
+    pub async fn accept(self: Arc<Self>, listener: Listener, others: Vec<Handle>) -> io::Result<()> {
         let mut told: Option<Instant> = None;
+        let mut turns = others.iter().cycle();
         loop {
             let accepted = tokio::select! {
                 biased;
@@ -198,7 +213,14 @@ impl Server {
                 accepted = listener.accept() => accepted,
             };
             match accepted {
-                Ok(connection) => self.begin(connection),
+                Ok(connection) => {
+                    self.begin(connection, None);
+                    while !others.is_empty()
+                        && let Some(Ok(connection)) = listener.accept().now_or_never()
+                    {
+                        self.begin(connection, turns.next());
+                    }
+                }
                 Err(error) if is_of_one_connection(&error) => {}
                 Err(error) if is_shortage(&error) => {
                     // Waiting is all that helps; sessions that end free what is missing.
@@ -230,7 +252,8 @@ impl Server {
         self.drain.is_cancelled()
     }
 
-    fn begin(self: &Arc<Self>, connection: crate::net::Connection) {
+    /// Serves it on this thread, or on that one.
+    fn begin(self: &Arc<Self>, connection: Connection, elsewhere: Option<&Handle>) {
         self.metrics.sessions.inc();
         if self.open() >= self.sessions.load(Ordering::Relaxed) {
             // Closed, not left waiting: the MTA then does at once what its admin chose.
@@ -240,10 +263,24 @@ impl Server {
         }
         let open = Open::new(self);
         let session = session::Session::new(self.next_id.fetch_add(1, Ordering::Relaxed), Arc::clone(self));
-        self.tasks.spawn(async move {
-            let _open = open;
-            session.run(connection).await;
-        });
+        let Some(thread) = elsewhere else {
+            self.tasks.spawn(async move {
+                let _open = open;
+                session.run(connection).await;
+            });
+            return;
+        };
+        // A connection whose events came here would wake this thread each time.
+        let Ok(connection) = connection.detach() else { return };
+        self.tasks.spawn_on(
+            async move {
+                let _open = open;
+                if let Ok(connection) = connection.attach() {
+                    session.run(connection).await;
+                }
+            },
+            thread,
+        );
     }
 
     /// So many sessions are open, or it stops, that nobody should be kept longer than needed.

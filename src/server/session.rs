@@ -13,7 +13,7 @@ use std::{
     io,
     net::SocketAddr,
     pin::Pin,
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
     time::{Instant, SystemTime, UNIX_EPOCH},
 };
 
@@ -38,6 +38,7 @@ use crate::{
     history::bounded,
     net::Connection,
     policy::{ClientClass, Decision, DomainFact, Facts, Reason, Stage},
+    telemetry::Pace,
 };
 
 use super::{
@@ -281,22 +282,30 @@ impl Session {
         self.protocol.answer(ask, verdict, output);
     }
 
-    /// Has the client's class found out, while the client talks. While we are disabled nobody is asked about anybody.
+    /// Has the client's class found out, while the client talks. Where nothing depends on it, under load only of some: a
+    /// class stands for all that came since the last one. While we are disabled nobody is asked about anybody.
     fn classify(&self) {
         if self.server.is_disabled() {
             return;
         }
+        let metrics = &self.server.metrics;
         let client = match self.client.address {
             Some(client) if !self.client.trusted => client.ip(),
             _ => {
                 let class = if self.client.trusted { ClientClass::Trusted } else { ClientClass::Unknown };
-                return self.server.metrics.client(class);
+                return metrics.client(class, 1);
             }
         };
+        self.server.unclassified.fetch_add(1, Ordering::Relaxed);
+        let since = self.server.began.elapsed();
+        if !self.snapshot.rules.defences.asks_for_class() && !self.server.classes.allows(CLASSES, since) {
+            return;
+        }
+        let times = self.server.unclassified.swap(0, Ordering::Relaxed);
         let (server, classifier) = (Arc::clone(&self.server), Arc::clone(self.snapshot.clients.classifier()));
         self.server.asides.spawn(async move {
             let found = classifier.classify(client, Hint::default()).await;
-            server.metrics.client(found.class);
+            server.metrics.client(found.class, times);
         });
     }
 
@@ -516,6 +525,9 @@ fn shorten(timer: Pin<&mut Sleep>, last: Instant) {
         timer.reset(soon);
     }
 }
+
+/// Clients whose class is found out though nothing depends on it: it costs questions to the DNS.
+const CLASSES: Pace = Pace::new(Duration::from_millis(100), 100);
 
 /// Longer ones are no names of hosts (RFC 1035 §2.3.4).
 const LONGEST_HELO: usize = 255;

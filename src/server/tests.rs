@@ -103,7 +103,7 @@ async fn listen(server: &Arc<Server>) -> String {
     let mut listeners = Listener::bind(&endpoint, &mut Inherited::default()).await.expect("a free port");
     let listener = listeners.pop().expect("one address");
     let address = listener.address().trim_start_matches("inet:").to_owned();
-    TaskTracker::new().spawn(Arc::clone(server).accept(listener));
+    TaskTracker::new().spawn(Arc::clone(server).accept(listener, Vec::new()));
     address
 }
 

@@ -13,8 +13,9 @@ use redb::{Database, ReadableTable, TableDefinition};
 use super::{
     Table,
     disk::{Disk, millis},
+    hashed::Id,
     memory::Memory,
-    shard::{Changes, Data, Id, Row},
+    shard::{Changes, Data, Row},
 };
 
 /// An open file.

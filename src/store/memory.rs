@@ -4,14 +4,18 @@
 
 use std::{
     hash::{BuildHasher, RandomState},
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
 use super::{
     Entry, Evictions, Key, LONGEST, Op, Outcome, Table,
     evicted::Lately,
-    shard::{Changes, Id, Row, Shard},
+    hashed::{Id, Wanted},
+    shard::{Changes, Row, Shard},
 };
 
 /// Each table by itself, so that a flood of one leaves the others alone.
@@ -20,6 +24,8 @@ pub(super) struct Memory {
     /// Which part a key is in: nobody outside can tell.
     hasher: RandomState,
     shards: Box<[Mutex<Shard>]>,
+    /// For each table: something was put there, ever. Many sites use few tables.
+    is_used: [AtomicBool; Table::ALL.len()],
     /// For each table.
     evicted: [Lately; Table::ALL.len()],
 }
@@ -37,23 +43,37 @@ impl Memory {
             let capacity = capacity(Table::ALL[at / SHARDS]).div_ceil(SHARDS);
             Mutex::new(Shard::new(capacity, is_journaled, hasher.hash_one(at)))
         });
-        Self { shards: shards.collect(), evicted: Default::default(), hasher }
+        Self { shards: shards.collect(), is_used: Default::default(), evicted: Default::default(), hasher }
     }
 
     pub(super) fn run(&self, ops: &[Op]) -> Vec<Outcome> {
         self.run_at(ops, Instant::now())
     }
 
+    /// The same, for whoever does not want to know what came of it.
+    pub(super) fn tell(&self, ops: &[Op]) {
+        let now = Instant::now();
+        ops.iter().for_each(|op| drop(self.run_one(op, now)));
+    }
+
     /// The same at a time.
     pub(super) fn run_at(&self, ops: &[Op], now: Instant) -> Vec<Outcome> {
-        let run = |op: &Op| {
-            let table = op.key().table;
-            let mut shard = self.shard(table, &op.key().id);
-            let outcome = shard.run(op, now);
-            self.count(table, &mut shard, now);
-            outcome
-        };
-        ops.iter().map(run).collect()
+        ops.iter().map(|op| self.run_one(op, now)).collect()
+    }
+
+    fn run_one(&self, op: &Op, now: Instant) -> Outcome {
+        let Key { table, id } = op.key();
+        if !self.is_used[*table as usize].load(Ordering::Relaxed) {
+            match op {
+                Op::Get(_) => return Outcome::Value(None),
+                Op::Count(_) => return Outcome::Count(0),
+                Op::Put { .. } | Op::PutNew { .. } | Op::Add { .. } | Op::Remove(_) => self.use_table(*table),
+            }
+        }
+        let (mut shard, id) = self.shard(*table, id);
+        let outcome = shard.run(id, op, now);
+        self.count(*table, &mut shard, now);
+        outcome
     }
 
     /// All of a table, in the order of the keys.
@@ -79,7 +99,7 @@ impl Memory {
     /// How much of a table was given up before its time, ever; what else is there is not counted.
     pub(super) fn evictions(&self, table: Table) -> Evictions {
         let key = evicted_key(table);
-        let counted = self.shard(key.table, &key.id).run(&Op::Count(key.clone()), Instant::now());
+        let counted = self.run_one(&Op::Count(key), Instant::now());
         Evictions { run: String::new(), count: counted.count(), may_evict: true }
     }
 
@@ -104,13 +124,15 @@ impl Memory {
         self.evicted[table as usize].tell(age, now);
         if table != COUNTS {
             let key = evicted_key(table);
-            self.shard(key.table, &key.id).run(&Op::Add { key: key.clone(), by: 1, ttl: LONGEST }, now);
+            self.run_one(&Op::Add { key, by: 1, ttl: LONGEST }, now);
         }
     }
 
     /// Takes what was written down.
     pub(super) fn load(&self, table: Table, id: Id, row: Row, now: Instant) {
-        self.shard(table, &id).load(id, row, now);
+        self.use_table(table);
+        let (mut shard, id) = self.shard(table, &id);
+        shard.load(id, row, now);
     }
 
     /// Gives up a part of what is over: all of it is looked at when this was called [`ROUNDS`] times.
@@ -137,10 +159,14 @@ impl Memory {
         self.shards(table).iter().for_each(|shard| lock(shard).note_all());
     }
 
-    fn shard(&self, table: Table, id: &Id) -> MutexGuard<'_, Shard> {
-        let shards = self.shards(table);
-        let at = self.hasher.hash_one(id) % shards.len() as u64;
-        lock(&shards[usize::try_from(at).expect("there are few of them")])
+    /// Before anything is put there: whoever is told of it finds it.
+    fn use_table(&self, table: Table) {
+        self.is_used[table as usize].store(true, Ordering::Relaxed);
+    }
+
+    fn shard<'i>(&self, table: Table, id: &'i Id) -> (MutexGuard<'_, Shard>, Wanted<'i>) {
+        let (shards, id) = (self.shards(table), Wanted::new(&self.hasher, id));
+        (lock(&shards[id.part(shards.len())]), id)
     }
 
     fn shards(&self, table: Table) -> &[Mutex<Shard>] {

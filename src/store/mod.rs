@@ -9,6 +9,7 @@ pub(crate) mod disk;
 mod embedded;
 mod evicted;
 mod file;
+mod hashed;
 mod memory;
 mod metrics;
 mod op;
@@ -20,6 +21,7 @@ mod tests;
 
 use std::{fmt, sync::Arc, time::Duration};
 
+use smallvec::SmallVec;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::net::{PasswordError, TlsError};
@@ -145,11 +147,12 @@ impl Store {
     }
 
     /// Carries out all of these some time soon; if that fails they are lost, and counted.
-    pub fn later(&self, ops: Vec<Op>) {
+    pub fn later(&self, ops: impl Into<SmallVec<[Op; 2]>>) {
+        let ops = ops.into();
         match &self.inner.backend {
-            Backend::Memory(memory) => drop(memory.run(&ops)),
-            Backend::Embedded(embedded) => drop(embedded.run(&ops)),
-            Backend::Redis(redis) => redis.later(ops),
+            Backend::Memory(memory) => memory.tell(&ops),
+            Backend::Embedded(embedded) => embedded.memory.tell(&ops),
+            Backend::Redis(redis) => redis.later(ops.into_vec()),
         }
     }
 

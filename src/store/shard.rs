@@ -13,16 +13,14 @@ use smallvec::SmallVec;
 
 use super::{
     Outcome,
+    hashed::{Given, Hashed, Id, Wanted},
     op::{Op, lasting},
 };
-
-/// The key within a table.
-pub(super) type Id = SmallVec<[u8; 32]>;
 
 /// Some entries of one table.
 #[derive(Debug)]
 pub(super) struct Shard {
-    entries: IndexMap<Id, Kept>,
+    entries: IndexMap<Hashed, Kept, Given>,
     capacity: usize,
     /// Expiry looks here next.
     next: usize,
@@ -36,7 +34,7 @@ pub(super) struct Shard {
 /// What has changed since it was taken last.
 #[derive(Debug, Default)]
 pub(super) struct Journal {
-    ids: Vec<Id>,
+    ids: Vec<Hashed>,
     /// So much that it is not worth listing.
     is_all: bool,
 }
@@ -75,12 +73,11 @@ impl Shard {
     /// Nothing yet; with a journal if `is_journaled`. `seed` is for chance.
     pub(super) fn new(capacity: usize, is_journaled: bool, seed: u64) -> Self {
         let journal = is_journaled.then(Journal::default);
-        Self { entries: IndexMap::new(), capacity, next: 0, chance: seed | 1, journal, given_up: None }
+        Self { entries: IndexMap::default(), capacity, next: 0, chance: seed | 1, journal, given_up: None }
     }
 
-    /// Does one thing.
-    pub(super) fn run(&mut self, op: &Op, now: Instant) -> Outcome {
-        let id = &op.key().id;
+    /// Does one thing, about this key.
+    pub(super) fn run(&mut self, id: Wanted<'_>, op: &Op, now: Instant) -> Outcome {
         match op {
             Op::Get(_) => Outcome::Value(self.get(id, now).map(Data::to_bytes)),
             Op::Count(_) => Outcome::Count(self.get(id, now).map_or(0, Data::to_count)),
@@ -104,18 +101,18 @@ impl Shard {
                 Outcome::Value(there)
             }
             Op::Add { by, ttl, .. } => {
-                let there = self.entries.get(id).filter(|kept| kept.row.until > now);
+                let there = self.entries.get(&id).filter(|kept| kept.row.until > now);
                 let until = there.map_or(now + lasting(*ttl), |kept| kept.row.until);
                 let sum = there.map_or(0, |kept| kept.row.data.to_count()).saturating_add(u64::from(*by));
                 self.put(id, Row { data: Data::Count(sum), until }, now);
                 Outcome::Count(sum)
             }
             Op::Remove(_) => {
-                if let Some(at) = self.entries.get_index_of(id) {
+                if let Some(at) = self.entries.get_index_of(&id) {
                     self.take(at);
                 } else {
                     // Nobody has it, but what was written down may.
-                    self.note(id.clone());
+                    self.note(id.to_owned());
                 }
                 Outcome::Done
             }
@@ -123,16 +120,16 @@ impl Shard {
     }
 
     /// Takes what was written down. It is not noted as a change.
-    pub(super) fn load(&mut self, id: Id, row: Row, now: Instant) {
+    pub(super) fn load(&mut self, id: Wanted<'_>, row: Row, now: Instant) {
         if self.entries.len() >= self.capacity {
             self.make_room(row.until, now);
         }
-        self.entries.insert(id, Kept { row, is_noted: false });
+        self.entries.insert(id.to_owned(), Kept { row, is_noted: false });
     }
 
     /// All entries that are not over.
     pub(super) fn rows(&self, now: Instant) -> impl Iterator<Item = (&Id, &Row)> {
-        self.entries.iter().map(|(id, kept)| (id, &kept.row)).filter(move |(_, row)| row.until > now)
+        self.entries.iter().map(|(key, kept)| (&key.id, &kept.row)).filter(move |(_, row)| row.until > now)
     }
 
     /// Gives up what is over among the next so many, so that all are looked at in turn.
@@ -153,13 +150,13 @@ impl Shard {
             self.entries.values_mut().for_each(|kept| kept.is_noted = false);
             return Changes::All(self.rows(now).map(|(id, row)| (id.clone(), row.clone())).collect());
         }
-        let changes = journal.ids.into_iter().map(|id| {
-            let kept = self.entries.get_mut(&id);
+        let changes = journal.ids.into_iter().map(|key| {
+            let kept = self.entries.get_mut(&key.wanted());
             let row = kept.map(|kept| {
                 kept.is_noted = false;
                 kept.row.clone()
             });
-            (id, row)
+            (key.id, row)
         });
         Changes::Some(changes.collect())
     }
@@ -175,12 +172,12 @@ impl Shard {
         self.entries.len()
     }
 
-    fn get(&self, id: &Id, now: Instant) -> Option<&Data> {
-        self.entries.get(id).filter(|kept| kept.row.until > now).map(|kept| &kept.row.data)
+    fn get(&self, id: Wanted<'_>, now: Instant) -> Option<&Data> {
+        self.entries.get(&id).filter(|kept| kept.row.until > now).map(|kept| &kept.row.data)
     }
 
-    fn put(&mut self, id: &Id, row: Row, now: Instant) {
-        match self.entries.get_mut(id) {
+    fn put(&mut self, id: Wanted<'_>, row: Row, now: Instant) {
+        match self.entries.get_mut(&id) {
             Some(kept) => {
                 kept.row = row;
                 if mem::replace(&mut kept.is_noted, true) {
@@ -191,10 +188,10 @@ impl Shard {
                 if self.entries.len() >= self.capacity {
                     self.make_room(row.until, now);
                 }
-                self.entries.insert(id.clone(), Kept { row, is_noted: true });
+                self.entries.insert(id.to_owned(), Kept { row, is_noted: true });
             }
         }
-        self.note(id.clone());
+        self.note(id.to_owned());
     }
 
     /// What was given up before its time since this was asked last: how old it was, if all here are kept equally long.
@@ -236,7 +233,7 @@ impl Shard {
         }
     }
 
-    fn note(&mut self, id: Id) {
+    fn note(&mut self, id: Hashed) {
         let Some(journal) = &mut self.journal else { return };
         if journal.ids.len() >= self.capacity.saturating_mul(2) {
             self.note_all();

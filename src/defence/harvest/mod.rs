@@ -25,6 +25,7 @@ use std::{
 };
 
 use ipnet::IpNet;
+use smallvec::SmallVec;
 use tracing::{info, warn};
 
 use self::{
@@ -171,13 +172,15 @@ impl Harvest {
         let weight = match guess {
             Guess::Known(_) => {
                 let add = |network| self.friend(network, guess, now);
-                self.shared.store.later(add(own).chain(wider.into_iter().flat_map(add)).collect());
+                let ops: SmallVec<[Op; 2]> = add(own).chain(wider.into_iter().flat_map(add)).collect();
+                self.shared.store.later(ops);
                 return true;
             }
             Guess::Unknown(_) => 1,
             Guess::Trap(_) => TRAP,
         };
-        let mut ops = vec![self.guess(own, weight, purpose, now)];
+        let mut ops: SmallVec<[Op; 2]> = SmallVec::new();
+        ops.push(self.guess(own, weight, purpose, now));
         count(&mut lately.own, weight, purpose);
         if let (Some(wider), Some(asked)) = (wider, &mut lately.network) {
             ops.push(self.guess(wider, weight, purpose, now));

@@ -27,7 +27,7 @@ impl Window {
 
     /// The number of the bucket that `now`, a time since 1970, is in.
     pub(super) fn bucket(self, now: Duration) -> u64 {
-        u64::try_from(now.as_millis() / self.length.as_millis()).unwrap_or(u64::MAX)
+        millis(now) / millis(self.length)
     }
 
     /// Where the counts of a client, or of a larger network, are: of this bucket, and of the one before.
@@ -49,9 +49,12 @@ impl Window {
 
     /// How many there were within the window that ends `now`, by the counts of this bucket and the one before.
     pub(super) fn weigh(self, now: Duration, current: u64, before: u64) -> u64 {
-        let length = self.length.as_millis();
-        let left = length - now.as_millis() % length;
-        let part = u128::from(before) * left / length;
+        if before == 0 {
+            return current;
+        }
+        let length = millis(self.length);
+        let left = length - millis(now) % length;
+        let part = u128::from(before) * u128::from(left) / u128::from(length);
         current.saturating_add(u64::try_from(part).unwrap_or(u64::MAX))
     }
 
@@ -94,6 +97,11 @@ impl Tally {
         let part = |number: u32| (count >> (number * SHIFT)) & u64::from(Self::REPORT - 1);
         Self { known: count >> (2 * SHIFT), unknown: part(0), reports: part(1) }
     }
+}
+
+/// Without the arithmetic of 128 bits, which `Duration::as_millis` has.
+fn millis(time: Duration) -> u64 {
+    time.as_secs().saturating_mul(1000).saturating_add(time.subsec_millis().into())
 }
 
 const SHIFT: u32 = 15;

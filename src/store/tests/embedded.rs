@@ -300,7 +300,7 @@ fn what_was_given_up_is_known_to_the_next_process() {
 async fn what_is_there_is_counted_by_table() {
     let directory = tempfile::tempdir().unwrap();
     let store = Followed::open(&embedded(directory.path())).await;
-    store.store.later((0..7).map(|n| put(Table::Passed, &n.to_string())).collect());
+    store.store.later((0..7).map(|n| put(Table::Passed, &n.to_string())).collect::<Vec<_>>());
     until("the count", async || store.registry.page().contains("store_entries{table=\"passed\"} 7\n")).await;
     assert_eq!(store.metric("store_entries{table=\"blocks\"}"), 0.0);
     assert_eq!(store.metric("store_evicted{table=\"passed\"}"), 0.0);
