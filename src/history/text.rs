@@ -1,5 +1,9 @@
 //! What peers wrote, cut to a length that can be kept.
 
+use std::fmt::Write;
+
+use crate::address::Address;
+
 /// The text, at most [`LONGEST`] bytes of it; what is not UTF-8 is replaced.
 #[must_use]
 pub fn bounded(text: &[u8]) -> String {
@@ -10,6 +14,24 @@ pub fn bounded(text: &[u8]) -> String {
         text.push(MARK);
     }
     text
+}
+
+/// Appends the text as [`bounded`] gives it.
+pub(super) fn push(texts: &mut String, text: &[u8]) {
+    match std::str::from_utf8(text) {
+        Ok(text) if text.len() <= LONGEST => texts.push_str(text),
+        _ => texts.push_str(&bounded(text)),
+    }
+}
+
+/// Appends the address in the form in which it is compared, quoted where needed, likewise bounded.
+pub(super) fn push_address(texts: &mut String, address: &Address) {
+    let begin = texts.len();
+    write!(texts, "{address}").expect("writing to memory cannot fail");
+    if texts.len() - begin > LONGEST {
+        let whole = texts.split_off(begin);
+        push(texts, whole.as_bytes());
+    }
 }
 
 /// Text from a file, which may be longer than what we write.
