@@ -3,51 +3,53 @@
 use std::{
     fmt,
     hash::{Hash, Hasher},
-    net::IpAddr,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
 };
 
-use ipnet::{AddrParseError, IpNet, Ipv4Net, Ipv6Net};
+use ipnet::{AddrParseError, IpNet};
 use serde::{Deserialize, Serialize};
 
 /// `203.0.113.9`, `203.0.113.0/24`, `2001:db8:1:2::/64`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub(super) struct Network(IpNet);
+pub(super) struct Network {
+    is_six: bool,
+    /// Of IPv6 the first half.
+    bits: u64,
+    length: u8,
+}
 
 impl Network {
     /// The client: of IPv6 its /64, in which it has any address it likes.
     pub(super) fn of(client: IpAddr) -> Self {
-        Self::within(client, 32, 64)
+        match client {
+            IpAddr::V4(client) => Self { is_six: false, bits: client.to_bits().into(), length: 32 },
+            IpAddr::V6(client) => Self { is_six: true, bits: (client.to_bits() >> 64) as u64, length: 64 },
+        }
     }
 
     /// The /24 or /48 in which it is.
     pub(super) fn around(client: IpAddr) -> Self {
-        Self::within(client, 24, 48)
-    }
-
-    fn within(client: IpAddr, of_four: u8, of_six: u8) -> Self {
-        Self(match client {
-            IpAddr::V4(client) => Ipv4Net::new_assert(client, of_four).trunc().into(),
-            IpAddr::V6(client) => Ipv6Net::new_assert(client, of_six).trunc().into(),
-        })
+        let Self { is_six, bits, .. } = Self::of(client);
+        let (length, rest) = if is_six { (48, 0xffff) } else { (24, 0xff) };
+        Self { is_six, bits: bits & !rest, length }
     }
 }
 
-/// All of a list are of the same length, and none is longer than 64 bits.
+/// All of a list are of the same length, or of another family.
 impl Hash for Network {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        state.write_u64(match self.0 {
-            IpNet::V4(network) => network.addr().to_bits().into(),
-            IpNet::V6(network) => (network.addr().to_bits() >> 64) as u64,
-        });
+        state.write_u64(self.bits);
     }
 }
 
 impl fmt::Display for Network {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            IpNet::V4(network) if network.prefix_len() == 32 => network.addr().fmt(f),
-            network => network.fmt(f),
+        let Self { is_six, bits, length } = *self;
+        match (is_six, length) {
+            (false, 32) => Ipv4Addr::from_bits(bits as u32).fmt(f),
+            (false, _) => write!(f, "{}/{length}", Ipv4Addr::from_bits(bits as u32)),
+            (true, _) => write!(f, "{}/{length}", Ipv6Addr::from_bits(u128::from(bits) << 64)),
         }
     }
 }
@@ -62,7 +64,11 @@ impl TryFrom<String> for Network {
     type Error = AddrParseError;
 
     fn try_from(text: String) -> Result<Self, AddrParseError> {
-        text.parse().map(|address: IpAddr| Self(address.into())).or_else(|_| text.parse().map(Self))
+        if let Ok(client) = text.parse() {
+            return Ok(Self::of(client));
+        }
+        let network: IpNet = text.parse()?;
+        Ok(Self { length: network.prefix_len(), ..Self::of(network.addr()) })
     }
 }
 

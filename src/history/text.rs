@@ -26,6 +26,10 @@ pub(super) fn push(texts: &mut String, text: &[u8]) {
 
 /// Appends the address in the form in which it is compared, quoted where needed, likewise bounded.
 pub(super) fn push_address(texts: &mut String, address: &Address) {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_+".contains(&byte);
+    if address.local().split('.').all(|word| !word.is_empty() && word.bytes().all(is_plain)) {
+        return push(texts, address.key());
+    }
     let begin = texts.len();
     write!(texts, "{address}").expect("writing to memory cannot fail");
     if texts.len() - begin > LONGEST {
@@ -52,6 +56,18 @@ const MARK: char = '…';
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_address_is_written_as_it_is_shown() {
+        for local in
+            ["joe", "john.smith", "a-b_c+d", "a..b", ".a", "a.", "a b", "a@b", "j\u{e4}", "a!b", "\"", "."]
+        {
+            let address = Address::new(local, &"example.test".parse().unwrap()).unwrap();
+            let mut text = "before".to_owned();
+            push_address(&mut text, &address);
+            assert_eq!(text, format!("before{address}"));
+        }
+    }
 
     #[test]
     fn nothing_is_longer_than_a_path() {

@@ -7,9 +7,10 @@
 
 use std::{
     collections::HashMap,
-    hash::{BuildHasher, BuildHasherDefault, Hash, Hasher, RandomState},
+    hash::{BuildHasher, BuildHasherDefault, Hash, Hasher},
 };
 
+use foldhash::quality::RandomState;
 use serde::{Deserialize, Serialize};
 
 use super::{queue::Noted, sketch::Sketch, summary::Sample, text::clip};
@@ -165,7 +166,7 @@ impl<K: Key> Top<K> {
 impl<K: Key> Default for Top<K> {
     fn default() -> Self {
         Self {
-            keys: RandomState::new(),
+            keys: RandomState::default(),
             entries: HashMap::default(),
             sketch: None,
             least: Rank::default(),
@@ -190,7 +191,7 @@ impl<K: Key> From<Written<K>> for Top<K> {
                 }
             }
         }
-        let keys = RandomState::new();
+        let keys = RandomState::default();
         let entries = entries.into_iter().map(|(key, entry)| (keys.hash_one(&key), (key, entry))).collect();
         Self { keys, entries, is_crowded, is_robbed, ..Self::default() }
     }
