@@ -10,27 +10,28 @@ use crate::address::{Address, Domain};
 
 impl Directories {
     /// The name or pattern under which the domain is local; as many as there are in configuration and detection. `None`: it
-    /// is not.
-    pub fn listed_as(&self, domain: &Domain) -> Option<String> {
+    /// is not. A pattern is the end of the domain, from the dot on.
+    pub fn listed_as<'d>(&self, domain: &'d Domain) -> Option<&'d str> {
         let files = self.files.as_ref().map(|files| files.current());
         let files = files.as_ref().and_then(|files| files.as_deref());
         let of_directories = self.configured.iter().filter_map(|configured| configured.domains.as_ref());
         let sets =
             [Some(&self.names), files, Some(&self.catch_all)].into_iter().flatten().chain(of_directories);
-        let mut above: Option<&Domain> = None;
+        let name = domain.as_str();
+        let mut above: Option<usize> = None;
         for set in sets {
             if set.names(domain) {
-                return Some(domain.to_string());
+                return Some(name);
             }
-            above = above.or(set.above(domain));
+            above = above.or_else(|| set.above(domain).map(|above| above.as_str().len()));
         }
         let detected: &Detected = &self.detected.load();
         if detected.domains.contains_key(domain) {
-            return Some(domain.to_string());
+            return Some(name);
         }
-        let below = || domain.ancestors().find_map(|above| detected.below.get_key_value(above));
-        let above = above.or_else(|| below().map(|(above, _)| above));
-        above.map(|above| format!(".{above}"))
+        let below = || domain.ancestors().find(|above| detected.below.contains_key(*above)).map(str::len);
+        let above = above.or_else(below)?;
+        name.get(name.len().checked_sub(above + 1)?..)
     }
 
     /// Recipients whose local part is one or two letters from this one's, the nearest first, at most `most`.

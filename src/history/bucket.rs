@@ -1,16 +1,15 @@
 //! One hour, or one day.
 
-use std::{
-    collections::BTreeMap,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr},
-};
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Refusal, Rule,
-    summary::{Count, Sample},
-    top::{Entry, MOST_SAMPLES, Top},
+    Rule,
+    network::Network,
+    queue::Noted,
+    summary::Count,
+    top::{MOST_SAMPLES, Top},
 };
 use crate::policy::Reason;
 
@@ -24,6 +23,9 @@ pub(super) struct Bucket {
     /// Of these, it was disabled.
     #[serde(default)]
     pub(super) disabled: u64,
+    /// Of an hour: its lists are not part of its day yet. Where nothing says so, they are: it was once otherwise.
+    #[serde(default)]
+    pub(super) is_apart: bool,
     pub(super) counts: Vec<Count>,
     /// Refusals that are counted, but not in the lists.
     pub(super) missed: u64,
@@ -32,8 +34,8 @@ pub(super) struct Bucket {
     pub(super) rules: Top<Rule>,
     /// Unknown ones.
     pub(super) recipients: Top<String>,
-    pub(super) clients: Top<String>,
-    pub(super) networks: Top<String>,
+    pub(super) clients: Top<Network>,
+    pub(super) networks: Top<Network>,
 }
 
 /// What was counted since the last time.
@@ -69,56 +71,31 @@ impl Bucket {
         }
     }
 
-    pub(super) fn note(&mut self, refusal: &Noted) {
-        let Noted { rule, one, recipient, client, network } = refusal;
-        self.rules.add(rule, one, MOST_SAMPLES);
-        if let Some(recipient) = recipient {
-            self.recipients.add(recipient, one, 1);
+    pub(super) fn note(&mut self, refusal: &Noted<'_>) {
+        self.rules.add(refusal.rule, refusal, MOST_SAMPLES);
+        if matches!(refusal.rule.reason, Reason::UnknownRecipient | Reason::SpamTrap) {
+            self.recipients.add(refusal.recipient, refusal, 1);
         }
-        if let (Some(client), Some(network)) = (client, network) {
-            self.clients.add(client, one, 1);
-            self.networks.add(network, one, 1);
+        if let Some(client) = refusal.client {
+            self.clients.add(Network::of(client), refusal, 1);
+            self.networks.add(Network::around(client), refusal, 1);
         }
     }
 
-    /// It is over: what is kept is less than while anybody may still come to the top.
+    /// Takes in the lists of an hour that is over.
+    pub(super) fn fold(&mut self, hour: &Self) {
+        self.rules.fold(&hour.rules, MOST_SAMPLES);
+        self.recipients.fold(&hour.recipients, 1);
+        self.clients.fold(&hour.clients, 1);
+        self.networks.fold(&hour.networks, 1);
+    }
+
+    /// It is over, and part of its day: what is kept is less than while anybody may still come to the top.
     pub(super) fn close(&mut self) {
         self.rules.close(KEPT_RULES, MOST_SAMPLES);
         self.recipients.close(KEPT, 1);
         self.clients.close(KEPT, 1);
         self.networks.close(KEPT, 1);
-    }
-}
-
-/// A refusal in the form in which lists take it.
-#[derive(Debug)]
-pub(super) struct Noted {
-    rule: Rule,
-    one: Entry,
-    recipient: Option<String>,
-    client: Option<String>,
-    network: Option<String>,
-}
-
-impl From<Refusal> for Noted {
-    fn from(refusal: Refusal) -> Self {
-        let Refusal { at, rule, client, sender, recipient, is_insider, is_good } = refusal;
-        let is_unknown = matches!(rule.reason, Reason::UnknownRecipient | Reason::SpamTrap);
-        let unknown = is_unknown.then(|| recipient.clone());
-        let sample = Sample {
-            at,
-            reason: rule.reason,
-            enforced: rule.enforced,
-            domain: rule.domain.clone(),
-            client: client.map(|client| client.to_string()).unwrap_or_default(),
-            sender,
-            recipient,
-            insider: is_insider,
-            good: is_good,
-        };
-        let one =
-            Entry { times: 1, insiders: is_insider.into(), good: is_good.into(), samples: vec![sample] };
-        Self { rule, one, recipient: unknown, client: client.map(who), network: client.map(network) }
     }
 }
 
@@ -133,44 +110,6 @@ pub(super) fn add(counts: &mut Vec<Count>, more: &Count) {
     }
 }
 
-/// The client: of IPv6 its /64, in which it has any address it likes.
-fn who(client: IpAddr) -> String {
-    match client {
-        IpAddr::V4(client) => client.to_string(),
-        IpAddr::V6(client) => masked(client, 64),
-    }
-}
-
-fn network(client: IpAddr) -> String {
-    match client {
-        IpAddr::V4(client) => {
-            let [a, b, c, _] = client.octets();
-            format!("{}/24", Ipv4Addr::new(a, b, c, 0))
-        }
-        IpAddr::V6(client) => masked(client, 48),
-    }
-}
-
-fn masked(client: Ipv6Addr, length: u32) -> String {
-    format!("{}/{length}", Ipv6Addr::from_bits(client.to_bits() & (u128::MAX << (128 - length))))
-}
-
 /// So many of each list are kept of an hour or a day that is over.
 const KEPT: usize = 64;
 const KEPT_RULES: usize = 128;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn clients_and_their_networks() {
-        for (client, expected, of) in [
-            ("203.0.113.9", "203.0.113.9", "203.0.113.0/24"),
-            ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64", "2001:db8:1::/48"),
-        ] {
-            let client: IpAddr = client.parse().unwrap();
-            assert_eq!((who(client), network(client)), (expected.to_owned(), of.to_owned()));
-        }
-    }
-}

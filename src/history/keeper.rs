@@ -6,21 +6,20 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use super::{
-    Attack, History, Minute, QUEUE, Refusal, Summary,
-    bucket::{Counted, Noted},
+    Attack, History, Minute, Summary,
+    bucket::Counted,
     file::{Place, encode},
+    queue::{LANES, Queue},
     timeline::Timeline,
 };
 
 /// What belongs to one process.
 #[derive(Debug)]
 pub(super) struct Kept {
-    waiting: mpsc::Receiver<Refusal>,
     timeline: Timeline,
     place: Option<Arc<Place>>,
     looked: Instant,
@@ -46,9 +45,8 @@ pub struct Sight {
 }
 
 impl Kept {
-    pub(super) fn new(waiting: mpsc::Receiver<Refusal>) -> Self {
+    pub(super) fn new() -> Self {
         Self {
-            waiting,
             timeline: Timeline::new(unix_seconds()),
             place: None,
             looked: Instant::now(),
@@ -60,8 +58,8 @@ impl Kept {
         }
     }
 
-    /// Takes in what has happened; whether there is more. Not all of it at once: sessions share the thread.
-    fn look(&mut self, history: &History, sight: Option<&Sight>) -> bool {
+    /// Takes in what was counted.
+    fn look(&mut self, history: &History, sight: Option<&Sight>) {
         let now = unix_seconds();
         let seconds = self.looked.elapsed().as_secs();
         self.looked += Duration::from_secs(seconds);
@@ -86,13 +84,18 @@ impl Kept {
         self.is_changed |=
             !counted.counts.is_empty() || !counted.greylist.is_empty() || self.unsaved >= SELDOM.as_secs();
         self.timeline.count(now, &counted);
-        for _ in 0..AT_ONCE {
-            let Ok(refusal) = self.waiting.try_recv() else { return false };
-            self.is_changed = true;
+    }
+
+    /// Takes in what waits in a lane; whether there was anything.
+    fn empty(&mut self, queue: &Queue, lane: usize) -> bool {
+        let batch = queue.take(lane);
+        let now = unix_seconds();
+        for refusal in batch.iter() {
             // Those that came within the last second may be of the hour before.
-            self.timeline.note(now, &Noted::from(refusal));
+            self.timeline.note(now, &refusal);
         }
-        true
+        self.is_changed |= !batch.is_empty();
+        !batch.is_empty()
     }
 
     /// How long it ran is written down at the end, too.
@@ -172,13 +175,14 @@ impl History {
         self.kept.lock().await.timeline.deciding_since(unix_seconds(), since)
     }
 
-    /// Takes in what came until now; not for ever, if more comes all the time.
+    /// Takes in what came until now.
     async fn look(&self, sight: Option<&Sight>) {
-        for _ in 0..=QUEUE / AT_ONCE {
-            if !self.kept.lock().await.look(self, sight) {
-                return;
+        self.kept.lock().await.look(self, sight);
+        for lane in 0..LANES {
+            // Not all at once: it is about half a millisecond, and sessions share the thread.
+            if self.kept.lock().await.empty(&self.queue, lane) {
+                tokio::task::yield_now().await;
             }
-            tokio::task::yield_now().await;
         }
     }
 
@@ -210,8 +214,6 @@ fn unix_seconds() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
-/// Refusals that are taken in without a pause: about a millisecond.
-const AT_ONCE: usize = 256;
 const TICK: Duration = Duration::from_secs(1);
 /// What a power failure may lose.
 const SAVE: Duration = Duration::from_secs(60);

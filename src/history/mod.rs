@@ -1,7 +1,7 @@
 //! What the server remembers of its decisions, for `backstop report`: counts by hour and by day, and who was refused most.
 //!
 //! A recipient that passes costs one atomic count. A refusal is handed over through a queue that never makes a session
-//! wait; one task folds it into lists of bounded size. Of the last decisions, a sample is kept as they were made. Failure: when
+//! wait; one task counts it in lists of bounded size. Of the last decisions, a sample is kept as they were made. Failure: when
 //! the queue is full, a refusal is counted, and what is lost is its details (`missed`); what can't be written to disk stays in
 //! memory.
 
@@ -11,6 +11,8 @@ mod file;
 mod judge;
 mod keeper;
 mod minute;
+mod network;
+mod queue;
 mod recent;
 mod sketch;
 mod summary;
@@ -25,9 +27,12 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
-use tokio::sync::{Mutex, Notify, mpsc};
+use tokio::sync::{Mutex, Notify};
 
-use crate::policy::{Decision, Reason, Stage, Verdict};
+use crate::{
+    address::Address,
+    policy::{Decision, Reason, Stage, Verdict},
+};
 
 pub use attack::Attack;
 pub use judge::{Evidence, Judgement, Looks, judge};
@@ -38,6 +43,7 @@ pub use summary::{Count, Listed, Sample, Summary, Watched};
 pub use text::bounded;
 
 use keeper::Kept;
+use queue::{Handed, Queue};
 use recent::Latest;
 
 /// What one server process remembers.
@@ -45,38 +51,47 @@ use recent::Latest;
 pub struct History {
     counts: [AtomicU64; CELLS],
     missed: AtomicU64,
-    queue: mpsc::Sender<Refusal>,
+    queue: Queue,
     hurry: Notify,
     kept: Mutex<Kept>,
     latest: Latest,
 }
 
 /// A refusal or deferral, enforced or only watched.
-#[derive(Debug, Clone)]
-pub struct Refusal {
+#[derive(Debug, Clone, Copy)]
+pub struct Refusal<'a> {
     /// In seconds since 1970.
     pub at: u64,
     /// What was decided, and where.
-    pub rule: Rule,
+    pub rule: Rule<&'a str>,
     /// The client's address, where the MTA tells it.
     pub client: Option<IpAddr>,
-    /// As the client wrote it, bounded in length.
-    pub sender: String,
-    /// In the form in which it is compared if it is an address, else as the client wrote it; bounded in length.
-    pub recipient: String,
+    /// As the client wrote it; of a long one the beginning is kept.
+    pub sender: &'a [u8],
+    /// Likewise.
+    pub recipient: Whom<'a>,
     /// The client is trusted or authenticated.
     pub is_insider: bool,
     /// The client asks for recipients that exist.
     pub is_good: bool,
 }
 
+/// Whom a client wanted to write to.
+#[derive(Debug, Clone, Copy)]
+pub enum Whom<'a> {
+    /// In the form in which it is compared.
+    Address(&'a Address),
+    /// No address: as the client wrote it.
+    Text(&'a [u8]),
+}
+
 /// What may be enforced, or watched, by itself: a reason in a domain.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct Rule {
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Rule<D = String> {
     /// Why.
     pub reason: Reason,
     /// As the configuration or detection names it, so that there are few; empty where no recipient was asked for.
-    pub domain: String,
+    pub domain: D,
     /// It was permanent.
     pub is_permanent: bool,
     /// `false`: it was only watched, the mail passed.
@@ -87,13 +102,12 @@ impl History {
     /// Nothing yet.
     #[must_use]
     pub fn new() -> Self {
-        let (queue, waiting) = mpsc::channel(QUEUE);
         Self {
             counts: [const { AtomicU64::new(0) }; CELLS],
             missed: AtomicU64::new(0),
-            queue,
+            queue: Queue::default(),
             hurry: Notify::new(),
-            kept: Mutex::new(Kept::new(waiting)),
+            kept: Mutex::new(Kept::new()),
             latest: Latest::new(),
         }
     }
@@ -126,12 +140,13 @@ impl History {
     }
 
     /// Remembers a refusal, which has been counted. Never waits.
-    pub fn note(&self, refusal: Refusal) {
-        if self.queue.try_send(refusal).is_err() {
-            self.missed.fetch_add(1, Ordering::Relaxed);
-        }
-        if self.queue.capacity() < QUEUE / 2 {
-            self.hurry.notify_one();
+    pub fn note(&self, refusal: &Refusal<'_>) {
+        match self.queue.push(refusal) {
+            Handed::Over => {}
+            Handed::AtHalf => self.hurry.notify_one(),
+            Handed::Not => {
+                self.missed.fetch_add(1, Ordering::Relaxed);
+            }
         }
     }
 
@@ -159,6 +174,27 @@ impl Default for History {
     }
 }
 
+impl<D> Rule<D> {
+    /// The same in another domain.
+    fn of<E>(self, domain: E) -> Rule<E> {
+        let Self { reason, is_permanent, enforced, .. } = self;
+        Rule { reason, domain, is_permanent, enforced }
+    }
+}
+
+impl PartialEq<Rule> for Rule<&str> {
+    fn eq(&self, other: &Rule) -> bool {
+        let of = |domain| (self.reason, self.is_permanent, self.enforced, domain);
+        of(self.domain) == (other.reason, other.is_permanent, other.enforced, &*other.domain)
+    }
+}
+
+impl From<Rule<&str>> for Rule {
+    fn from(rule: Rule<&str>) -> Self {
+        rule.of(rule.domain.to_owned())
+    }
+}
+
 /// A client or a message that passes is no recipient; the end of a trap's message is no other refusal.
 fn is_counted(stage: Stage, decision: &Decision<'_>) -> bool {
     match stage {
@@ -174,7 +210,7 @@ fn cell(verdict: Verdict, reason: Reason, enforced: bool) -> usize {
 
 const VERDICTS: [Verdict; 3] = [Verdict::Continue, Verdict::Reject, Verdict::Defer];
 const CELLS: usize = VERDICTS.len() * Reason::ALL.len() * 2;
-/// Refusals that wait for their task; at most 4 MB.
+/// Refusals that wait for their task; at most 7 MB, if all their texts are as long as can be.
 const QUEUE: usize = 4096;
 
 #[cfg(test)]

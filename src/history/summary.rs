@@ -1,10 +1,10 @@
 //! What is told of a span of time.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt::Write};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Rule, top::Entry};
+use super::{Rule, queue::Noted, top::Entry};
 use crate::policy::Reason;
 
 /// Everything since a time.
@@ -115,6 +115,33 @@ pub struct Watched {
     pub what: String,
     /// In seconds since 1970.
     pub since: u64,
+}
+
+impl Sample {
+    /// Makes it one of this refusal. The texts that it has had are written over.
+    pub(super) fn fill(&mut self, refusal: &Noted<'_>) {
+        let Noted { at, rule, client, sender, recipient, is_insider, is_good } = *refusal;
+        (self.at, self.reason, self.enforced) = (at, rule.reason, rule.enforced);
+        (self.insider, self.good) = (is_insider, is_good);
+        for (own, text) in
+            [(&mut self.domain, rule.domain), (&mut self.sender, sender), (&mut self.recipient, recipient)]
+        {
+            own.clear();
+            own.push_str(text);
+        }
+        self.client.clear();
+        if let Some(client) = client {
+            write!(self.client, "{client}").expect("writing to memory cannot fail");
+        }
+    }
+}
+
+impl From<&Noted<'_>> for Sample {
+    fn from(refusal: &Noted<'_>) -> Self {
+        let mut sample = Self::default();
+        sample.fill(refusal);
+        sample
+    }
 }
 
 impl Default for Sample {

@@ -9,21 +9,22 @@ fn decision(reason: Reason, replies: &Replies) -> Decision<'_> {
     Decision { reason, reply: replies.of(reason), enforced: true }
 }
 
-fn refusal(number: u32) -> Refusal {
-    Refusal {
+fn refuse(history: &History, number: u32) {
+    let recipient = Address::parse(format!("r{number}@example.test")).unwrap();
+    history.note(&Refusal {
         at: 1,
         rule: Rule {
             reason: Reason::UnknownRecipient,
-            domain: "example.test".to_owned(),
+            domain: "example.test",
             is_permanent: true,
             enforced: true,
         },
         client: None,
-        sender: String::new(),
-        recipient: format!("r{number}@example.test"),
+        sender: b"",
+        recipient: Whom::Address(&recipient),
         is_insider: false,
         is_good: false,
-    }
+    });
 }
 
 #[tokio::test]
@@ -82,7 +83,7 @@ async fn the_minute_under_way_is_the_last_one() {
 async fn a_full_queue_makes_nobody_wait() {
     let history = History::new();
     for number in 0..QUEUE as u32 + 10 {
-        history.note(refusal(number % 50));
+        refuse(&history, number % 50);
     }
     let summary = history.summary(3600).await;
     assert_eq!(summary.missed, 10);
@@ -103,7 +104,7 @@ async fn it_is_there_after_a_restart() {
         };
         let task = TaskTracker::new().spawn(Arc::clone(&history).run(greylist, stop.clone()));
         history.count(Stage::Rcpt, &decision(Reason::UnknownRecipient, &Replies::default()));
-        history.note(refusal(7));
+        refuse(&history, 7);
         let told = async {
             // The task may not have looked yet.
             while history.summary(3600).await.greylist.get("first") != Some(&(2 * start)) {

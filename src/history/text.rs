@@ -1,5 +1,9 @@
 //! What peers wrote, cut to a length that can be kept.
 
+use std::fmt::Write;
+
+use crate::address::Address;
+
 /// The text, at most [`LONGEST`] bytes of it; what is not UTF-8 is replaced.
 #[must_use]
 pub fn bounded(text: &[u8]) -> String {
@@ -10,6 +14,28 @@ pub fn bounded(text: &[u8]) -> String {
         text.push(MARK);
     }
     text
+}
+
+/// Appends the text as [`bounded`] gives it.
+pub(super) fn push(texts: &mut String, text: &[u8]) {
+    match std::str::from_utf8(text) {
+        Ok(text) if text.len() <= LONGEST => texts.push_str(text),
+        _ => texts.push_str(&bounded(text)),
+    }
+}
+
+/// Appends the address in the form in which it is compared, quoted where needed, likewise bounded.
+pub(super) fn push_address(texts: &mut String, address: &Address) {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_+".contains(&byte);
+    if address.local().split('.').all(|word| !word.is_empty() && word.bytes().all(is_plain)) {
+        return push(texts, address.key());
+    }
+    let begin = texts.len();
+    write!(texts, "{address}").expect("writing to memory cannot fail");
+    if texts.len() - begin > LONGEST {
+        let whole = texts.split_off(begin);
+        push(texts, whole.as_bytes());
+    }
 }
 
 /// Text from a file, which may be longer than what we write.
@@ -30,6 +56,18 @@ const MARK: char = '…';
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_address_is_written_as_it_is_shown() {
+        for local in
+            ["joe", "john.smith", "a-b_c+d", "a..b", ".a", "a.", "a b", "a@b", "j\u{e4}", "a!b", "\"", "."]
+        {
+            let address = Address::new(local, &"example.test".parse().unwrap()).unwrap();
+            let mut text = "before".to_owned();
+            push_address(&mut text, &address);
+            assert_eq!(text, format!("before{address}"));
+        }
+    }
 
     #[test]
     fn nothing_is_longer_than_a_path() {

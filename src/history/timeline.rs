@@ -1,4 +1,6 @@
 //! The last hours and the last days, each in its own row: an hour that is forgotten is still part of its day.
+//!
+//! Numbers are counted in both at once; what makes lists goes into the hour, and with it into its day as soon as it is over.
 
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
@@ -8,8 +10,9 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use super::{
-    bucket::{Bucket, Counted, Noted, add},
+    bucket::{Bucket, Counted, add},
     minute::{Minute, Minutes},
+    queue::Noted,
     summary::{Listed, Summary, Watched},
     top::{Entry, MOST_SAMPLES, order},
 };
@@ -47,22 +50,56 @@ impl Timeline {
         (self.hours.length, self.days.length) = (HOUR, DAY);
         for row in [&mut self.hours, &mut self.days] {
             row.buckets.make_contiguous().sort_by_key(|bucket| bucket.number);
-            row.forget(now);
         }
+        self.end_hours(now);
+        self.hours.forget(now);
+        self.days.forget(now);
         self.watched.values_mut().for_each(|since| *since = (*since).min(now));
         self.minutes.mend(now);
     }
 
     pub(super) fn count(&mut self, now: u64, counted: &Counted) {
+        self.turn(now);
         for row in [&mut self.hours, &mut self.days] {
-            row.current(now).count(counted);
+            row.last().count(counted);
         }
         self.minutes.count(now, counted);
     }
 
-    pub(super) fn note(&mut self, now: u64, refusal: &Noted) {
-        for row in [&mut self.hours, &mut self.days] {
-            row.current(now).note(refusal);
+    pub(super) fn note(&mut self, now: u64, refusal: &Noted<'_>) {
+        self.turn(now);
+        let hour = self.hours.last();
+        hour.note(refusal);
+        // The clock was set back, or the hour was begun by a process that did it otherwise.
+        if !hour.is_apart {
+            self.days.last().note(refusal);
+        }
+    }
+
+    /// It is that late.
+    fn turn(&mut self, now: u64) {
+        if self.hours.is_at(now) && self.days.is_at(now) {
+            return;
+        }
+        // First the hour, as a day that is over is cut.
+        self.end_hours(now);
+        if self.hours.turn(now) {
+            self.hours.last().is_apart = true;
+        }
+        self.days.turn(now);
+    }
+
+    /// Hours that are over become part of their days.
+    fn end_hours(&mut self, now: u64) {
+        for hour in &mut self.hours.buckets {
+            if hour.is_apart && hour.number != now / HOUR {
+                let hour = Arc::make_mut(hour);
+                hour.is_apart = false;
+                let mut days = self.days.buckets.iter_mut().rev();
+                if let Some(day) = days.find(|day| day.number == day_of(hour)) {
+                    Arc::make_mut(day).fold(hour);
+                }
+            }
         }
     }
 
@@ -78,7 +115,8 @@ impl Timeline {
     pub(super) fn summary(&self, now: u64, seconds: u64) -> Summary {
         let row = if seconds <= HOURS * HOUR { &self.hours } else { &self.days };
         let from = now.saturating_sub(seconds);
-        let buckets = row.buckets.iter().filter(|bucket| (bucket.number + 1) * row.length > from);
+        let is_within = |number: u64, length: u64| (number + 1) * length > from;
+        let buckets = || row.buckets.iter().filter(|bucket| is_within(bucket.number, row.length));
         // Nothing was there before the first bucket, nor before the beginning.
         let oldest = from / row.length;
         let kept = (now / row.length).saturating_sub(row.most() as u64 - 1);
@@ -86,7 +124,7 @@ impl Timeline {
         let mut summary = Summary { now, since, ..Summary::default() };
         let (mut rules, mut recipients) = (HashMap::new(), HashMap::new());
         let (mut clients, mut networks) = (HashMap::new(), HashMap::new());
-        for bucket in buckets {
+        for bucket in buckets() {
             summary.running_seconds += bucket.seconds;
             summary.missed += bucket.missed;
             for count in &bucket.counts {
@@ -95,6 +133,10 @@ impl Timeline {
             for (outcome, times) in &bucket.greylist {
                 *summary.greylist.entry(outcome.clone()).or_default() += times;
             }
+        }
+        let is_missing = |hour: &&Arc<Bucket>| hour.is_apart && is_within(day_of(hour), DAY);
+        let missing = self.hours.buckets.iter().filter(is_missing).take_while(|_| row.length == DAY);
+        for bucket in buckets().chain(missing) {
             let mut is_crowded = bucket.rules.pour(&mut rules, MOST_SAMPLES);
             summary.is_robbed |= bucket.rules.is_robbed();
             is_crowded |= bucket.recipients.pour(&mut recipients, 1);
@@ -133,19 +175,30 @@ impl Row {
         Self { length, buckets: VecDeque::new() }
     }
 
-    /// The bucket of this time. A clock that was wrong for a while leaves nothing behind that has not come yet.
-    fn current(&mut self, now: u64) -> &mut Bucket {
-        let number = now / self.length;
-        if self.buckets.back().is_none_or(|last| last.number != number) {
-            if let Some(last) = self.buckets.back_mut() {
-                Arc::make_mut(last).close();
-            }
-            self.forget(now);
+    /// Whether the last bucket is that of this time.
+    fn is_at(&self, now: u64) -> bool {
+        self.buckets.back().is_some_and(|last| last.number == now / self.length)
+    }
+
+    /// Makes it so; whether there is a new one. A clock that was wrong for a while leaves nothing behind that has not come yet.
+    fn turn(&mut self, now: u64) -> bool {
+        if self.is_at(now) {
+            return false;
         }
-        if self.buckets.back().is_none_or(|last| last.number != number) {
-            self.buckets.push_back(Arc::new(Bucket::new(number)));
-            self.forget(now);
+        if let Some(last) = self.buckets.back_mut() {
+            Arc::make_mut(last).close();
         }
+        self.forget(now);
+        if self.is_at(now) {
+            return false;
+        }
+        self.buckets.push_back(Arc::new(Bucket::new(now / self.length)));
+        self.forget(now);
+        true
+    }
+
+    /// The one under way, once it has [turned](Self::turn).
+    fn last(&mut self) -> &mut Bucket {
         Arc::make_mut(self.buckets.back_mut().expect("one was put there, or was there"))
     }
 
@@ -164,15 +217,19 @@ impl Row {
     }
 }
 
+fn day_of(hour: &Bucket) -> u64 {
+    hour.number * HOUR / DAY
+}
+
 fn sorted<K: Ord>(all: HashMap<K, Entry>) -> Vec<(K, Entry)> {
     let mut all: Vec<_> = all.into_iter().collect();
     all.sort_unstable_by(order);
     all
 }
 
-fn listed(all: HashMap<String, Entry>, most: usize) -> Vec<Listed> {
+fn listed<K: Ord + ToString>(all: HashMap<K, Entry>, most: usize) -> Vec<Listed> {
     let listed = sorted(all).into_iter().take(most).map(|(what, mut entry)| Listed {
-        what,
+        what: what.to_string(),
         times: entry.times,
         insiders: entry.insiders,
         good: entry.good,

@@ -2,19 +2,30 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
-    history::{Count, Refusal, Rule},
+    history::{Count, Refusal, Rule, Whom, queue::Batch},
     policy::Reason,
 };
 
-fn refusal(at: u64, reason: Reason, key: u32, enforced: bool) -> Refusal {
-    Refusal {
+/// It was refused just now.
+fn refuse(timeline: &mut Timeline, at: u64, reason: Reason, key: u32, enforced: bool) {
+    let refusal = Refusal {
         at,
-        rule: Rule { reason, domain: "example.test".to_owned(), is_permanent: true, enforced },
-        client: Some(format!("203.0.{}.9", key % 8).parse().unwrap()),
-        sender: "<a@elsewhere.test>".to_owned(),
-        recipient: format!("r{key}@example.test"),
+        rule: Rule { reason, domain: "example.test", is_permanent: true, enforced },
+        client: Some([203, 0, (key % 8) as u8, 9].into()),
+        sender: b"<a@elsewhere.test>",
+        recipient: Whom::Text(b""),
         is_insider: key.is_multiple_of(5),
         is_good: key.is_multiple_of(3),
+    };
+    let recipient = format!("r{key}@example.test");
+    note(timeline, &Refusal { recipient: Whom::Text(recipient.as_bytes()), ..refusal });
+}
+
+fn note(timeline: &mut Timeline, refusal: &Refusal<'_>) {
+    let mut batch = Batch::default();
+    batch.push(refusal);
+    for noted in batch.iter() {
+        timeline.note(noted.at, &noted);
     }
 }
 
@@ -40,7 +51,7 @@ proptest! {
             now += step;
             timeline.count(now, &counted(Reason::UnknownRecipient, times));
             for _ in 0..times {
-                timeline.note(now, &refusal(now, Reason::UnknownRecipient, key, true).into());
+                refuse(&mut timeline, now, Reason::UnknownRecipient, key, true);
                 all.push((now, key));
             }
         }
@@ -76,7 +87,7 @@ proptest! {
 fn insiders_and_good_clients_are_told_apart() {
     let mut timeline = Timeline::new(NOW);
     for key in 0..15 {
-        timeline.note(NOW, &refusal(NOW, Reason::SuspendedRecipient, key, false).into());
+        refuse(&mut timeline, NOW, Reason::SuspendedRecipient, key, false);
     }
     let summary = timeline.summary(NOW, HOUR);
     let [(rule, entry)] = summary.rules.as_slice() else { panic!("one rule: {:?}", summary.rules) };
@@ -151,12 +162,24 @@ fn the_file_is_bounded() {
     for hour in 0..40 {
         for _ in 0..300 {
             number += 1;
-            let at = NOW + hour * HOUR;
-            let mut refusal = refusal(at, Reason::UnknownRecipient, number, false);
-            refusal.sender = crate::history::bounded(long.as_bytes());
-            refusal.recipient = crate::history::bounded(format!("{number}{long}").as_bytes());
-            refusal.client = Some(std::net::Ipv4Addr::from(number << 9).into());
-            timeline.note(at, &refusal.into());
+            let recipient = format!("{number}{long}");
+            note(
+                &mut timeline,
+                &Refusal {
+                    at: NOW + hour * HOUR,
+                    rule: Rule {
+                        reason: Reason::UnknownRecipient,
+                        domain: "example.test",
+                        is_permanent: true,
+                        enforced: false,
+                    },
+                    client: Some(std::net::Ipv4Addr::from(number << 9).into()),
+                    sender: long.as_bytes(),
+                    recipient: Whom::Text(recipient.as_bytes()),
+                    is_insider: false,
+                    is_good: false,
+                },
+            );
         }
     }
     let text = serde_json::to_vec(&timeline).unwrap();
@@ -184,4 +207,106 @@ fn the_time_while_it_was_disabled_does_not_count() {
     let now = NOW + 7 * DAY;
     assert_eq!(timeline.deciding_since(now, NOW), 4 * DAY / 2);
     assert_eq!(timeline.summary(now, 7 * DAY).running_seconds, 7 * DAY / 2);
+}
+
+/// What one hour is told of, and the day that it is part of, by recipient.
+fn told(timeline: &Timeline, now: u64, seconds: u64) -> BTreeMap<String, u64> {
+    let listed = timeline.summary(now, seconds).unknown_recipients;
+    listed.into_iter().map(|listed| (listed.what, listed.times)).collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(16))]
+
+    /// More recipients than there is room for, over some days: no count is ever too high, neither while an hour is under way
+    /// nor when it is part of its day, nor after a restart. The rule has all, and nothing that speaks against it is missing.
+    #[test]
+    fn an_hour_is_part_of_its_day_once(
+        steps in proptest::collection::vec((0_u64..4000, 0_u32..400, any::<bool>()), 1..150),
+    ) {
+        let mut timeline = Timeline::new(NOW);
+        let (mut now, mut model) = (NOW, BTreeMap::<String, u64>::new());
+        let (mut times, mut insiders) = (0, 0);
+        for (step, key, restarts) in steps {
+            now += step / 100;
+            // A night now and then.
+            now += if step > 3950 { 5 * HOUR } else { 0 };
+            for key in key..key + 20 {
+                refuse(&mut timeline, now, Reason::UnknownRecipient, key, false);
+                *model.entry(format!("r{key}@example.test")).or_default() += 1;
+                (times, insiders) = (times + 1, insiders + u64::from(key.is_multiple_of(5)));
+            }
+            if restarts && step % 10 == 0 {
+                timeline = serde_json::from_slice(&serde_json::to_vec(&timeline).unwrap()).unwrap();
+                timeline.mend(now);
+            }
+        }
+        let month = timeline.summary(now, 30 * DAY);
+        for listed in &month.unknown_recipients {
+            prop_assert!(listed.times <= model[&listed.what], "{} times {}", listed.what, listed.times);
+        }
+        prop_assert!(month.at_least || month.unknown_recipients.len() == model.len());
+        let [(_, entry)] = month.rules.as_slice() else { panic!("one rule: {:?}", month.rules) };
+        prop_assert_eq!((entry.times, entry.insiders, month.is_robbed), (times, insiders, false));
+        let clients: u64 = month.clients.iter().map(|listed| listed.times).sum();
+        prop_assert_eq!(clients, times);
+    }
+}
+
+/// The hour under way is told of in its day, and stays there when it is over, and when its hour is forgotten.
+#[test]
+fn the_day_has_the_hour_under_way() {
+    let mut timeline = Timeline::new(NOW);
+    let expected = BTreeMap::from([("r1@example.test".to_owned(), 2), ("r2@example.test".to_owned(), 1)]);
+    for key in [1, 2, 1] {
+        refuse(&mut timeline, NOW, Reason::UnknownRecipient, key, true);
+    }
+    assert_eq!(told(&timeline, NOW, DAY * 3), expected);
+    for later in [HOUR, 12 * HOUR, 13 * HOUR, 3 * DAY] {
+        timeline.count(NOW + later, &Counted::default());
+        assert_eq!(told(&timeline, NOW + later, 20 * DAY), expected, "{later} seconds later");
+    }
+    assert!(told(&timeline, NOW + 3 * DAY, 47 * HOUR).is_empty());
+}
+
+/// Before a day is over its last hour is part of it, and of both only the most frequent are kept.
+#[test]
+fn what_came_before_midnight_is_of_that_day() {
+    let mut timeline = Timeline::new(NOW);
+    let evening = NOW + 12 * HOUR - 1;
+    for key in (0..200).chain(0..100).chain(0..50) {
+        refuse(&mut timeline, evening, Reason::UnknownRecipient, key, true);
+    }
+    assert_eq!(told(&timeline, evening, DAY * 3).len(), 200);
+    timeline.count(evening + 1, &Counted::default());
+    let day = told(&timeline, evening + 1, DAY * 3);
+    assert_eq!((day.len(), day["r0@example.test"], day["r49@example.test"]), (64, 3, 3));
+    assert!(timeline.summary(evening + 1, DAY * 3).at_least);
+}
+
+/// In the file of an older version the hour under way is part of its day already.
+#[test]
+fn an_older_file_is_not_counted_twice() {
+    let mut timeline = Timeline::new(NOW);
+    for key in [1, 2, 1] {
+        refuse(&mut timeline, NOW, Reason::UnknownRecipient, key, true);
+    }
+    let mut file = serde_json::to_value(&timeline).unwrap();
+    let hour = &mut file["hours"]["buckets"][0];
+    assert_eq!(hour.as_object_mut().unwrap().remove("is_apart"), Some(true.into()));
+    for list in ["rules", "recipients", "clients", "networks"] {
+        file["days"]["buckets"][0][list] = file["hours"]["buckets"][0][list].clone();
+    }
+    let mut timeline: Timeline = serde_json::from_value(file).unwrap();
+    timeline.mend(NOW + 60);
+    refuse(&mut timeline, NOW + 60, Reason::UnknownRecipient, 2, true);
+    let expected = BTreeMap::from([("r1@example.test".to_owned(), 2), ("r2@example.test".to_owned(), 2)]);
+    for later in [60, HOUR] {
+        timeline.count(NOW + later, &Counted::default());
+        assert_eq!(
+            (told(&timeline, NOW + later, HOUR + 60), told(&timeline, NOW + later, 3 * DAY)),
+            (expected.clone(), expected.clone()),
+            "{later} seconds later"
+        );
+    }
 }

@@ -6,7 +6,7 @@ use tracing::{Level, debug, enabled, info};
 
 use super::{Session, unix_seconds};
 use crate::{
-    history::{Recent, Refusal, Rule, bounded},
+    history::{Recent, Refusal, Rule, Whom, bounded},
     policy::{Decision, Facts, Reason, Stage, Trace, Verdict},
     server::{Asked, client_step},
     telemetry::log::shown,
@@ -61,7 +61,7 @@ impl Session {
         );
     }
 
-    /// Hands a refusal over to those who remember it; takes no lock, and never waits.
+    /// Hands a refusal over to those who remember it. Never waits.
     fn note(&self, decision: &Decision<'_>, facts: &Facts, recipient: &[u8]) {
         // The recipient itself was told of already.
         if facts.stage == Stage::EndOfMessage && decision.reason == Reason::SpamTrap {
@@ -70,11 +70,7 @@ impl Session {
         let at_end = self.message.recipients.first().filter(|_| facts.stage == Stage::EndOfMessage);
         let domain = facts.recipient.domain().or_else(|| at_end.map(|recipient| recipient.domain()));
         let listed = domain.and_then(|domain| self.snapshot.directories.listed_as(domain));
-        let recipient = match facts.recipient.outermost() {
-            Some(address) => bounded(address.to_string().as_bytes()),
-            None => bounded(recipient),
-        };
-        self.server.history.note(Refusal {
+        self.server.history.note(&Refusal {
             at: unix_seconds(),
             rule: Rule {
                 reason: decision.reason,
@@ -83,8 +79,8 @@ impl Session {
                 enforced: decision.enforced,
             },
             client: self.client.address.map(|client| client.ip()),
-            sender: if facts.stage == Stage::Connect { String::new() } else { bounded(&self.message.sender) },
-            recipient,
+            sender: if facts.stage == Stage::Connect { b"" } else { &self.message.sender },
+            recipient: facts.recipient.outermost().map_or(Whom::Text(recipient), Whom::Address),
             is_insider: facts.insider(),
             is_good: is_good(facts),
         });
