@@ -230,7 +230,7 @@ impl Server {
         self.drain.is_cancelled()
     }
 
-    fn begin(self: &Arc<Self>, connection: crate::net::Connection) {
+    fn begin(self: &Arc<Self>, mut connection: crate::net::Connection) {
         self.metrics.sessions.inc();
         if self.open() >= self.sessions.load(Ordering::Relaxed) {
             // Closed, not left waiting: the MTA then does at once what its admin chose.
@@ -239,10 +239,12 @@ impl Server {
             return;
         }
         let open = Open::new(self);
-        let session = session::Session::new(self.next_id.fetch_add(1, Ordering::Relaxed), Arc::clone(self));
+        let mut session =
+            session::Session::new(self.next_id.fetch_add(1, Ordering::Relaxed), Arc::clone(self));
         self.tasks.spawn(async move {
             let _open = open;
-            session.run(connection).await;
+            // Lent: each call that took them would keep a place for them of its own.
+            session.run(&mut connection).await;
         });
     }
 
