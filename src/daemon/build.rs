@@ -122,17 +122,21 @@ impl Parts {
         let registry = Arc::new(Registry::default());
         let metrics = Metrics::register(&registry);
         let keeper = Arc::new(Keeper::new(metrics.files));
-        let live = Arc::new(Live::start(where_to_look(config), Arc::clone(&keeper)).await);
         // Who serves nobody leaves the state of others alone.
         let remotes = Remotes::new(metrics.directory.clone());
         let remotes = Arc::new(match sessions {
             0 => remotes.unlimited(),
             _ => remotes.with_store(config.store.clone()),
         });
-        let store = match sessions {
-            0 => Store::in_memory(metrics.store),
-            _ => Store::open(&config.store, metrics.store).await?,
+        let store = async {
+            match sessions {
+                0 => Ok(Store::in_memory(metrics.store)),
+                _ => Store::open(&config.store, metrics.store).await,
+            }
         };
+        // Both wait for others: one for the MTA's programs, one for a disk or a server.
+        let (live, store) = tokio::join!(Live::start(where_to_look(config), Arc::clone(&keeper)), store);
+        let (live, store) = (Arc::new(live), store?);
         let clients = client::Shared::new(metrics.client);
         let defences = defence::Shared::new(store.clone(), metrics.defence);
         let commanded = Arc::new(Commanded::new(store.clone()));

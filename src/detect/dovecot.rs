@@ -6,18 +6,23 @@
 
 use std::path::{Path, PathBuf};
 
-use super::command::{program, run};
+use super::command::{CommandError, program, run};
 use super::{Class, Evidence, Findings, Hint, How, Options, Place, Source, SourceId};
 
-/// Looks for Dovecot's passwd-files and adds them to the domains that are delivered to it; offers its LMTP socket for these.
-pub(super) async fn find(options: &Options, findings: &mut Findings) {
-    let Some(doveconf) = program(&DOVECONF) else { return };
+/// What `doveconf` says; `None` where it is not to be asked.
+pub(super) async fn settings(options: &Options) -> Option<Result<String, CommandError>> {
+    let doveconf = program(&DOVECONF)?;
     let arguments = match &options.dovecot {
-        Place::Skip => return,
+        Place::Skip => return None,
         Place::At(path) => vec!["-c".to_owned(), path.display().to_string(), "-n".to_owned()],
         Place::Usual => vec!["-n".to_owned()],
     };
-    let text = match run(options, &doveconf, &arguments, b"").await {
+    Some(run(options, &doveconf, &arguments, b"").await)
+}
+
+/// Adds Dovecot's passwd-files to the domains that are delivered to it; offers its LMTP socket for these.
+pub(super) fn find(settings: Result<String, CommandError>, findings: &mut Findings) {
+    let text = match settings {
         Ok(text) => text,
         Err(error) => return findings.notes.push(format!("Dovecot: {error}")),
     };

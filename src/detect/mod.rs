@@ -82,9 +82,15 @@ impl Options {
 /// Looks at the MTAs of this host. Takes as long as their programs do, each at most [`Options::timeout`].
 pub async fn find(options: &Options) -> Findings {
     let mut findings = Findings::default();
-    postfix::find(options, &mut findings).await;
-    sendmail::find(options, &mut findings).await;
-    dovecot::find(options, &mut findings).await;
+    let mtas = async {
+        postfix::find(options, &mut findings).await;
+        sendmail::find(options, &mut findings).await;
+    };
+    // Meanwhile: who starts waits for all of them.
+    let ((), dovecot) = tokio::join!(mtas, dovecot::settings(options));
+    if let Some(settings) = dovecot {
+        dovecot::find(settings, &mut findings);
+    }
     if findings.mtas.is_empty() {
         findings
             .notes

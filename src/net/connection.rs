@@ -76,7 +76,8 @@ impl Connection {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(written) => rest = rest.get(written..).unwrap_or_default(),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    tokio::time::timeout(limit, self.writable())
+                    // Boxed: it is rare, and every connection would keep room for it.
+                    Box::pin(tokio::time::timeout(limit, self.writable()))
                         .await
                         .map_err(|_| io::ErrorKind::TimedOut)??;
                 }

@@ -26,7 +26,7 @@ use std::{
 };
 
 use arc_swap::{ArcSwap, ArcSwapOption};
-use futures_util::FutureExt;
+use futures_util::{FutureExt, future::Either};
 use milter_protocol::{
     flags::{Actions, Steps},
     macros::Stage,
@@ -262,25 +262,32 @@ impl Server {
             return;
         }
         let open = Open::new(self);
-        let session = session::Session::new(self.next_id.fetch_add(1, Ordering::Relaxed), Arc::clone(self));
-        let Some(thread) = elsewhere else {
-            self.tasks.spawn(async move {
-                let _open = open;
-                session.run(connection).await;
-            });
-            return;
-        };
-        // A connection whose events came here would wake this thread each time.
-        let Ok(connection) = connection.detach() else { return };
-        self.tasks.spawn_on(
-            async move {
-                let _open = open;
-                if let Ok(connection) = connection.attach() {
-                    session.run(connection).await;
-                }
+        let mut session =
+            session::Session::new(self.next_id.fetch_add(1, Ordering::Relaxed), Arc::clone(self));
+        let connection = match elsewhere {
+            None => Either::Left(connection),
+            // A connection whose events came here would wake this thread each time.
+            Some(_) => match connection.detach() {
+                Ok(connection) => Either::Right(connection),
+                Err(_) => return,
             },
-            thread,
-        );
+        };
+        let served = async move {
+            let _open = open;
+            let mut connection = match connection {
+                Either::Left(connection) => connection,
+                Either::Right(detached) => match detached.attach() {
+                    Ok(connection) => connection,
+                    Err(_) => return,
+                },
+            };
+            // Lent: each call that took them would keep a place for them of its own.
+            session.run(&mut connection).await;
+        };
+        match elsewhere {
+            None => self.tasks.spawn(served),
+            Some(thread) => self.tasks.spawn_on(served, thread),
+        };
     }
 
     /// So many sessions are open, or it stops, that nobody should be kept longer than needed.

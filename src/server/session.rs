@@ -59,7 +59,7 @@ pub(super) struct Session {
     protocol: milter_protocol::session::Session,
     client: Client,
     message: Message,
-    delayed: Option<Delayed>,
+    delayed: Option<Box<Delayed>>,
 }
 
 /// The client of the SMTP session that the MTA tells us about.
@@ -105,8 +105,8 @@ impl Session {
     }
 
     /// Serves the connection to its end.
-    pub(super) async fn run(mut self, mut connection: Connection) {
-        let end = match self.serve(&mut connection).await {
+    pub(super) async fn run(&mut self, connection: &mut Connection) {
+        let end = match self.serve(connection).await {
             Ok(end) | Err(end) => end,
         };
         match end.kind() {
@@ -169,13 +169,13 @@ impl Session {
                     shorten(timer.as_mut(), last);
                 }
                 let Some(delayed) = self.delayed.take() else { break };
-                self.pause(delayed, connection, &mut held).await?;
+                Box::pin(self.pause(*delayed, connection, &mut held)).await?;
                 last = Instant::now();
             }
         }
     }
 
-    /// Answers every event that `input` holds whole.
+    /// Answers every event that `input` holds whole. What decides is large, and boxed: an idle connection needs none of it.
     async fn answer_all(
         &mut self,
         input: &mut &[u8],
@@ -186,7 +186,10 @@ impl Session {
             let callback = match event {
                 Event::Negotiated => Callback::Negotiate,
                 Event::Connect(connect, ask) => {
-                    self.connect(&connect, ask, output).await;
+                    self.connect(&connect);
+                    if let Some(ask) = ask {
+                        Box::pin(self.admit(ask, output)).await;
+                    }
                     Callback::Connect
                 }
                 Event::Helo(helo, ask) => {
@@ -203,7 +206,7 @@ impl Session {
                     Callback::Mail
                 }
                 Event::Rcpt(rcpt, ask) => {
-                    self.rcpt(&rcpt, ask, output).await;
+                    Box::pin(self.rcpt(&rcpt, ask, output)).await;
                     Callback::Rcpt
                 }
                 Event::Data(ask) => {
@@ -223,7 +226,7 @@ impl Session {
                     Callback::Body
                 }
                 Event::EndOfMessage(_, ask) => {
-                    self.end_of_message(ask, output).await;
+                    Box::pin(self.end_of_message(ask, output)).await;
                     Callback::EndOfMessage
                 }
                 Event::Unknown(_, ask) => {
@@ -254,12 +257,7 @@ impl Session {
         Ok(None)
     }
 
-    async fn connect(
-        &mut self,
-        connect: &Connect<'_>,
-        ask: Option<Ask<ConnectVerdict>>,
-        output: &mut BytesMut,
-    ) {
+    fn connect(&mut self, connect: &Connect<'_>) {
         self.message.under_way = false;
         let address = client_address(connect.address);
         let ip = address.map(|address| address.ip());
@@ -268,7 +266,10 @@ impl Session {
         self.client = Client { address, trusted, denied, name: name_of(connect.host), helo: None };
         self.classify();
         self.note_mta();
-        let Some(ask) = ask else { return };
+    }
+
+    /// Decides about the client, where that is asked for before its first recipient.
+    async fn admit(&mut self, ask: Ask<ConnectVerdict>, output: &mut BytesMut) {
         let mut facts = Facts { stage: Stage::Connect, ..self.facts() };
         let snapshot = Arc::clone(&self.snapshot);
         let mut asked = self.asked(Instant::now());
@@ -379,7 +380,10 @@ impl Session {
         };
         match decision.enforced_reply().and_then(|_| self.hold(decision.reason)) {
             None => self.protocol.answer(ask, verdict, output),
-            Some(held) => self.delayed = Some(Delayed { held, ask, verdict, until: begun + LONGEST_REPLY }),
+            Some(held) => {
+                let until = begun + LONGEST_REPLY;
+                self.delayed = Some(Box::new(Delayed { held, ask, verdict, until }));
+            }
         }
     }
 

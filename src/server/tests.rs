@@ -23,7 +23,7 @@ use crate::{
     defence::{self, Defences},
     directory::{self, Directories, Domains, Recipients},
     files::{self, Keeper},
-    net::{Endpoint, Inherited, NameServer},
+    net::{Connection, Endpoint, Inherited, NameServer},
     policy::{self, ClientClass, Facts, Rules},
     store,
     suspension::{self, Suspensions},
@@ -45,6 +45,18 @@ async fn a_panic_ends_its_own_session_alone() {
     peers.await.expect("the peers find it so");
     let waited = server.drain(Duration::from_secs(20)).await;
     assert_eq!((waited, server.metrics.session_panics.get(), server.metrics.sessions_open.get()), (0, 1, 0));
+}
+
+/// Ten thousand of them are open on a busy host, and nearly all of them wait.
+#[tokio::test]
+async fn an_idle_connection_takes_little() {
+    let server = server(&Registry::default());
+    let (stream, _mta) = tokio::net::UnixStream::pair().expect("a pair of sockets");
+    let mut connection = Connection::Unix(stream);
+    let mut session = session::Session::new(1, server);
+    let own = size_of_val(&session) + size_of_val(&connection);
+    let waiting = size_of_val(&session.run(&mut connection));
+    assert!(own + waiting <= 1300, "{own} and {waiting} bytes");
 }
 
 /// They are kept as `backstop check` would explain them.

@@ -11,7 +11,10 @@ use std::{
 
 use arc_swap::ArcSwapOption;
 use serde::{Deserialize, Serialize};
-use tracing_subscriber::{EnvFilter, Layer, Registry, layer::SubscriberExt, reload, util::SubscriberInitExt};
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::{
+    Layer, Registry, filter::Targets, layer::SubscriberExt, reload, util::SubscriberInitExt,
+};
 
 use super::{
     journal::Journal,
@@ -212,14 +215,14 @@ pub fn prepare(config: &Config, state: &Path) -> Result<Prepared, Error> {
 
 fn lines(config: &Config) -> Result<Lines, Error> {
     let level = match config.level {
-        Level::Error => "error",
-        Level::Warn => "warn",
-        Level::Info => "info",
-        Level::Debug => "debug",
-        Level::Trace => "trace",
+        Level::Error => LevelFilter::ERROR,
+        Level::Warn => LevelFilter::WARN,
+        Level::Info => LevelFilter::INFO,
+        Level::Debug => LevelFilter::DEBUG,
+        Level::Trace => LevelFilter::TRACE,
     };
     // Other crates' details are for debugging them, not for the postmaster.
-    let filter = EnvFilter::new(format!("warn,backstop={level}"));
+    let filter = Targets::new().with_default(LevelFilter::WARN).with_target("backstop", level);
     Ok(match config.format {
         Format::Text => {
             let stderr = std::io::stderr();

@@ -87,7 +87,6 @@ impl<'a> Map<'a> {
 /// Postfix' programs for one configuration directory.
 #[derive(Debug, Clone)]
 pub(super) struct Tools {
-    pub postconf: PathBuf,
     pub postmap: PathBuf,
     pub directory: PathBuf,
 }
@@ -119,7 +118,7 @@ mod tests {
     /// DATABASE_README and postmap(1) for each type.
     #[test]
     fn every_type() {
-        let tools = Tools { postconf: "pc".into(), postmap: "pm".into(), directory: "/etc/postfix".into() };
+        let tools = Tools { postmap: "pm".into(), directory: "/etc/postfix".into() };
         let how = |map: &str| Map::parse(map).how("virtual_alias_maps", &tools);
         for listed in ["hash:/a", "btree:/a", "lmdb:/a", "dbm:/a", "sdbm:/a", "texthash:/a", "inline:{a=b}"] {
             for map in [listed.to_owned(), format!("proxy:{listed}")] {

@@ -12,6 +12,7 @@ mod milters;
 mod networks;
 mod senders;
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use conf::{Conf, Service, line_of};
@@ -43,51 +44,39 @@ pub(super) async fn find(options: &Options, findings: &mut Findings) {
         findings.notes.push("Postfix: postconf is not installed".to_owned());
         return;
     };
-    let first = match directory {
-        Some(directory) => Ok(directory),
-        None => {
-            run(options, &postconf, &["-hx", "config_directory"], b"").await.map(|text| text.trim().into())
-        }
-    };
-    let more = match first {
-        Ok(directory) => {
-            find_in(
-                options,
-                findings,
-                Tools { postconf: postconf.clone(), postmap: postmap.clone(), directory },
-            )
-            .await
-        }
-        Err(error) => Err(error),
-    };
-    let more = more.unwrap_or_else(|error| {
+    let more = find_in(options, findings, &postconf, &postmap, directory).await.unwrap_or_else(|error| {
         findings.notes.push(format!("Postfix: {error}"));
         findings.rewrites.push(format!("what Postfix does with senders is not known: {error}"));
         Vec::new()
     });
     for directory in more {
-        let tools = Tools { postconf: postconf.clone(), postmap: postmap.clone(), directory };
-        let place = tools.directory.clone();
-        if let Err(error) = find_in(options, findings, tools).await {
-            findings.notes.push(format!("Postfix instance {}: {error}", place.display()));
+        let place = directory.display().to_string();
+        if let Err(error) = find_in(options, findings, &postconf, &postmap, Some(directory)).await {
+            findings.notes.push(format!("Postfix instance {place}: {error}"));
             findings.rewrites.push(format!("what Postfix does with senders is not known: {error}"));
         }
     }
 }
 
-/// Looks at one configuration directory; returns the directories of further instances.
+/// Looks at one configuration directory, or at the one that `postconf` takes by itself; returns the directories of further
+/// instances.
 async fn find_in(
     options: &Options,
     findings: &mut Findings,
-    tools: Tools,
+    postconf: &Path,
+    postmap: &Path,
+    directory: Option<PathBuf>,
 ) -> Result<Vec<PathBuf>, CommandError> {
-    let ask = async |flag: &str| {
-        let mut arguments = tools.config();
-        arguments.push(flag.to_owned());
-        run(options, &tools.postconf, &arguments, b"").await
+    let ask = async |flag: &'static str| {
+        let at = directory.iter().flat_map(|directory| [OsStr::new("-c"), directory.as_os_str()]);
+        let arguments: Vec<_> = at.chain([OsStr::new(flag)]).collect();
+        run(options, postconf, &arguments, b"").await
     };
-    let conf = Conf::parse(&ask("-x").await?);
-    let services = Service::parse(&ask("-M").await?, &ask("-Px").await?);
+    // Together: who starts waits for them.
+    let (settings, services, overrides) = tokio::try_join!(ask("-x"), ask("-M"), ask("-Px"))?;
+    let (conf, services) = (Conf::parse(&settings), Service::parse(&services, &overrides));
+    let directory = directory.unwrap_or_else(|| conf.value("config_directory").into());
+    let tools = Tools { postmap: postmap.to_owned(), directory };
     let main = tools.directory.join("main.cf");
     findings.watch.extend([main.clone(), tools.directory.join("master.cf")]);
     let main_cf = tokio::fs::read_to_string(&main).await.unwrap_or_default();
