@@ -1,5 +1,7 @@
 //! What peers wrote, cut to a length that can be kept.
 
+use std::borrow::Cow;
+
 /// The text, at most [`LONGEST`] bytes of it; what is not UTF-8 is replaced.
 #[must_use]
 pub fn bounded(text: &[u8]) -> String {
@@ -10,6 +12,15 @@ pub fn bounded(text: &[u8]) -> String {
         text.push(MARK);
     }
     text
+}
+
+/// The same; it is a copy only where something is cut or replaced.
+#[must_use]
+pub fn cut(text: &[u8]) -> Cow<'_, str> {
+    match str::from_utf8(text) {
+        Ok(text) if text.len() <= LONGEST => text.into(),
+        _ => bounded(text).into(),
+    }
 }
 
 /// Text from a file, which may be longer than what we write.
