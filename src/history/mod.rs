@@ -40,7 +40,7 @@ pub use keeper::Sight;
 pub use minute::Minute;
 pub use recent::{Recent, Recents};
 pub use summary::{Count, Listed, Sample, Summary, Watched};
-pub use text::bounded;
+pub use text::{bounded, cut};
 
 use keeper::Kept;
 use queue::{Handed, Queue};

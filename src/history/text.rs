@@ -1,6 +1,6 @@
 //! What peers wrote, cut to a length that can be kept.
 
-use std::fmt::Write;
+use std::{borrow::Cow, fmt::Write};
 
 use crate::address::Address;
 
@@ -16,12 +16,18 @@ pub fn bounded(text: &[u8]) -> String {
     text
 }
 
+/// The same; it is a copy only where something is cut or replaced.
+#[must_use]
+pub fn cut(text: &[u8]) -> Cow<'_, str> {
+    match str::from_utf8(text) {
+        Ok(text) if text.len() <= LONGEST => text.into(),
+        _ => bounded(text).into(),
+    }
+}
+
 /// Appends the text as [`bounded`] gives it.
 pub(super) fn push(texts: &mut String, text: &[u8]) {
-    match std::str::from_utf8(text) {
-        Ok(text) if text.len() <= LONGEST => texts.push_str(text),
-        _ => texts.push_str(&bounded(text)),
-    }
+    texts.push_str(&cut(text));
 }
 
 /// Appends the address in the form in which it is compared, quoted where needed, likewise bounded.

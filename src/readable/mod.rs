@@ -2,9 +2,13 @@
 //!
 //! Never decides anything, and never fails: what can't be shown is shown by its number or as `never`.
 
+mod ip;
+
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use jiff::{SignedDuration, Timestamp, Zoned, fmt::friendly::SpanPrinter, tz::TimeZone};
+
+pub use ip::Ip;
 
 /// Text with control characters, line separators and marks of reading direction made visible.
 #[must_use]

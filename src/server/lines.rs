@@ -5,7 +5,7 @@
 
 use std::{
     hash::{BuildHasher, RandomState},
-    net::{IpAddr, Ipv6Addr},
+    net::IpAddr,
     sync::atomic::{AtomicBool, AtomicU32, Ordering},
     time::{Duration, Instant},
 };
@@ -119,8 +119,8 @@ impl Lines {
     /// Of IPv6 the /64, in which a client has any address it likes.
     fn slot(&self, client: IpAddr) -> usize {
         let network = match client {
-            IpAddr::V4(client) => client.to_ipv6_mapped().to_bits(),
-            IpAddr::V6(client) => Ipv6Addr::from_bits(client.to_bits() & (u128::MAX << 64)).to_bits(),
+            IpAddr::V4(client) => client.to_bits().into(),
+            IpAddr::V6(client) => (client.to_bits() >> 64) as u64,
         };
         usize::try_from(self.keys.hash_one(network)).unwrap_or_default() % CLIENTS
     }

@@ -89,11 +89,12 @@ impl Line {
 
     /// `NAME`, a line end, the length, the value, a line end: so it may hold line ends.
     fn put(&mut self, name: &str, value: &[u8]) {
-        let value = visible(value.get(..LONGEST).unwrap_or(value), Form::Text { ansi: false });
+        let value = String::from_utf8_lossy(value.get(..LONGEST).unwrap_or(value));
+        let value = visible(&value, Form::Text);
         self.0.extend_from_slice(name.as_bytes());
         self.0.push(b'\n');
         self.0.extend_from_slice(&(value.len() as u64).to_le_bytes());
-        self.0.extend_from_slice(&value);
+        self.0.extend_from_slice(value.as_bytes());
         self.0.push(b'\n');
     }
 }

@@ -11,9 +11,13 @@ use std::{
 
 use arc_swap::ArcSwapOption;
 use serde::{Deserialize, Serialize};
-use tracing::level_filters::LevelFilter;
+use tracing::{Event, Metadata, level_filters::LevelFilter, subscriber::Interest};
 use tracing_subscriber::{
-    Layer, Registry, filter::Targets, layer::SubscriberExt, reload, util::SubscriberInitExt,
+    Layer, Registry,
+    filter::Targets,
+    layer::{Context, SubscriberExt},
+    reload,
+    util::SubscriberInitExt,
 };
 
 use super::{
@@ -21,6 +25,7 @@ use super::{
     privacy::{Addresses, Privacy},
     secret::{self, SecretError},
     stderr::Stderr,
+    text::Text,
     visible::Form,
 };
 
@@ -68,6 +73,15 @@ pub fn shown(address: &[u8]) -> Cow<'_, str> {
     match PRIVACY.load().as_deref() {
         None => String::from_utf8_lossy(address),
         Some(privacy) => privacy.show(address),
+    }
+}
+
+/// The same of one that is text already.
+#[must_use]
+pub fn shown_text(address: Cow<'_, str>) -> Cow<'_, str> {
+    match PRIVACY.load().as_deref() {
+        None => address,
+        Some(privacy) => privacy.show(address.as_bytes()).into_owned().into(),
     }
 }
 
@@ -223,23 +237,57 @@ fn lines(config: &Config) -> Result<Lines, Error> {
     };
     // Other crates' details are for debugging them, not for the postmaster.
     let filter = Targets::new().with_default(LevelFilter::WARN).with_target("backstop", level);
-    Ok(match config.format {
-        Format::Text => {
-            let stderr = std::io::stderr();
-            let ansi = std::io::IsTerminal::is_terminal(&stderr)
-                && anstream::AutoStream::choice(&stderr) != anstream::ColorChoice::Never;
-            let layer = tracing_subscriber::fmt::layer().with_writer(move || Stderr(Form::Text { ansi }));
-            filter.and_then(layer.with_target(false).with_ansi(ansi)).boxed()
-        }
+    let output: Box<dyn Layer<Registry> + Send + Sync> = match config.format {
+        Format::Text => Text::new().boxed(),
         Format::Json => {
+            let stderr = Stderr::new(Form::Json);
             let layer = tracing_subscriber::fmt::layer().json().flatten_event(true).with_target(false);
             // Of a span that began under another format it would know no fields, and panic.
             let layer = layer.with_current_span(false).with_span_list(false);
-            filter.and_then(layer.with_writer(|| Stderr(Form::Json))).boxed()
+            layer.with_writer(move || stderr).boxed()
         }
-        Format::Journald => filter.and_then(Journal::open().map_err(Error::Journald)?).boxed(),
-    })
+        Format::Journald => Journal::open().map_err(Error::Journald)?.boxed(),
+    };
+    Ok(Lines { filter, output })
 }
 
-/// A filter, and what writes.
-type Lines = Box<dyn Layer<Registry> + Send + Sync>;
+/// Which events are lines, and what writes them.
+struct Lines {
+    filter: Targets,
+    output: Box<dyn Layer<Registry> + Send + Sync>,
+}
+
+/// What is no line costs a look at one number: with [`Layer::and_then`] the filter would be asked at each event anew, as
+/// the answer could be another one for another layer.
+impl Layer<Registry> for Lines {
+    fn register_callsite(&self, metadata: &'static Metadata<'static>) -> Interest {
+        Layer::<Registry>::register_callsite(&self.filter, metadata)
+    }
+
+    fn enabled(&self, metadata: &Metadata<'_>, context: Context<'_, Registry>) -> bool {
+        Layer::<Registry>::enabled(&self.filter, metadata, context)
+    }
+
+    fn max_level_hint(&self) -> Option<LevelFilter> {
+        Layer::<Registry>::max_level_hint(&self.filter)
+    }
+
+    fn on_event(&self, event: &Event<'_>, context: Context<'_, Registry>) {
+        self.output.on_event(event, context);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_line_is_not_asked_about() {
+        for (level, expected) in [(Level::Info, LevelFilter::INFO), (Level::Error, LevelFilter::WARN)] {
+            let lines = lines(&Config { level, ..Config::default() }).unwrap();
+            let (lines, _handle) = reload::Layer::new(lines);
+            let subscriber = tracing_subscriber::registry().with(lines);
+            assert_eq!(tracing::Subscriber::max_level_hint(&subscriber), Some(expected));
+        }
+    }
+}

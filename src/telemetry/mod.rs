@@ -10,6 +10,7 @@ pub mod privacy;
 mod rate;
 mod secret;
 mod stderr;
+mod text;
 mod visible;
 
 pub use metrics::{Family, Followed, Registry};

@@ -1,28 +1,62 @@
 //! Standard error that never holds anybody up: whoever reads the log may stop reading, mail must not stop with him.
 //!
 //! A line that would have to wait is dropped; how many were is told as soon as lines can be written again. One that is too
-//! long for that is cut, of JSON its longest values.
+//! long for that is cut, of JSON its longest values. Each is written at once, by one system call where that is enough.
 
 use std::{
     borrow::Cow,
+    fs::File,
     io::{self, Write},
-    os::fd::AsFd,
+    os::{fd::AsFd, unix::fs::FileTypeExt},
     sync::Mutex,
 };
 
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::{
+    libc::{MSG_DONTWAIT, MSG_NOSIGNAL},
+    poll::{PollFd, PollFlags, PollTimeout, poll},
+};
+use socket2::SockRef;
 
 use super::visible::{Form, visible};
 
 /// Writes each line at once, or drops it.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Stderr(pub(super) Form);
+pub(super) struct Stderr {
+    form: Form,
+    way: Way,
+}
 
+/// How a line is written that must not wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    /// A file is always ready (poll(2)).
+    File,
+    /// One can be told not to wait (send(2)), as that of the journal.
+    Socket,
+    /// Pipes, terminals and others are asked before.
+    Ask,
+}
+
+impl Stderr {
+    /// What standard error is here and now.
+    pub(super) fn new(form: Form) -> Self {
+        Self { form, way: Way::of(&io::stderr()) }
+    }
+
+    /// A line that shows all that is in it, with its end.
+    pub(super) fn write_line(self, line: &[u8]) {
+        let mut dropped = DROPPED.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        write_line(&mut io::stderr().lock(), self, line, &mut dropped);
+    }
+}
+
+/// Takes lines as they come, each in one piece.
 impl Write for Stderr {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        let mut dropped = DROPPED.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let mut stderr = io::stderr().lock();
-        write_line(&mut stderr, line, self.0, &mut dropped);
+        let text = String::from_utf8_lossy(line.strip_suffix(b"\n").unwrap_or(line));
+        let mut shown = visible(&text, self.form).into_owned();
+        shown.push('\n');
+        self.write_line(shown.as_bytes());
         Ok(line.len())
     }
 
@@ -31,22 +65,49 @@ impl Write for Stderr {
     }
 }
 
-fn write_line(to: &mut (impl Write + AsFd), line: &[u8], form: Form, dropped: &mut u64) {
-    if *dropped > 0 && is_ready(to) {
+impl Way {
+    fn of(to: &impl AsFd) -> Self {
+        let metadata = to.as_fd().try_clone_to_owned().and_then(|fd| File::from(fd).metadata());
+        match metadata.map(|metadata| metadata.file_type()) {
+            Ok(kind) if kind.is_file() => Self::File,
+            Ok(kind) if kind.is_socket() => Self::Socket,
+            _ => Self::Ask,
+        }
+    }
+}
+
+fn write_line(to: &mut (impl Write + AsFd), stderr: Stderr, line: &[u8], dropped: &mut u64) {
+    if *dropped > 0 {
         let note = format!("{dropped} log lines were dropped: nobody read them");
-        let note = match form {
-            Form::Text { .. } => format!("{note}\n"),
+        let note = match stderr.form {
+            Form::Text => format!("{note}\n"),
             Form::Json => format!("{{\"level\":\"WARN\",\"message\":\"{note}\"}}\n"),
         };
+        if !is_taken(to, stderr.way, note.as_bytes()) {
+            *dropped += 1;
+            return;
+        }
         *dropped = 0;
-        let _ = to.write_all(note.as_bytes());
     }
-    if *dropped > 0 || !is_ready(to) {
+    if !is_taken(to, stderr.way, &cut(line.into(), stderr.form)) {
         *dropped += 1;
-        return;
     }
-    // Who can't be told can't be told that either.
-    let _ = to.write_all(&cut(visible(line, form), form));
+}
+
+/// `false`: it would have to wait. Who can't be told at all can't be told that either.
+fn is_taken(to: &mut (impl Write + AsFd), way: Way, line: &[u8]) -> bool {
+    let rest = match way {
+        Way::File => line,
+        Way::Ask if !is_ready(to) => return false,
+        Way::Ask => line,
+        // One of a stream takes a line of this length whole, or not at all, unless it is very short of room.
+        Way::Socket => match SockRef::from(&*to).send_with_flags(line, MSG_DONTWAIT | MSG_NOSIGNAL) {
+            Ok(sent) => line.get(sent..).unwrap_or_default(),
+            Err(error) => return error.kind() != io::ErrorKind::WouldBlock,
+        },
+    };
+    let _ = to.write_all(rest);
+    true
 }
 
 /// At most [`LONGEST`] bytes and a line end.
@@ -69,11 +130,10 @@ fn shorten(line: &[u8]) -> Option<Vec<u8>> {
                 *text = text.chars().take(most).chain(['…']).collect();
             }
         }
-        let mut line = serde_json::to_vec(&object).ok()?;
-        line.push(b'\n');
-        let line = visible(&line, Form::Json);
+        let mut line = visible(&serde_json::to_string(&object).ok()?, Form::Json).into_owned();
+        line.push('\n');
         if line.len() <= LONGEST + 1 {
-            return Some(line.into_owned());
+            return Some(line.into_bytes());
         }
     }
     None
@@ -95,7 +155,7 @@ static DROPPED: Mutex<u64> = Mutex::new(0);
 
 #[cfg(test)]
 mod tests {
-    use std::io::Read;
+    use std::{io::Read, os::unix::net::UnixStream};
 
     use super::*;
 
@@ -105,14 +165,14 @@ mod tests {
         let (mut reader, mut writer) = io::pipe().unwrap();
         let mut dropped = 0;
         for _ in 0..1000 {
-            write_line(&mut writer, &[b'x'; 8000], TEXT, &mut dropped);
+            write_line(&mut writer, TEXT, &[b'x'; 8000], &mut dropped);
         }
         assert!((900..1000).contains(&dropped), "{dropped}");
         let lost = dropped;
         let mut read = vec![0; 60_000];
         reader.read_exact(&mut read).unwrap();
         assert!(read.split(|byte| *byte == b'\n').all(|line| line.len() <= LONGEST));
-        write_line(&mut writer, b"again\n", TEXT, &mut dropped);
+        write_line(&mut writer, TEXT, b"again\n", &mut dropped);
         assert_eq!(dropped, 0);
         drop(writer);
         let mut rest = String::new();
@@ -123,11 +183,46 @@ mod tests {
         );
     }
 
+    /// unix(7): a stream's room is what its sender may have under way.
+    #[test]
+    fn a_socket_that_nobody_reads_takes_whole_lines() {
+        let (mut reader, mut writer) = UnixStream::pair().unwrap();
+        let stderr = Stderr { way: Way::of(&writer), ..TEXT };
+        assert_eq!(stderr.way, Way::Socket);
+        let (line, mut dropped, mut written) = ([&[b'x'; 1000][..], b"\n"].concat(), 0, 0);
+        while dropped < 10 {
+            write_line(&mut writer, stderr, &line, &mut dropped);
+            written += 1;
+            assert!(written < 100_000, "there is no end to it");
+        }
+        let mut read = vec![0; (written - 10) * line.len()];
+        reader.read_exact(&mut read).unwrap();
+        assert!(read.chunks(line.len()).all(|read| read == line));
+        write_line(&mut writer, stderr, b"again\n", &mut dropped);
+        assert_eq!(dropped, 0);
+        drop(writer);
+        let mut rest = String::new();
+        reader.read_to_string(&mut rest).unwrap();
+        assert_eq!(rest, "10 log lines were dropped: nobody read them\nagain\n");
+    }
+
+    #[test]
+    fn what_standard_error_may_be() {
+        assert_eq!(Way::of(&tempfile::tempfile().unwrap()), Way::File);
+        assert_eq!(Way::of(&io::pipe().unwrap().1), Way::Ask);
+        assert_eq!(Way::of(&File::open("/dev/null").unwrap()), Way::Ask);
+    }
+
     #[test]
     fn nobody_there_is_no_error() {
+        let (reader, mut writer) = UnixStream::pair().unwrap();
+        drop(reader);
+        let mut dropped = 0;
+        write_line(&mut writer, Stderr { way: Way::Socket, ..TEXT }, b"line\n", &mut dropped);
+        assert_eq!(dropped, 0);
         let (reader, mut writer) = io::pipe().unwrap();
         drop(reader);
-        write_line(&mut writer, b"line\n", TEXT, &mut 0);
+        write_line(&mut writer, TEXT, b"line\n", &mut 0);
     }
 
     /// What reads JSON gets no half of an object.
@@ -136,10 +231,9 @@ mod tests {
         for (message, error) in
             [("x", "y".repeat(5000)), ("x", "\u{202e}".repeat(5000)), ("x", "\"".repeat(3000))]
         {
-            let line = serde_json::json!({"level": "WARN", "message": message, "n": 7, "error": error})
-                .to_string()
-                + "\n";
-            let cut = cut(visible(line.as_bytes(), Form::Json), Form::Json);
+            let line = serde_json::json!({"level": "WARN", "message": message, "n": 7, "error": error});
+            let line = visible(&line.to_string(), Form::Json).into_owned() + "\n";
+            let cut = cut(line.as_bytes().into(), Form::Json);
             assert!(cut.len() <= LONGEST + 1 && cut.ends_with(b"\n"), "{} bytes", cut.len());
             let read: serde_json::Value = serde_json::from_slice(&cut).unwrap();
             assert_eq!((&read["level"], &read["n"]), (&"WARN".into(), &7.into()));
@@ -148,5 +242,5 @@ mod tests {
         }
     }
 
-    const TEXT: Form = Form::Text { ansi: false };
+    const TEXT: Stderr = Stderr { form: Form::Text, way: Way::Ask };
 }

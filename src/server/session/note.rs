@@ -6,10 +6,11 @@ use tracing::{Level, debug, enabled, info};
 
 use super::{Session, unix_seconds};
 use crate::{
-    history::{Recent, Refusal, Rule, Whom, bounded},
+    history::{Recent, Refusal, Rule, Whom, bounded, cut},
     policy::{Decision, Facts, Reason, Stage, Trace, Verdict},
+    readable::Ip,
     server::{Asked, client_step},
-    telemetry::log::shown,
+    telemetry::log::{shown, shown_text},
 };
 
 impl Session {
@@ -39,25 +40,24 @@ impl Session {
         if !enabled!(Level::INFO) || !self.server.lines.allow(decision.reason, client, Instant::now()) {
             return;
         }
-        let client = client.map(|client| client.to_string());
+        let client = client.map(Ip::from);
         // A postmaster who is asked where the mail is sees how long it is held up yet.
         let wait = facts.greylisted.filter(|wait| !wait.is_zero()).map(|wait| format!("{wait:?}"));
         info!(
+            message = match decision.verdict() {
+                Verdict::Reject => "reject",
+                Verdict::Defer => "defer",
+                Verdict::Continue => "continue",
+            },
             session = self.id,
             stage = stage.as_str(),
             reason = decision.reason.as_str(),
             enforced = decision.enforced,
-            client = client.as_deref().unwrap_or("unknown"),
-            sender = &*shown(bounded(&self.message.sender).as_bytes()),
-            recipient = &*shown(bounded(recipient).as_bytes()),
+            client = client.as_ref().map_or("unknown", Ip::as_str),
+            sender = &*shown_text(cut(&self.message.sender)),
+            recipient = &*shown_text(cut(recipient)),
             code = reply.code.basic,
             wait = wait.as_deref(),
-            "{}",
-            match decision.verdict() {
-                Verdict::Reject => "reject",
-                Verdict::Defer => "defer",
-                Verdict::Continue => "continue",
-            }
         );
     }
 
