@@ -4,7 +4,7 @@
 use std::{
     io,
     pin::Pin,
-    task::{Context, Poll, ready},
+    task::{Context, Poll},
     time::Duration,
 };
 
@@ -16,7 +16,12 @@ use tokio_util::io::poll_read_buf;
 #[derive(Debug)]
 pub enum Connection {
     /// TCP, over IPv4 or IPv6.
-    Tcp(TcpStream),
+    Tcp {
+        /// The socket.
+        stream: TcpStream,
+        /// Something was read, and nothing written since that acknowledges it.
+        is_unacknowledged: bool,
+    },
     /// A unix socket.
     Unix(UnixStream),
 }
@@ -31,13 +36,23 @@ impl Connection {
     /// As the socket reports.
     pub fn poll_read(&mut self, context: &mut Context<'_>, buffer: &mut BytesMut) -> Poll<io::Result<usize>> {
         match self {
-            Self::Tcp(stream) => {
-                let read = ready!(poll_read_buf(Pin::new(stream), context, buffer));
-                // Sendmail writes the macros and the command in two writes, and Postfix the macros of a
-                // suppressed stage in one of its own: Nagle's algorithm then waits for our delayed ACK,
-                // 40 ms each time, unless it is told after each read that it must not be delayed.
-                let _ = socket2::SockRef::from(&*stream).set_tcp_quickack(true);
-                Poll::Ready(read)
+            Self::Tcp { stream, is_unacknowledged } => {
+                match poll_read_buf(Pin::new(&mut *stream), context, buffer) {
+                    Poll::Ready(read) => {
+                        *is_unacknowledged = true;
+                        Poll::Ready(read)
+                    }
+                    // Sendmail writes the macros and the command in two writes, and Postfix the macros of a
+                    // suppressed stage in one of its own: Nagle's algorithm then waits for our delayed ACK,
+                    // 40 ms each time, unless the system is told not to delay it before we wait for more. What
+                    // was answered needs none: the answer brings it along.
+                    Poll::Pending => {
+                        if std::mem::take(is_unacknowledged) {
+                            let _ = socket2::SockRef::from(&*stream).set_tcp_quickack(true);
+                        }
+                        Poll::Pending
+                    }
+                }
             }
             Self::Unix(stream) => poll_read_buf(Pin::new(stream), context, buffer),
         }
@@ -47,7 +62,7 @@ impl Connection {
     ///
     /// # Errors
     /// `TimedOut` when the peer does not take them within `limit`; else as the socket reports.
-    pub async fn write_all(&self, bytes: &[u8], limit: Duration) -> io::Result<()> {
+    pub async fn write_all(&mut self, bytes: &[u8], limit: Duration) -> io::Result<()> {
         let mut rest = bytes;
         while !rest.is_empty() {
             match self.try_write(rest) {
@@ -65,16 +80,20 @@ impl Connection {
         Ok(())
     }
 
-    fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
+    fn try_write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self {
-            Self::Tcp(stream) => stream.try_write(bytes),
+            Self::Tcp { stream, is_unacknowledged } => {
+                let written = stream.try_write(bytes)?;
+                *is_unacknowledged = false;
+                Ok(written)
+            }
             Self::Unix(stream) => stream.try_write(bytes),
         }
     }
 
     async fn writable(&self) -> io::Result<()> {
         match self {
-            Self::Tcp(stream) => stream.writable().await,
+            Self::Tcp { stream, .. } => stream.writable().await,
             Self::Unix(stream) => stream.writable().await,
         }
     }

@@ -164,7 +164,7 @@ impl Listener {
                 let (stream, _) = listener.accept().await?;
                 // One write per reply: nothing is gained by waiting for more.
                 let _ = stream.set_nodelay(true);
-                Ok(Connection::Tcp(stream))
+                Ok(Connection::Tcp { stream, is_unacknowledged: false })
             }
             Socket::Unix(listener) => Ok(Connection::Unix(listener.accept().await?.0)),
         }
