@@ -33,6 +33,7 @@ pub struct BackstopBuilder {
     launcher: Vec<String>,
     config: Option<PathBuf>,
     dir: TempDir,
+    within: Duration,
 }
 
 /// What a `backstop` command printed, and how it ended.
@@ -73,6 +74,7 @@ impl Backstop {
             launcher: Vec::new(),
             config: None,
             dir,
+            within: Duration::from_secs(20),
         }
     }
 
@@ -279,6 +281,13 @@ impl BackstopBuilder {
         self
     }
 
+    /// It says where it listens within this time; 20 s unless this is called.
+    #[must_use]
+    pub fn within(mut self, time: Duration) -> Self {
+        self.within = time;
+        self
+    }
+
     /// Adds arguments to `backstop serve`.
     #[must_use]
     pub fn args(mut self, args: &[&str]) -> Self {
@@ -310,11 +319,11 @@ impl BackstopBuilder {
     /// Starts it and waits until its log says where the milter and the metrics are.
     ///
     /// # Panics
-    /// When it ends, or does not say so within 20 s.
+    /// When it ends, or does not say so in time.
     #[must_use]
     #[track_caller]
     pub fn start(self) -> Backstop {
-        let BackstopBuilder { program, env, args, launcher, config, dir } = self;
+        let BackstopBuilder { program, env, args, launcher, config, dir, within } = self;
         let mut words = launcher.iter().map(OsStr::new).chain([program.as_os_str()]);
         let mut command = Command::new(words.next().expect("the program is there"));
         command
@@ -328,7 +337,7 @@ impl BackstopBuilder {
         }
         let mut process = Process::spawn("backstop", &mut command, &dir.join("log"), Signal::KILL);
         let (mut milter, mut http_port) = (None, None);
-        wait_until(Duration::from_secs(20), "backstop to say where it listens", || {
+        wait_until(within, "backstop to say where it listens", || {
             if let Some(status) = process.exited() {
                 panic!("backstop ended: {status}");
             }

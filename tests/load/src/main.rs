@@ -1,0 +1,220 @@
+//! `backstop-load`: see `backstop-load --help`.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use backstop_load::drive::{Answers, Idle, Load, Mix, Pace};
+use backstop_load::measure::cpu;
+use backstop_load::peers::{Peer, floor};
+use backstop_load::{Endpoint, Error, Transport, count, people};
+use clap::{Args, Parser, Subcommand};
+
+/// Drives milters as an MTA does, and measures what they cost.
+#[derive(Parser)]
+#[command(version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Drives the milter at ENDPOINT, by default with the attack: one recipient a session, 95 of 100 unknown.
+    Attack(Attack),
+    /// Is a milter that answers constants, at ENDPOINT, until it is killed.
+    Floor {
+        /// inet:ADDRESS:PORT or unix:PATH
+        endpoint: Endpoint,
+        /// Accepts every recipient instead of refusing it.
+        #[arg(long)]
+        accept: bool,
+    },
+    /// Starts floor, libmilter and Backstop, attacks them, and prints what a session costs: instructions in user space, CPU
+    /// time, system calls.
+    Count(Count),
+    /// Writes a file with the known addresses 0 to COUNT into DIRECTORY, and prints its name.
+    Addresses {
+        directory: PathBuf,
+        #[arg(default_value_t = 1_000_000)]
+        count: u64,
+    },
+}
+
+#[derive(Args)]
+struct Attack {
+    /// inet:ADDRESS:PORT or unix:PATH
+    endpoint: Endpoint,
+    /// So many sessions.
+    #[arg(long, default_value_t = 10_000)]
+    sessions: u64,
+    /// So many addresses are known to the milter (see `addresses`).
+    #[arg(long, default_value_t = 1_000_000)]
+    addresses: u64,
+    /// The share of recipients that are unknown, 0 to 1.
+    #[arg(long, default_value_t = 0.95)]
+    unknown: f64,
+    /// Recipients in each session.
+    #[arg(long, default_value_t = 1)]
+    recipients: u32,
+    /// Sessions of each client.
+    #[arg(long, default_value_t = 4)]
+    sessions_a_client: u64,
+    /// Sessions at the same time.
+    #[arg(long, default_value_t = 8, conflicts_with = "rate")]
+    at_once: u32,
+    /// Sessions in a second, whether or not those before have ended.
+    #[arg(long)]
+    rate: Option<f64>,
+    /// Connections that are open meanwhile and do nothing.
+    #[arg(long, default_value_t = 0)]
+    idle: u64,
+    /// The number of the first session; each is always the same.
+    #[arg(long, default_value_t = 0)]
+    first: u64,
+    /// Delivers a short message where somebody is accepted.
+    #[arg(long)]
+    deliver: bool,
+    /// Seconds after which it fails.
+    #[arg(long, default_value_t = 600)]
+    within: u64,
+}
+
+#[derive(Args)]
+struct Count {
+    /// The program.
+    #[arg(long, default_value = "target/release/backstop")]
+    program: PathBuf,
+    /// Only these: floor, libmilter, backstop.
+    #[arg(long)]
+    peer: Vec<String>,
+    /// Only `tcp` or `unix`.
+    #[arg(long)]
+    transport: Option<String>,
+    /// Sessions of one count; the instructions are the difference between two counts, one of them of twice as many.
+    #[arg(long, default_value_t = 1000)]
+    sessions: u64,
+    /// So many addresses are known.
+    #[arg(long, default_value_t = 1_000_000)]
+    addresses: u64,
+    /// Where files are kept: those with the addresses, and callgrind's (for callgrind_annotate).
+    #[arg(long, default_value = "target/load")]
+    directory: PathBuf,
+    /// More lines for Backstop's configuration.
+    #[arg(long, default_value = "")]
+    config: String,
+}
+
+fn main() -> ExitCode {
+    let done = match Arguments::parse().command {
+        Command::Attack(attack) => attack.run(),
+        Command::Floor { endpoint, accept } => serve_floor(&endpoint, accept),
+        Command::Count(count) => count.run(),
+        Command::Addresses { directory, count } => {
+            people::file(&directory, count).map(|path| println!("{}", path.display()))
+        }
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("backstop-load: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+impl Attack {
+    fn run(&self) -> Result<(), Error> {
+        let _ = backstop_harness::allow_open_files(self.idle + 4096);
+        let mix = Mix {
+            addresses: self.addresses,
+            unknown: self.unknown,
+            recipients: self.recipients,
+            sessions_a_client: self.sessions_a_client,
+        };
+        let load = Load {
+            mix,
+            first: self.first,
+            sessions: self.sessions,
+            pace: self.rate.map_or(Pace::Closed(self.at_once), Pace::Open),
+            deliver: self.deliver,
+            within: Duration::from_secs(self.within),
+        };
+        let idle = Idle::open(&self.endpoint, self.idle)?;
+        let answers = idle.drive(&load, &self.endpoint)?;
+        print(&answers);
+        Ok(())
+    }
+}
+
+fn print(answers: &Answers) {
+    let Answers { sessions, refused, deferred, accepted, over, wrong, time, .. } = answers;
+    println!("{sessions} sessions in {time:.2?}, {:.0} a second", answers.rate());
+    println!(
+        "{refused} recipients refused, {accepted} accepted, {deferred} deferred; {over} sessions ended early"
+    );
+    println!("{wrong} answers were wrong");
+    for (name, latencies) in [("RCPT", &answers.latencies), ("message", &answers.messages)] {
+        let at = |percent| latencies.percentile(percent).unwrap_or_default();
+        if latencies.count() > 0 {
+            let (p50, p99, most) = (at(50.0), at(99.0), at(100.0));
+            println!("{name}: p50 {p50:.1?}, p99 {p99:.1?}, slowest {most:.1?}");
+        }
+    }
+}
+
+fn serve_floor(endpoint: &Endpoint, accept: bool) -> Result<(), Error> {
+    let answer = if accept { floor::Answer::Accept } else { floor::Answer::Refuse };
+    let io = |error| Error::Io { what: endpoint.to_string(), error };
+    let listener = endpoint.listen().map_err(io)?;
+    println!("listening address={}", listener.endpoint().map_err(io)?);
+    floor::serve(&listener, answer).map_err(io)
+}
+
+impl Count {
+    fn run(&self) -> Result<(), Error> {
+        let directory = std::path::absolute(&self.directory).map_err(Error::io("target/load"))?;
+        let addresses = people::file(&directory, self.addresses)?;
+        let pinned = cpu::part()?;
+        println!(
+            "{:<10} {:<12} {:>13} {:>9} {:>9} {:>9}",
+            "", "", "instructions", "CPU µs", "calls", "sessions/s"
+        );
+        for peer in self.peers(&self.program) {
+            for transport in Transport::ALL {
+                let name = if transport == Transport::Tcp { "tcp" } else { "unix" };
+                if self.transport.as_ref().is_some_and(|only| only != name) {
+                    continue;
+                }
+                let subject =
+                    count::Subject { peer: &peer, transport, addresses: &addresses, pinned: &pinned };
+                let load = Load::attack(self.addresses, self.sessions);
+                let instructions = count::instructions(&subject, &load, &directory)?;
+                let cost = count::cost(&subject, &load)?;
+                let calls: u64 = cost.calls.values().sum();
+                println!(
+                    "{:<10} {:<12} {instructions:>13.0} {:>9.1} {:>9.1} {:>9.0}",
+                    peer.to_string(),
+                    transport.to_string(),
+                    cost.cpu.as_secs_f64() * 1e6,
+                    calls as f64 / self.sessions as f64,
+                    cost.rate
+                );
+                let each = cost
+                    .calls
+                    .iter()
+                    .map(|(name, calls)| format!("{name} {:.2}", *calls as f64 / self.sessions as f64));
+                println!("           {}", each.collect::<Vec<_>>().join(", "));
+            }
+        }
+        Ok(())
+    }
+
+    fn peers(&self, program: &Path) -> Vec<Peer> {
+        let backstop =
+            Peer::Backstop { program: program.to_owned(), more: self.config.clone(), env: Vec::new() };
+        let all = [Peer::Floor(floor::Answer::Refuse), Peer::Libmilter, backstop];
+        let wanted = |peer: &Peer| self.peer.is_empty() || self.peer.contains(&peer.to_string());
+        all.into_iter().filter(wanted).collect()
+    }
+}
