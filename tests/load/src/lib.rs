@@ -11,6 +11,8 @@ mod error;
 pub mod measure;
 pub mod peers;
 pub mod people;
+pub mod rows;
+pub mod smtp;
 
 pub use endpoint::{Endpoint, Listener, Transport};
 pub use error::Error;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use backstop_load::drive::{Answers, Idle, Load, Mix, Pace};
 use backstop_load::measure::cpu;
 use backstop_load::peers::{Peer, floor};
+use backstop_load::rows::mtas;
 use backstop_load::{Endpoint, Error, Transport, count, people};
 use clap::{Args, Parser, Subcommand};
 
@@ -33,6 +34,9 @@ enum Command {
     /// Starts floor, libmilter and Backstop, attacks them, and prints what a session costs: instructions in user space, CPU
     /// time, system calls.
     Count(Count),
+    /// Drives Postfix and Sendmail with Backstop behind them: how long each command of a session takes, and what sessions
+    /// through Postfix cost against the floor, libmilter and a map of Postfix' own.
+    Mtas(Mtas),
     /// Writes a file with the known addresses 0 to COUNT into DIRECTORY, and prints its name.
     Addresses {
         directory: PathBuf,
@@ -105,11 +109,34 @@ struct Count {
     config: String,
 }
 
+#[derive(Args)]
+struct Mtas {
+    /// The program.
+    #[arg(long, default_value = "target/release/backstop")]
+    program: PathBuf,
+    /// So many addresses are known.
+    #[arg(long, default_value_t = 1_000_000)]
+    addresses: u64,
+    /// Sessions of each kind whose commands are timed; 0: none.
+    #[arg(long, default_value_t = 400)]
+    timed: u64,
+    /// Rounds of attack, and of good mail; 0: none.
+    #[arg(long, default_value_t = 9)]
+    rounds: usize,
+    /// Sessions of each in a round.
+    #[arg(long, default_value_t = 2000)]
+    sessions: u64,
+    /// Where the file of the addresses is kept.
+    #[arg(long, default_value = "target/load")]
+    directory: PathBuf,
+}
+
 fn main() -> ExitCode {
     let done = match Arguments::parse().command {
         Command::Attack(attack) => attack.run(),
         Command::Floor { endpoint, accept } => serve_floor(&endpoint, accept),
         Command::Count(count) => count.run(),
+        Command::Mtas(mtas) => mtas.run(),
         Command::Addresses { directory, count } => {
             people::file(&directory, count).map(|path| println!("{}", path.display()))
         }
@@ -169,6 +196,30 @@ fn serve_floor(endpoint: &Endpoint, accept: bool) -> Result<(), Error> {
     let listener = endpoint.listen().map_err(io)?;
     println!("listening address={}", listener.endpoint().map_err(io)?);
     floor::serve(&listener, answer).map_err(io)
+}
+
+impl Mtas {
+    fn run(&self) -> Result<(), Error> {
+        let directory = std::path::absolute(&self.directory).map_err(Error::io("target/load"))?;
+        let setting = mtas::Setting {
+            program: self.program.clone(),
+            addresses: people::file(&directory, self.addresses)?,
+            count: self.addresses,
+            pinned: cpu::part()?,
+        };
+        if self.timed > 0 {
+            for stalls in mtas::stalls(&setting, self.timed)? {
+                println!("{stalls}");
+            }
+        }
+        for (is_good, name) in [(false, "attack"), (true, "good mail")] {
+            if self.rounds > 0 {
+                let comparison = mtas::compare(&setting, is_good, self.rounds, self.sessions)?;
+                println!("{name}, {} rounds of {} sessions:\n{comparison}", self.rounds, self.sessions);
+            }
+        }
+        Ok(())
+    }
 }
 
 impl Count {
