@@ -1,7 +1,7 @@
 //! Through real MTAs: what Backstop costs their clients, in time to wait, and their hosts, in CPU time.
 //!
-//! The MTAs have their queues in memory, so that no disk is measured. Postfix is told the clients' addresses by a proxy's
-//! line and does not look for their names; Sendmail sees addresses of loopback, whose names it finds in no file.
+//! No disk is measured: Postfix has its queue in memory, Sendmail delivers without writing it down first. Postfix is told
+//! the clients' addresses by a proxy's line, and does not look for their names; Sendmail sees addresses of loopback.
 
 mod native;
 mod site;

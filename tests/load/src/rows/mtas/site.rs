@@ -45,7 +45,6 @@ enum Running {
     Sendmail(
         #[expect(dead_code, reason = "it ends with the value")] Sendmail,
         #[expect(dead_code, reason = "it ends with the value")] Sink,
-        #[expect(dead_code, reason = "it goes with the value")] TempDir,
     ),
 }
 
@@ -116,11 +115,11 @@ impl Site {
     }
 
     fn sendmail(milter: Milter<'_>) -> Self {
-        let (sink, queue) = (Sink::start(), TempDir::in_memory("mqueue"));
+        let sink = Sink::start();
         let mut builder = Sendmail::builder()
             .relay_domains(&DOMAINS)
             .next_hop(sink.port())
-            .mc(&format!("define(`QUEUE_DIR', `{}')dnl", queue.path().display()));
+            .mc("define(`confSAFE_QUEUE', `False')dnl");
         if let Milter::At(endpoint) = milter {
             builder = builder.milter(&endpoint.for_libmilter());
         }
@@ -128,7 +127,7 @@ impl Site {
         let refuses = !matches!(milter, Milter::None);
         Site {
             target: Target { address: sendmail.ipv4(), is_proxied: false, refuses },
-            running: Running::Sendmail(sendmail, sink, queue),
+            running: Running::Sendmail(sendmail, sink),
         }
     }
 }
