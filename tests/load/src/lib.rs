@@ -8,11 +8,13 @@ pub mod count;
 pub mod drive;
 mod endpoint;
 mod error;
+pub mod figures;
 pub mod measure;
 pub mod peers;
 pub mod people;
 pub mod rows;
 pub mod smtp;
+pub mod table;
 
 pub use endpoint::{Endpoint, Listener, Transport};
 pub use error::Error;

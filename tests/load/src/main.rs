@@ -5,9 +5,11 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use backstop_load::drive::{Answers, Idle, Load, Mix, Pace};
+use backstop_load::figures::Figures;
 use backstop_load::measure::cpu;
 use backstop_load::peers::{Peer, floor};
-use backstop_load::rows::mtas;
+use backstop_load::rows::{Bench, GROUPS, Group};
+use backstop_load::table::Table;
 use backstop_load::{Endpoint, Error, Transport, count, people};
 use clap::{Args, Parser, Subcommand};
 
@@ -31,12 +33,11 @@ enum Command {
         #[arg(long)]
         accept: bool,
     },
+    /// Measures the table: every row, with its goal.
+    Table(TableArguments),
     /// Starts floor, libmilter and Backstop, attacks them, and prints what a session costs: instructions in user space, CPU
     /// time, system calls.
     Count(Count),
-    /// Drives Postfix and Sendmail with Backstop behind them: how long each command of a session takes, and what sessions
-    /// through Postfix cost against the floor, libmilter and a map of Postfix' own.
-    Mtas(Mtas),
     /// Writes a file with the known addresses 0 to COUNT into DIRECTORY, and prints its name.
     Addresses {
         directory: PathBuf,
@@ -85,6 +86,38 @@ struct Attack {
 }
 
 #[derive(Args)]
+struct TableArguments {
+    /// The program.
+    #[arg(long, default_value = "target/release/backstop")]
+    program: PathBuf,
+    /// Only what takes a minute and is the same in each run, the instructions of the attack; compared with the stored
+    /// figures, of which more than a tenth more is a failure.
+    #[arg(long)]
+    short: bool,
+    /// Stores the figures instead of comparing them.
+    #[arg(long, requires = "short")]
+    store: bool,
+    /// The stored figures.
+    #[arg(long, default_value = "tests/load/figures.json")]
+    figures: PathBuf,
+    /// Writes the table to this file as well, as JSON.
+    #[arg(long)]
+    json: Option<PathBuf>,
+    /// Only these groups of rows.
+    #[arg(long, value_parser = clap::builder::PossibleValuesParser::new(GROUPS.map(|group| group.name)))]
+    row: Vec<String>,
+    /// So many addresses are known, where a row does not say otherwise.
+    #[arg(long, default_value_t = 1_000_000)]
+    addresses: u64,
+    /// Rounds in which servers take turns.
+    #[arg(long, default_value_t = 7)]
+    rounds: usize,
+    /// Where files are kept: those with the addresses, and callgrind's (for callgrind_annotate).
+    #[arg(long, default_value = "target/load")]
+    directory: PathBuf,
+}
+
+#[derive(Args)]
 struct Count {
     /// The program.
     #[arg(long, default_value = "target/release/backstop")]
@@ -109,34 +142,16 @@ struct Count {
     config: String,
 }
 
-#[derive(Args)]
-struct Mtas {
-    /// The program.
-    #[arg(long, default_value = "target/release/backstop")]
-    program: PathBuf,
-    /// So many addresses are known.
-    #[arg(long, default_value_t = 1_000_000)]
-    addresses: u64,
-    /// Sessions of each kind whose commands are timed; 0: none.
-    #[arg(long, default_value_t = 400)]
-    timed: u64,
-    /// Rounds of attack, and of good mail; 0: none.
-    #[arg(long, default_value_t = 9)]
-    rounds: usize,
-    /// Sessions of each in a round.
-    #[arg(long, default_value_t = 2000)]
-    sessions: u64,
-    /// Where the file of the addresses is kept.
-    #[arg(long, default_value = "target/load")]
-    directory: PathBuf,
-}
-
 fn main() -> ExitCode {
     let done = match Arguments::parse().command {
+        Command::Table(table) => match table.run() {
+            Ok(true) => Ok(()),
+            Ok(false) => return ExitCode::FAILURE,
+            Err(error) => Err(error),
+        },
         Command::Attack(attack) => attack.run(),
         Command::Floor { endpoint, accept } => serve_floor(&endpoint, accept),
         Command::Count(count) => count.run(),
-        Command::Mtas(mtas) => mtas.run(),
         Command::Addresses { directory, count } => {
             people::file(&directory, count).map(|path| println!("{}", path.display()))
         }
@@ -198,27 +213,40 @@ fn serve_floor(endpoint: &Endpoint, accept: bool) -> Result<(), Error> {
     floor::serve(&listener, answer).map_err(io)
 }
 
-impl Mtas {
-    fn run(&self) -> Result<(), Error> {
-        let directory = std::path::absolute(&self.directory).map_err(Error::io("target/load"))?;
-        let setting = mtas::Setting {
+impl TableArguments {
+    /// Whether all is as it should be.
+    fn run(&self) -> Result<bool, Error> {
+        let bench = Bench {
             program: self.program.clone(),
-            addresses: people::file(&directory, self.addresses)?,
-            count: self.addresses,
+            directory: std::path::absolute(&self.directory).map_err(Error::io("target/load"))?,
+            addresses: self.addresses,
+            rounds: self.rounds,
+            short: self.short,
             pinned: cpu::part()?,
         };
-        if self.timed > 0 {
-            for stalls in mtas::stalls(&setting, self.timed)? {
-                println!("{stalls}");
-            }
+        let wanted = |group: &&Group| match self.row.is_empty() {
+            true => !self.short || group.name == "attack",
+            false => self.row.iter().any(|name| name == group.name),
+        };
+        let table = Table::measure(&bench, GROUPS.iter().filter(wanted), self.json.as_deref())?;
+        println!("{}", table.summary());
+        if !self.short {
+            return Ok(table.passes());
         }
-        for (is_good, name) in [(false, "attack"), (true, "good mail")] {
-            if self.rounds > 0 {
-                let comparison = mtas::compare(&setting, is_good, self.rounds, self.sessions)?;
-                println!("{name}, {} rounds of {} sessions:\n{comparison}", self.rounds, self.sessions);
-            }
+        let figures = Figures::of(&table);
+        if self.store {
+            figures.write(&self.figures)?;
+            println!("stored in {}", self.figures.display());
+            return Ok(table.failed.is_empty());
         }
-        Ok(())
+        let regressions = figures.regressions(&Figures::read(&self.figures)?);
+        for regression in &regressions {
+            println!("REGRESSION: {regression}");
+        }
+        if !regressions.is_empty() {
+            println!("If that is what a change is worth, store new figures: tests/bench --short --store");
+        }
+        Ok(regressions.is_empty() && table.failed.is_empty())
     }
 }
 

@@ -20,7 +20,8 @@ pub fn time(pid: u32) -> Result<Duration, Error> {
 
 /// The descendants that have ended, and were waited for.
 fn of_the_dead(pid: u32) -> Result<Duration, Error> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).map_err(Error::io(format!("process {pid}")))?;
+    let stat =
+        fs::read_to_string(format!("/proc/{pid}/stat")).map_err(Error::io(format!("process {pid}")))?;
     // Behind the name in parentheses, which may hold anything: state is field 3, cutime and cstime are 16 and 17.
     let fields = stat.rsplit_once(") ").map_or("", |(_, rest)| rest).split(' ');
     let ticks: u64 = fields.skip(13).take(2).filter_map(|field| field.parse::<u64>().ok()).sum();

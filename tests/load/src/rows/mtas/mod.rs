@@ -7,21 +7,5 @@ mod native;
 mod site;
 mod stalls;
 
-use std::path::PathBuf;
-
-pub use native::{Comparison, Round, Subject, compare};
-pub use site::{Milter, Mta, Site};
-pub use stalls::{Stalls, stalls};
-
-/// What all rows of this kind need.
-#[derive(Debug, Clone)]
-pub struct Setting {
-    /// `backstop`
-    pub program: PathBuf,
-    /// The file of addresses that exist.
-    pub addresses: PathBuf,
-    /// So many are in it.
-    pub count: u64,
-    /// The words that keep servers to their CPU; see [`cpu::part`](crate::measure::cpu::part).
-    pub pinned: Vec<String>,
-}
+pub(super) use native::rows as postfix;
+pub(super) use stalls::rows as stalls;

@@ -1,66 +1,114 @@
 //! Postfix with a milter on a unix socket against Postfix with a map of its own: sessions a second, and CPU time of all of
 //! Postfix' processes and the milter. Each round drives them one after the other, and ratios are those within a round.
 
-use std::fmt;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
-use super::{Milter, Mta, Setting, Site};
+use super::site::{Milter, Mta, Site};
 use crate::measure::{cpu, tree};
 use crate::peers::{Peer, Running, Start, floor};
+use crate::rows::{Bench, Row, median};
 use crate::smtp::Load;
 use crate::{Endpoint, Error, Transport};
 
+pub(in crate::rows) fn rows(bench: &Bench) -> Result<Vec<Row>, Error> {
+    let mut rows = Vec::new();
+    for is_good in [false, true] {
+        let found = Comparison::measure(bench, is_good)?;
+        let kind = if is_good { "good mail" } else { "attack" };
+        let name = |what: &str| format!("Postfix, unix socket, {kind}: {what}");
+        let rate = found.ratio(Subject::Backstop, Subject::Floor, |round| round.rate);
+        let cost = found.ratio(Subject::Backstop, Subject::Floor, Round::cpu);
+        rows.push(Row::new(name("sessions/s, to the floor's"), rate, "×").at_least(0.97).note(found.rates()));
+        let cost = Row::new(name("CPU time of Postfix and milter, to the floor's"), cost, "×");
+        rows.push(if is_good { cost } else { cost.at_most(1.05) }.note(found.costs()));
+    }
+    Ok(rows)
+}
+
 /// Who refuses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Subject {
+enum Subject {
     /// Postfix, `relay_recipient_maps = lmdb:…`
     Native,
-    /// The floor.
     Floor,
-    /// The filter on libmilter.
     Libmilter,
-    /// Backstop.
     Backstop,
 }
 
 /// What one of them did in one round.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Round {
+struct Round {
     /// Sessions a second.
-    pub rate: f64,
-    /// CPU time of Postfix for each session.
-    pub mta: Duration,
-    /// CPU time of the milter for each session.
-    pub milter: Duration,
+    rate: f64,
+    /// CPU time of Postfix for each session, in microseconds.
+    mta: f64,
+    /// CPU time of the milter for each session, in microseconds.
+    milter: f64,
 }
 
 /// All rounds.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Comparison(Vec<[Round; Subject::ALL.len()]>);
+struct Comparison(Vec<[Round; Subject::ALL.len()]>);
 
-/// Drives `rounds` rounds of `sessions` sessions with each of them: messages, or recipients who do not exist.
-///
-/// # Errors
-/// What does not start, or is answered wrongly.
-pub fn compare(setting: &Setting, is_good: bool, rounds: usize, sessions: u64) -> Result<Comparison, Error> {
-    let sites = Subject::ALL.map(|subject| Pair::start(subject, is_good, setting));
-    let sites = sites.into_iter().collect::<Result<Vec<_>, _>>()?;
-    let load = |sessions| if is_good { Load::good } else { Load::attack }(setting.count, sessions);
-    // What comes first pays for what is kept, and starts Postfix' processes.
-    let mut load = Load { sessions: sessions.div_ceil(4), ..load(sessions) };
-    for site in &sites {
-        site.round(&load)?;
+impl Round {
+    fn cpu(&self) -> f64 {
+        self.mta + self.milter
     }
-    load = Load { sessions, ..load.next() };
-    let mut found = Vec::new();
-    for _ in 0..rounds {
-        let round = sites.iter().map(|site| site.round(&load)).collect::<Result<Vec<_>, _>>()?;
-        found.extend(<[Round; Subject::ALL.len()]>::try_from(round));
-        load = load.next();
+}
+
+impl Subject {
+    const ALL: [Self; 4] = [Self::Native, Self::Floor, Self::Libmilter, Self::Backstop];
+}
+
+impl Comparison {
+    /// Messages, or recipients who do not exist.
+    fn measure(bench: &Bench, is_good: bool) -> Result<Self, Error> {
+        let sites = Subject::ALL.map(|subject| Pair::start(subject, is_good, bench));
+        let sites = sites.into_iter().collect::<Result<Vec<_>, _>>()?;
+        let load = if is_good { Load::good } else { Load::attack };
+        // What comes first pays for what is kept, and starts Postfix' processes.
+        let mut load = load(bench.addresses, WARM);
+        for site in &sites {
+            site.round(&load)?;
+        }
+        load = Load { sessions: SESSIONS, ..load.next() };
+        let mut found = Vec::new();
+        for _ in 0..bench.rounds {
+            let round = sites.iter().map(|site| site.round(&load)).collect::<Result<Vec<_>, _>>()?;
+            found.extend(<[Round; Subject::ALL.len()]>::try_from(round));
+            load = load.next();
+        }
+        Ok(Self(found))
     }
-    Ok(Comparison(found))
+
+    /// The median of the ratios of two within a round.
+    fn ratio(&self, of: Subject, to: Subject, value: impl Fn(&Round) -> f64) -> f64 {
+        median(self.0.iter().map(|round| value(&round[of as usize]) / value(&round[to as usize])).collect())
+    }
+
+    fn median(&self, of: Subject, value: impl Fn(&Round) -> f64) -> f64 {
+        median(self.0.iter().map(|round| value(&round[of as usize])).collect())
+    }
+
+    fn rates(&self) -> String {
+        let each = Subject::ALL.map(|subject| {
+            let rate = self.median(subject, |round| round.rate);
+            let ratio = self.ratio(subject, Subject::Native, |round| round.rate);
+            format!("{subject:?} {rate:.0} ({ratio:.3} × native)")
+        });
+        each.join(", ")
+    }
+
+    fn costs(&self) -> String {
+        let each = Subject::ALL.map(|subject| {
+            let mta = self.median(subject, |round| round.mta);
+            let milter = self.median(subject, |round| round.milter);
+            let ratio = self.ratio(subject, Subject::Native, Round::cpu);
+            format!("{subject:?} {mta:.0} + {milter:.0} µs ({ratio:.3} × native)")
+        });
+        each.join(", ")
+    }
 }
 
 /// An MTA and its milter.
@@ -70,24 +118,24 @@ struct Pair {
 }
 
 impl Pair {
-    fn start(subject: Subject, is_good: bool, setting: &Setting) -> Result<Self, Error> {
+    fn start(subject: Subject, is_good: bool, bench: &Bench) -> Result<Self, Error> {
         let peer = match subject {
             Subject::Native => {
-                return Ok(Self { site: Site::start(Mta::Postfix, Milter::Native, setting)?, milter: None });
+                return Ok(Self { site: Site::start(Mta::Postfix, Milter::Native, bench)?, milter: None });
             }
             Subject::Floor if is_good => Peer::Floor(floor::Answer::Accept),
             Subject::Floor => Peer::Floor(floor::Answer::Refuse),
             Subject::Libmilter => Peer::Libmilter,
-            Subject::Backstop => Peer::backstop(&setting.program),
+            Subject::Backstop => Peer::backstop(&bench.program),
         };
         let milter = peer.start(&Start {
             transport: Transport::Unix,
-            addresses: &setting.addresses,
-            launcher: setting.pinned.clone(),
+            addresses: &bench.people()?,
+            launcher: bench.pinned.clone(),
             within: Duration::from_secs(180),
         })?;
         permit(&milter)?;
-        let site = Site::start(Mta::Postfix, Milter::At(milter.endpoint()), setting)?;
+        let site = Site::start(Mta::Postfix, Milter::At(milter.endpoint()), bench)?;
         Ok(Self { site, milter: Some(milter) })
     }
 
@@ -103,13 +151,10 @@ impl Pair {
             self.site.settle();
         }
         let after = time()?;
-        let sessions = u32::try_from(load.sessions).unwrap_or(u32::MAX);
-        let each = |before: Duration, after: Duration| after.saturating_sub(before) / sessions;
-        Ok(Round {
-            rate: outcome.rate(),
-            mta: each(before.0, after.0),
-            milter: each(before.1, after.1),
-        })
+        let each = |before: Duration, after: Duration| {
+            after.saturating_sub(before).as_secs_f64() * 1e6 / load.sessions as f64
+        };
+        Ok(Round { rate: outcome.rate(), mta: each(before.0, after.0), milter: each(before.1, after.1) })
     }
 }
 
@@ -120,61 +165,8 @@ fn permit(milter: &Running) -> Result<(), Error> {
     fs::set_permissions(path, everybody).map_err(Error::io(path.display().to_string()))
 }
 
-impl Subject {
-    /// All of them.
-    pub const ALL: [Self; 4] = [Self::Native, Self::Floor, Self::Libmilter, Self::Backstop];
-}
+/// Of each in a round.
+const SESSIONS: u64 = 2000;
 
-impl Comparison {
-    /// The median of one's sessions a second.
-    #[must_use]
-    pub fn rate(&self, of: Subject) -> f64 {
-        self.median(|round| round[of as usize].rate)
-    }
-
-    /// The median of one's CPU time for a session, in seconds: Postfix', and its own.
-    #[must_use]
-    pub fn cpu(&self, of: Subject) -> (f64, f64) {
-        let mta = self.median(|round| round[of as usize].mta.as_secs_f64());
-        (mta, self.median(|round| round[of as usize].milter.as_secs_f64()))
-    }
-
-    /// The median of the ratios of two's sessions a second.
-    #[must_use]
-    pub fn rates(&self, of: Subject, to: Subject) -> f64 {
-        self.median(|round| round[of as usize].rate / round[to as usize].rate)
-    }
-
-    /// The median of the ratios of two's CPU times.
-    #[must_use]
-    pub fn costs(&self, of: Subject, to: Subject) -> f64 {
-        let all = |round: Round| (round.mta + round.milter).as_secs_f64();
-        self.median(|round| all(round[of as usize]) / all(round[to as usize]))
-    }
-
-    fn median(&self, value: impl Fn(&[Round; Subject::ALL.len()]) -> f64) -> f64 {
-        let mut values: Vec<f64> = self.0.iter().map(value).collect();
-        values.sort_by(f64::total_cmp);
-        values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
-    }
-}
-
-impl fmt::Display for Comparison {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for subject in Subject::ALL {
-            let (mta, milter) = self.cpu(subject);
-            writeln!(
-                f,
-                "{:10} {:6.0} sessions/s, {:.3} x floor; CPU {:6.1} + {:5.1} us, {:.3} x floor, {:.3} x native",
-                format!("{subject:?}"),
-                self.rate(subject),
-                self.rates(subject, Subject::Floor),
-                mta * 1e6,
-                milter * 1e6,
-                self.costs(subject, Subject::Floor),
-                self.costs(subject, Subject::Native),
-            )?;
-        }
-        Ok(())
-    }
-}
+/// Before the first round.
+const WARM: u64 = 500;

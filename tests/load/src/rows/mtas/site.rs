@@ -6,14 +6,14 @@ use std::path::Path;
 use backstop_harness::{Postfix, Sendmail, Sink, TempDir};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
-use super::Setting;
 use crate::people::DOMAINS;
+use crate::rows::Bench;
 use crate::smtp::Target;
 use crate::{Endpoint, Error};
 
 /// Which MTA.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Mta {
+pub(super) enum Mta {
     /// Postfix, which discards what it has accepted.
     Postfix,
     /// Sendmail, which relays it to a sink.
@@ -22,7 +22,7 @@ pub enum Mta {
 
 /// Who refuses recipients.
 #[derive(Debug, Clone, Copy)]
-pub enum Milter<'a> {
+pub(super) enum Milter<'a> {
     /// Nobody.
     None,
     /// The MTA itself, by a map of all who exist (only Postfix, `relay_recipient_maps = lmdb:…`).
@@ -33,9 +33,9 @@ pub enum Milter<'a> {
 
 /// A running MTA. It ends with the value.
 #[derive(Debug)]
-pub struct Site {
+pub(super) struct Site {
     /// Where its clients find it.
-    pub target: Target,
+    pub(super) target: Target,
     running: Running,
 }
 
@@ -56,12 +56,12 @@ impl Site {
     ///
     /// # Panics
     /// When it does not start.
-    pub fn start(mta: Mta, milter: Milter<'_>, setting: &Setting) -> Result<Self, Error> {
+    pub(super) fn start(mta: Mta, milter: Milter<'_>, bench: &Bench) -> Result<Self, Error> {
         let map = match milter {
-            Milter::Native => Some(map(&setting.addresses)?),
+            Milter::Native => Some(map(&bench.people()?)?),
             Milter::None | Milter::At(_) => None,
         };
-        on_their_cpu(&setting.pinned, || match mta {
+        on_their_cpu(&bench.pinned, || match mta {
             Mta::Postfix => Self::postfix(milter, map.as_deref()),
             Mta::Sendmail => Self::sendmail(milter),
         })
@@ -69,7 +69,7 @@ impl Site {
 
     /// Postfix' master; `None` for another MTA.
     #[must_use]
-    pub fn pid(&self) -> Option<u32> {
+    pub(super) fn pid(&self) -> Option<u32> {
         match &self.running {
             Running::Postfix(postfix, _) => Some(postfix.pid()),
             Running::Sendmail(..) => None,
@@ -80,7 +80,7 @@ impl Site {
     ///
     /// # Panics
     /// When something is after a minute.
-    pub fn settle(&self) {
+    pub(super) fn settle(&self) {
         if let Running::Postfix(postfix, _) = &self.running {
             postfix.wait_for_empty_queue();
         }
