@@ -98,3 +98,48 @@ impl Connection {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        future::poll_fn,
+        io::{Read, Write},
+        time::Instant,
+    };
+
+    use super::*;
+
+    /// Two writes before each answer, as Sendmail has them for its macros and its command: Nagle's algorithm holds back the
+    /// second until the first is acknowledged.
+    #[tokio::test]
+    async fn who_writes_twice_does_not_wait_for_a_delayed_acknowledgement() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut peer = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (stream, _) = listener.accept().unwrap();
+        stream.set_nonblocking(true).unwrap();
+        let stream = TcpStream::from_std(stream).unwrap();
+        let mut connection = Connection::Tcp { stream, is_unacknowledged: false };
+        let peer = std::thread::spawn(move || {
+            let times = [(); ROUNDS].map(|()| {
+                let begun = Instant::now();
+                peer.write_all(b"macros").unwrap();
+                peer.write_all(b"command").unwrap();
+                peer.read_exact(&mut [0; 2]).unwrap();
+                begun.elapsed()
+            });
+            times[1..].iter().min().copied().unwrap()
+        });
+        let mut buffer = BytesMut::with_capacity(256);
+        for round in 1..=ROUNDS {
+            while buffer.len() < round * b"macroscommand".len() {
+                let read = poll_fn(|context| connection.poll_read(context, &mut buffer)).await.unwrap();
+                assert_ne!(read, 0);
+            }
+            connection.write_all(b"ok", Duration::from_secs(10)).await.unwrap();
+        }
+        let fastest = peer.join().unwrap();
+        assert!(fastest < Duration::from_millis(30), "{fastest:?}: Linux delays an acknowledgement by 40 ms");
+    }
+
+    const ROUNDS: usize = 10;
+}
