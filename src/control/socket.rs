@@ -112,7 +112,7 @@ impl Control {
             };
             let stream = match accepted {
                 Ok(Connection::Unix(stream)) => stream,
-                Ok(Connection::Tcp(_)) => continue,
+                Ok(Connection::Tcp { .. }) => continue,
                 Err(error) => {
                     warn!(%error, "can't accept a control connection");
                     tokio::time::sleep(Duration::from_secs(1)).await;

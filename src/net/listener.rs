@@ -162,15 +162,15 @@ impl Listener {
         match &self.socket {
             Socket::Tcp(listener) => {
                 let (stream, _) = listener.accept().await?;
-                // One write per reply: nothing is gained by waiting for more.
-                let _ = stream.set_nodelay(true);
-                Ok(Connection::Tcp(stream))
+                Ok(Connection::Tcp { stream, is_unacknowledged: false })
             }
             Socket::Unix(listener) => Ok(Connection::Unix(listener.accept().await?.0)),
         }
     }
 
     fn tcp(listener: TcpListener) -> io::Result<Self> {
+        // One write per reply: nothing is gained by waiting for more. Its connections inherit that.
+        let _ = socket2::SockRef::from(&listener).set_tcp_nodelay(true);
         let address = listener.local_addr()?;
         let family = if address.is_ipv6() { "inet6" } else { "inet" };
         Ok(Self { socket: Socket::Tcp(listener), address: format!("{family}:{address}"), owned: None })

@@ -33,6 +33,15 @@ impl TempDir {
         Self::new_in(Path::new("/run"), name)
     }
 
+    /// As [`TempDir::new`], in memory (/dev/shm): no disk keeps anybody waiting there who is measured.
+    ///
+    /// # Panics
+    /// When it cannot be made.
+    #[must_use]
+    pub fn in_memory(name: &str) -> Self {
+        Self::new_in(Path::new("/dev/shm"), name)
+    }
+
     fn new_in(parent: &Path, name: &str) -> Self {
         let mut builder = tempfile::Builder::new();
         let dir = builder.prefix(&format!("backstop-{name}-")).tempdir_in(parent);

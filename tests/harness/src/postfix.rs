@@ -75,6 +75,12 @@ impl Postfix {
         self.submission_port.expect("the test asked for .submission()")
     }
 
+    /// The process of the master, of whom all others of Postfix are children.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.master.pid()
+    }
+
     /// The configuration directory, for programs of Postfix (`-c`) and for `MAIL_CONFIG`.
     #[must_use]
     pub fn config_directory(&self) -> PathBuf {

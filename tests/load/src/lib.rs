@@ -13,6 +13,7 @@ pub mod measure;
 pub mod peers;
 pub mod people;
 pub mod rows;
+pub mod smtp;
 pub mod table;
 
 pub use endpoint::{Endpoint, Listener, Transport};

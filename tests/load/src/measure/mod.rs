@@ -4,6 +4,7 @@ pub mod callgrind;
 pub mod cpu;
 pub mod memory;
 pub mod strace;
+pub mod tree;
 
 use crate::Error;
 

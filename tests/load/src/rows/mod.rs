@@ -8,6 +8,7 @@ mod connections;
 mod flat;
 mod index;
 mod latency;
+mod mtas;
 mod program;
 mod threads;
 
@@ -19,7 +20,7 @@ use crate::Error;
 use crate::peers::Peer;
 
 /// All groups, in the order of the table.
-pub const GROUPS: [Group; 7] = [
+pub const GROUPS: [Group; 9] = [
     Group { name: "attack", measure: attack::rows },
     Group { name: "latency", measure: latency::rows },
     Group { name: "connections", measure: connections::rows },
@@ -27,6 +28,8 @@ pub const GROUPS: [Group; 7] = [
     Group { name: "threads", measure: threads::rows },
     Group { name: "program", measure: program::rows },
     Group { name: "index", measure: index::rows },
+    Group { name: "stalls", measure: mtas::stalls },
+    Group { name: "postfix", measure: mtas::postfix },
 ];
 
 /// Rows that are measured together.
