@@ -250,7 +250,7 @@ fn pairs(mut list: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
 }
 
 fn split_at_nul(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
-    let at = bytes.iter().position(|&byte| byte == 0)?;
+    let at = memchr::memchr(0, bytes)?;
     Some((&bytes[..at], &bytes[at + 1..]))
 }
 

@@ -313,13 +313,17 @@ impl Session {
     /// Remembers who asks, for `backstop status`; written only when it changes.
     fn note_mta(&self) {
         let macros = self.protocol.macros();
-        let word = |name| macros.get(name).map(String::from_utf8_lossy);
-        let (name, version) =
-            (word("j").unwrap_or("an MTA without a name".into()), word("v").unwrap_or_default());
+        let word = |name| macros.get(name).unwrap_or_default();
+        let (name, version) = (word("j"), word("v"));
         let known = self.server.last_mta.load();
-        let same = known.as_deref().and_then(|known| known.strip_prefix(&*name)).map(str::trim_start);
-        if same != Some(&*version) {
-            let told = format!("{name} {version}");
+        let same = known.as_deref().and_then(|known| known.as_bytes().strip_prefix(name));
+        if !name.is_empty() && same.map(<[u8]>::trim_ascii_start) == Some(version) {
+            return;
+        }
+        let name = if name.is_empty() { NAMELESS } else { name };
+        let [name, version] = [name, version].map(String::from_utf8_lossy);
+        let told = format!("{name} {version}");
+        if known.as_deref().map(String::as_str) != Some(told.trim_end()) {
             self.server.last_mta.store(Some(Arc::new(told.trim_end().to_owned())));
         }
     }
@@ -532,6 +536,9 @@ fn shorten(timer: Pin<&mut Sleep>, last: Instant) {
 
 /// Clients whose class is found out though nothing depends on it: it costs questions to the DNS.
 const CLASSES: Pace = Pace::new(Duration::from_millis(100), 100);
+
+/// One that does not tell its name.
+const NAMELESS: &[u8] = b"an MTA without a name";
 
 /// Longer ones are no names of hosts (RFC 1035 §2.3.4).
 const LONGEST_HELO: usize = 255;
