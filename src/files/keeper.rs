@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use notify::{RecommendedWatcher, RecursiveMode, Watcher};
+use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher, event::AccessKind};
 use tokio::{sync::Notify, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
@@ -125,7 +125,13 @@ impl Inner {
     fn watch(&mut self, paths: &[PathBuf], hint: &Arc<Notify>) {
         if self.watcher.is_none() {
             let hint = Arc::clone(hint);
-            match notify::recommended_watcher(move |_| hint.notify_one()) {
+            let tell = move |event: notify::Result<Event>| {
+                // Programs open files in /etc all the time; who only does that changes nothing.
+                if !event.is_ok_and(|event| matches!(event.kind, EventKind::Access(AccessKind::Open(_)))) {
+                    hint.notify_one();
+                }
+            };
+            match notify::recommended_watcher(tell) {
                 Ok(watcher) => self.watcher = Some(watcher),
                 Err(error) => {
                     tracing::warn!(%error, "no hints about changed files, they are looked at every {POLL:?}");
