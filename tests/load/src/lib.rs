@@ -11,6 +11,7 @@ mod error;
 pub mod measure;
 pub mod peers;
 pub mod people;
+pub mod total;
 
 pub use endpoint::{Endpoint, Listener, Transport};
 pub use error::Error;

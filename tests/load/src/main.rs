@@ -7,6 +7,7 @@ use std::time::Duration;
 use backstop_load::drive::{Answers, Idle, Load, Mix, Pace};
 use backstop_load::measure::cpu;
 use backstop_load::peers::{Peer, floor};
+use backstop_load::total::{self, Plan};
 use backstop_load::{Endpoint, Error, Transport, count, people};
 use clap::{Args, Parser, Subcommand};
 
@@ -33,6 +34,11 @@ enum Command {
     /// Starts floor, libmilter and Backstop, attacks them, and prints what a session costs: instructions in user space, CPU
     /// time, system calls.
     Count(Count),
+    /// Counts all instructions of a session, the kernel's too, in an emulated machine (see tests/load/install).
+    Total(Total),
+    /// What the emulated machine runs.
+    #[command(hide = true)]
+    Inside(Plan),
     /// Writes a file with the known addresses 0 to COUNT into DIRECTORY, and prints its name.
     Addresses {
         directory: PathBuf,
@@ -105,11 +111,25 @@ struct Count {
     config: String,
 }
 
+#[derive(Args)]
+struct Total {
+    /// The program.
+    #[arg(long, default_value = "target/release/backstop")]
+    program: PathBuf,
+    #[command(flatten)]
+    plan: Plan,
+    /// Where files are kept.
+    #[arg(long, default_value = "target/load")]
+    directory: PathBuf,
+}
+
 fn main() -> ExitCode {
     let done = match Arguments::parse().command {
         Command::Attack(attack) => attack.run(),
         Command::Floor { endpoint, accept } => serve_floor(&endpoint, accept),
         Command::Count(count) => count.run(),
+        Command::Total(total) => total.run(),
+        Command::Inside(plan) => total::inside(&plan),
         Command::Addresses { directory, count } => {
             people::file(&directory, count).map(|path| println!("{}", path.display()))
         }
@@ -171,6 +191,20 @@ fn serve_floor(endpoint: &Endpoint, accept: bool) -> Result<(), Error> {
     floor::serve(&listener, answer).map_err(io)
 }
 
+impl Total {
+    fn run(&self) -> Result<(), Error> {
+        let directory = std::path::absolute(&self.directory).map_err(Error::io("target/load"))?;
+        for total in total::totals(&self.program, &self.plan, &directory)? {
+            let (instructions, spread) = (total.instructions(), 100.0 * total.spread());
+            println!(
+                "{:<10} {:<12} {instructions:>9.0} instructions a session (rounds differ by {spread:.1} %)",
+                total.peer, total.transport
+            );
+        }
+        Ok(())
+    }
+}
+
 impl Count {
     fn run(&self) -> Result<(), Error> {
         let directory = std::path::absolute(&self.directory).map_err(Error::io("target/load"))?;
@@ -213,7 +247,7 @@ impl Count {
     fn peers(&self, program: &Path) -> Vec<Peer> {
         let backstop =
             Peer::Backstop { program: program.to_owned(), more: self.config.clone(), env: Vec::new() };
-        let all = [Peer::Floor(floor::Answer::Refuse), Peer::Libmilter, backstop];
+        let all = [Peer::Floor(floor::Answer::Refuse), Peer::Libmilter(None), backstop];
         let wanted = |peer: &Peer| self.peer.is_empty() || self.peer.contains(&peer.to_string());
         all.into_iter().filter(wanted).collect()
     }

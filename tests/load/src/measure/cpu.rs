@@ -1,5 +1,7 @@
 //! CPU time: nanoseconds that a process has run, in user space and in the kernel, as the scheduler counts them.
 
+use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fs;
 use std::time::Duration;
 
@@ -12,13 +14,22 @@ use crate::Error;
 /// # Errors
 /// When the process is not there.
 pub fn time(pid: u32) -> Result<Duration, Error> {
+    Ok(threads(pid)?.values().sum())
+}
+
+/// What each thread of a process has used so far. That of one which runs just now is of its last tick.
+///
+/// # Errors
+/// When the process is not there.
+pub fn threads(pid: u32) -> Result<BTreeMap<OsString, Duration>, Error> {
     let threads = fs::read_dir(format!("/proc/{pid}/task")).map_err(Error::io(format!("process {pid}")))?;
     let times = threads.flatten().map(|thread| {
         // "time on the cpu, time waiting, timeslices" (Documentation/scheduler/sched-stats)
         let stat = fs::read_to_string(thread.path().join("schedstat")).unwrap_or_default();
-        stat.split(' ').next().and_then(|time| time.parse().ok()).unwrap_or(0)
+        let time = stat.split(' ').next().and_then(|time| time.parse().ok()).unwrap_or(0);
+        (thread.file_name(), Duration::from_nanos(time))
     });
-    Ok(Duration::from_nanos(times.sum()))
+    Ok(times.collect())
 }
 
 /// The CPUs that this process may use.

@@ -15,14 +15,15 @@ use backstop_harness::{Process, Signal, TempDir, free_port};
 
 use crate::{Endpoint, Error, Transport};
 pub use backstop::CONFIG;
+pub(crate) use libmilter::compile;
 
 /// Who is measured.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Peer {
     /// [`floor`]
     Floor(floor::Answer),
-    /// A page of C on libmilter, with a hash table.
-    Libmilter,
+    /// A page of C on libmilter, with a hash table: this program, or one that is compiled for it.
+    Libmilter(Option<PathBuf>),
     /// `backstop serve`
     Backstop {
         /// The program.
@@ -87,9 +88,12 @@ impl Peer {
                     words
                 })
             }
-            Peer::Libmilter => {
+            Peer::Libmilter(program) => {
                 let directory = TempDir::new("libmilter");
-                let program = libmilter::compile(directory.path())?;
+                let program = match program {
+                    Some(program) => program.clone(),
+                    None => compile("libmilter", directory.path())?,
+                };
                 let running = simple("libmilter", start, |endpoint| {
                     let addresses = start.addresses.display().to_string();
                     vec![program.display().to_string(), endpoint.for_libmilter(), addresses]
@@ -136,7 +140,7 @@ impl fmt::Display for Peer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Peer::Floor(_) => "floor",
-            Peer::Libmilter => "libmilter",
+            Peer::Libmilter(_) => "libmilter",
             Peer::Backstop { .. } => "backstop",
         })
     }
