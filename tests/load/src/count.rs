@@ -69,20 +69,33 @@ impl Subject<'_> {
 /// # Errors
 /// When something does not start, or fails, or answers wrongly.
 pub fn instructions(subject: &Subject<'_>, load: &Load, directory: &Path) -> Result<f64, Error> {
+    instructions_after(subject, load.sessions.div_ceil(2), load, directory)
+}
+
+/// The same, after `before` sessions that are not counted.
+///
+/// # Errors
+/// When something does not start, or fails, or answers wrongly.
+pub fn instructions_after(
+    subject: &Subject<'_>,
+    before: u64,
+    load: &Load,
+    directory: &Path,
+) -> Result<f64, Error> {
     let output = directory.join(format!("callgrind.{}.{:?}", subject.peer, subject.transport));
     let running = subject.start(callgrind::launcher(&output))?;
     let mut callgrind = Callgrind::new(running.pid(), &output);
     // What comes first pays for what is kept.
-    let load = Load { sessions: load.sessions.div_ceil(2), ..load.clone() };
-    subject.drive(&running, &load)?;
+    let uncounted = Load { sessions: before.max(100), ..load.clone() };
+    subject.drive(&running, &uncounted)?;
     callgrind.begin()?;
-    let load = Load { sessions: load.sessions * 2, ..load.next() };
-    subject.drive(&running, &load)?;
-    let once = callgrind.count()?;
-    let load = Load { sessions: load.sessions * 2, ..load.next() };
-    subject.drive(&running, &load)?;
-    let twice = callgrind.count()?;
-    Ok((twice as f64 - once as f64) / (load.sessions / 2) as f64)
+    let once = Load { sessions: load.sessions, ..uncounted.next() };
+    subject.drive(&running, &once)?;
+    let counted = callgrind.count()?;
+    let twice = Load { sessions: 2 * load.sessions, ..once.next() };
+    subject.drive(&running, &twice)?;
+    let difference = callgrind.count()? as f64 - counted as f64;
+    Ok(difference / load.sessions as f64)
 }
 
 /// CPU time and system calls of one session.

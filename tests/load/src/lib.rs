@@ -8,9 +8,12 @@ pub mod count;
 pub mod drive;
 mod endpoint;
 mod error;
+pub mod figures;
 pub mod measure;
 pub mod peers;
 pub mod people;
+pub mod rows;
+pub mod table;
 pub mod total;
 
 pub use endpoint::{Endpoint, Listener, Transport};

@@ -5,8 +5,11 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use backstop_load::drive::{Answers, Idle, Load, Mix, Pace};
+use backstop_load::figures::Figures;
 use backstop_load::measure::cpu;
 use backstop_load::peers::{Peer, floor};
+use backstop_load::rows::{Bench, GROUPS, Group};
+use backstop_load::table::Table;
 use backstop_load::total::{self, Plan};
 use backstop_load::{Endpoint, Error, Transport, count, people};
 use clap::{Args, Parser, Subcommand};
@@ -31,6 +34,8 @@ enum Command {
         #[arg(long)]
         accept: bool,
     },
+    /// Measures the table: every row, with its goal.
+    Table(TableArguments),
     /// Starts floor, libmilter and Backstop, attacks them, and prints what a session costs: instructions in user space, CPU
     /// time, system calls.
     Count(Count),
@@ -87,6 +92,38 @@ struct Attack {
 }
 
 #[derive(Args)]
+struct TableArguments {
+    /// The program.
+    #[arg(long, default_value = "target/release/backstop")]
+    program: PathBuf,
+    /// Only what takes a minute and is the same in each run, the instructions of the attack; compared with the stored
+    /// figures, of which more than a tenth more is a failure.
+    #[arg(long)]
+    short: bool,
+    /// Stores the figures instead of comparing them.
+    #[arg(long, requires = "short")]
+    store: bool,
+    /// The stored figures.
+    #[arg(long, default_value = "tests/load/figures.json")]
+    figures: PathBuf,
+    /// Writes the table to this file as well, as JSON.
+    #[arg(long)]
+    json: Option<PathBuf>,
+    /// Only these groups of rows.
+    #[arg(long, value_parser = clap::builder::PossibleValuesParser::new(GROUPS.map(|group| group.name)))]
+    row: Vec<String>,
+    /// So many addresses are known, where a row does not say otherwise.
+    #[arg(long, default_value_t = 1_000_000)]
+    addresses: u64,
+    /// Rounds in which servers take turns.
+    #[arg(long, default_value_t = 7)]
+    rounds: usize,
+    /// Where files are kept: those with the addresses, and callgrind's (for callgrind_annotate).
+    #[arg(long, default_value = "target/load")]
+    directory: PathBuf,
+}
+
+#[derive(Args)]
 struct Count {
     /// The program.
     #[arg(long, default_value = "target/release/backstop")]
@@ -125,6 +162,11 @@ struct Total {
 
 fn main() -> ExitCode {
     let done = match Arguments::parse().command {
+        Command::Table(table) => match table.run() {
+            Ok(true) => Ok(()),
+            Ok(false) => return ExitCode::FAILURE,
+            Err(error) => Err(error),
+        },
         Command::Attack(attack) => attack.run(),
         Command::Floor { endpoint, accept } => serve_floor(&endpoint, accept),
         Command::Count(count) => count.run(),
@@ -205,6 +247,43 @@ impl Total {
     }
 }
 
+impl TableArguments {
+    /// Whether all is as it should be.
+    fn run(&self) -> Result<bool, Error> {
+        let bench = Bench {
+            program: self.program.clone(),
+            directory: std::path::absolute(&self.directory).map_err(Error::io("target/load"))?,
+            addresses: self.addresses,
+            rounds: self.rounds,
+            short: self.short,
+            pinned: cpu::part()?,
+        };
+        let wanted = |group: &&Group| match self.row.is_empty() {
+            true => !self.short || group.name == "attack",
+            false => self.row.iter().any(|name| name == group.name),
+        };
+        let table = Table::measure(&bench, GROUPS.iter().filter(wanted), self.json.as_deref())?;
+        println!("{}", table.summary());
+        if !self.short {
+            return Ok(table.passes());
+        }
+        let figures = Figures::of(&table);
+        if self.store {
+            figures.write(&self.figures)?;
+            println!("stored in {}", self.figures.display());
+            return Ok(table.failed.is_empty());
+        }
+        let regressions = figures.regressions(&Figures::read(&self.figures)?);
+        for regression in &regressions {
+            println!("REGRESSION: {regression}");
+        }
+        if !regressions.is_empty() {
+            println!("If that is what a change is worth, store new figures: tests/bench --short --store");
+        }
+        Ok(regressions.is_empty() && table.failed.is_empty())
+    }
+}
+
 impl Count {
     fn run(&self) -> Result<(), Error> {
         let directory = std::path::absolute(&self.directory).map_err(Error::io("target/load"))?;
@@ -247,7 +326,7 @@ impl Count {
     fn peers(&self, program: &Path) -> Vec<Peer> {
         let backstop =
             Peer::Backstop { program: program.to_owned(), more: self.config.clone(), env: Vec::new() };
-        let all = [Peer::Floor(floor::Answer::Refuse), Peer::Libmilter(None), backstop];
+        let all = [Peer::Floor(floor::Answer::Refuse), Peer::Libmilter, backstop];
         let wanted = |peer: &Peer| self.peer.is_empty() || self.peer.contains(&peer.to_string());
         all.into_iter().filter(wanted).collect()
     }

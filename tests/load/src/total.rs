@@ -20,17 +20,20 @@ use crate::{Error, Transport, people};
 #[derive(Debug, Clone, PartialEq, Eq, clap::Args)]
 pub struct Plan {
     /// Sessions of a round. The first round is not counted: what comes first pays for what is kept.
-    #[arg(long, default_value_t = 1000)]
+    #[arg(long, default_value_t = Plan::default().sessions)]
     pub sessions: u64,
     /// So many rounds are counted.
-    #[arg(long, default_value_t = 3)]
+    #[arg(long, default_value_t = Plan::default().rounds)]
     pub rounds: u32,
     /// Sessions at the same time.
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, default_value_t = Plan::default().at_once)]
     pub at_once: u32,
     /// So many addresses are known.
-    #[arg(long, default_value_t = 1_000_000)]
+    #[arg(long, default_value_t = Plan::default().addresses)]
     pub addresses: u64,
+    /// Only these: floor, libmilter, backstop.
+    #[arg(long)]
+    pub peer: Vec<String>,
 }
 
 /// The instructions of a session of the attack, of one server.
@@ -42,6 +45,12 @@ pub struct Total {
     pub transport: String,
     /// Instructions of a session, in each round.
     pub rounds: Vec<f64>,
+}
+
+impl Default for Plan {
+    fn default() -> Self {
+        Self { sessions: 1000, rounds: 3, at_once: 1, addresses: 1_000_000, peer: Vec::new() }
+    }
 }
 
 impl Total {
@@ -69,9 +78,10 @@ impl Total {
 /// When the machine is not there, or something in it fails.
 pub fn totals(program: &Path, plan: &Plan, directory: &Path) -> Result<Vec<Total>, Error> {
     let machine = Machine::find()?;
-    let Plan { sessions, rounds, at_once, addresses } = plan;
+    let Plan { sessions, rounds, at_once, addresses, peer } = plan;
+    let peers: String = peer.iter().map(|peer| format!(" --peer {peer}")).collect();
     let image = Image::new(&format!(
-        "exec {HERE} inside --sessions {sessions} --rounds {rounds} --at-once {at_once} --addresses {addresses}\n"
+        "exec {HERE} inside --sessions {sessions} --rounds {rounds} --at-once {at_once} --addresses {addresses}{peers}\n"
     ))?;
     image.program(&std::env::current_exe().map_err(Error::io("find this program"))?, HERE)?;
     image.program(program, BACKSTOP)?;
@@ -94,7 +104,9 @@ pub fn inside(plan: &Plan) -> Result<(), Error> {
     check_the_clock()?;
     let addresses = people::file(Path::new(FILES), plan.addresses)?;
     let backstop = Peer::backstop(Path::new(BACKSTOP));
-    for peer in [Peer::Floor(floor::Answer::Refuse), Peer::Libmilter(Some(LIBMILTER.into())), backstop] {
+    let all = [Peer::Floor(floor::Answer::Refuse), Peer::Compiled(LIBMILTER.into()), backstop];
+    let wanted = |peer: &Peer| plan.peer.is_empty() || plan.peer.contains(&peer.to_string());
+    for peer in all.into_iter().filter(wanted) {
         for transport in Transport::ALL {
             let subject = Subject { peer: &peer, transport, addresses: &addresses, pinned: &[] };
             let rounds = count(&subject, plan)?;
@@ -113,13 +125,9 @@ fn count(subject: &Subject<'_>, plan: &Plan) -> Result<Vec<f64>, Error> {
     let mut rounds = Vec::new();
     for _ in 0..plan.rounds {
         load = load.next();
-        let before = cpu::threads(running.pid())?;
+        let before = cpu::time(running.pid())?;
         subject.drive(&running, &load)?;
-        let after = cpu::threads(running.pid())?;
-        if before.keys().any(|thread| !after.contains_key(thread)) {
-            return Err(Error::Wrong(format!("{}: a thread has ended, with what it has done", subject.peer)));
-        }
-        let time = after.values().sum::<Duration>() - before.values().sum::<Duration>();
+        let time = cpu::time(running.pid())? - before;
         // Nanoseconds; in the machine these are instructions.
         rounds.push(time.as_nanos() as f64 / plan.sessions as f64);
     }

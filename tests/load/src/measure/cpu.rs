@@ -1,35 +1,20 @@
 //! CPU time: nanoseconds that a process has run, in user space and in the kernel, as the scheduler counts them.
 
-use std::collections::BTreeMap;
-use std::ffi::OsString;
-use std::fs;
 use std::time::Duration;
 
+use nix::time::{clock_getcpuclockid, clock_gettime};
+use nix::unistd::Pid;
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 use crate::Error;
 
-/// What the threads of a process have used so far, without those that have ended.
+/// What a process has used so far, with those of its threads that have ended.
 ///
 /// # Errors
 /// When the process is not there.
 pub fn time(pid: u32) -> Result<Duration, Error> {
-    Ok(threads(pid)?.values().sum())
-}
-
-/// What each thread of a process has used so far. That of one which runs just now is of its last tick.
-///
-/// # Errors
-/// When the process is not there.
-pub fn threads(pid: u32) -> Result<BTreeMap<OsString, Duration>, Error> {
-    let threads = fs::read_dir(format!("/proc/{pid}/task")).map_err(Error::io(format!("process {pid}")))?;
-    let times = threads.flatten().map(|thread| {
-        // "time on the cpu, time waiting, timeslices" (Documentation/scheduler/sched-stats)
-        let stat = fs::read_to_string(thread.path().join("schedstat")).unwrap_or_default();
-        let time = stat.split(' ').next().and_then(|time| time.parse().ok()).unwrap_or(0);
-        (thread.file_name(), Duration::from_nanos(time))
-    });
-    Ok(times.collect())
+    let time = clock_getcpuclockid(Pid::from_raw(pid.cast_signed())).and_then(clock_gettime);
+    time.map(Duration::from).map_err(|error| Error::io(format!("process {pid}"))(error.into()))
 }
 
 /// The CPUs that this process may use.

@@ -31,7 +31,11 @@ pub fn serve(listener: &Listener, answer: Answer) -> io::Result<()> {
     let mut events = Vec::with_capacity(256);
     let mut input = [0; 4096];
     loop {
-        epoll::wait(&epoll, rustix::buffer::spare_capacity(&mut events), None)?;
+        match epoll::wait(&epoll, rustix::buffer::spare_capacity(&mut events), None) {
+            // Who traces it interrupts it.
+            Err(rustix::io::Errno::INTR) => continue,
+            waited => waited?,
+        };
         for event in events.drain(..) {
             if event.data.u64() == LISTENER {
                 match listener.accept() {

@@ -22,8 +22,10 @@ pub(crate) use libmilter::compile;
 pub enum Peer {
     /// [`floor`]
     Floor(floor::Answer),
-    /// A page of C on libmilter, with a hash table: this program, or one that is compiled for it.
-    Libmilter(Option<PathBuf>),
+    /// A page of C on libmilter, with a hash table.
+    Libmilter,
+    /// The same where there is no compiler: this program.
+    Compiled(PathBuf),
     /// `backstop serve`
     Backstop {
         /// The program.
@@ -88,20 +90,15 @@ impl Peer {
                     words
                 })
             }
-            Peer::Libmilter(program) => {
+            Peer::Libmilter => {
                 let directory = TempDir::new("libmilter");
-                let program = match program {
-                    Some(program) => program.clone(),
-                    None => compile("libmilter", directory.path())?,
-                };
-                let running = simple("libmilter", start, |endpoint| {
-                    let addresses = start.addresses.display().to_string();
-                    vec![program.display().to_string(), endpoint.for_libmilter(), addresses]
-                });
                 // The program runs on without its file.
-                drop(directory);
-                running
+                Peer::Compiled(compile("libmilter", directory.path())?).start(start)
             }
+            Peer::Compiled(program) => simple("libmilter", start, |endpoint| {
+                let addresses = start.addresses.display().to_string();
+                vec![program.display().to_string(), endpoint.for_libmilter(), addresses]
+            }),
             Peer::Backstop { program, more, env } => backstop::start(program, more, env, start),
         }
     }
@@ -140,7 +137,7 @@ impl fmt::Display for Peer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Peer::Floor(_) => "floor",
-            Peer::Libmilter(_) => "libmilter",
+            Peer::Libmilter | Peer::Compiled(_) => "libmilter",
             Peer::Backstop { .. } => "backstop",
         })
     }
