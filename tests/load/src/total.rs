@@ -111,7 +111,8 @@ pub fn inside(plan: &Plan) -> Result<(), Error> {
             let subject = Subject { peer: &peer, transport, addresses: &addresses, pinned: &[] };
             let rounds = count(&subject, plan)?;
             let total = Total { peer: peer.to_string(), transport: transport.to_string(), rounds };
-            println!("{}", serde_json::to_string(&total).expect("text and numbers"));
+            let line = serde_json::to_string(&total);
+            println!("{}", line.map_err(|error| Error::Tool { tool: "JSON", said: error.to_string() })?);
         }
     }
     Ok(())
