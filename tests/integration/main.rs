@@ -22,6 +22,7 @@ mod ipv6;
 mod kept;
 mod ldap;
 mod live_edit;
+mod load;
 mod logs;
 mod manual;
 mod metrics;

@@ -132,11 +132,11 @@ mod tests {
     fn only_instructions_are_stored() {
         let rows = [Row::new("TCP", 9999.6, "instructions"), Row::new("time", 3.0, "µs")];
         let rows = rows.map(|row| Judged { verdict: row.verdict(), row }).to_vec();
-        let figures = Figures::of(&Table { rows, failed: Vec::new() });
-        assert_eq!(figures, super::tests::figures(&[("TCP", 10_000.0)]));
+        let stored = Figures::of(&Table { rows, failed: Vec::new() });
+        assert_eq!(stored, figures(&[("TCP", 10_000.0)]));
         let directory = backstop_harness::TempDir::new("figures");
         let path = directory.join("figures.json");
-        figures.write(&path).unwrap();
-        assert_eq!(Figures::read(&path).unwrap(), figures);
+        stored.write(&path).unwrap();
+        assert_eq!(Figures::read(&path).unwrap(), stored);
     }
 }
