@@ -52,7 +52,7 @@ mod tests {
         let rows = |ours, transport| beside(&total(ours), &total(160_000.0), &total(80_000.0), transport);
         let verdicts = |ours, transport| rows(ours, transport).map(|row| row.verdict());
         assert_eq!(verdicts(88_000.0, Transport::Tcp), [Verdict::Pass, Verdict::Pass]);
-        assert_eq!(verdicts(90_000.0, Transport::Tcp), [Verdict::Short, Verdict::Short]);
+        assert_eq!(verdicts(93_000.0, Transport::Tcp), [Verdict::Short, Verdict::Short]);
         assert_eq!(verdicts(108_000.0, Transport::Unix), [Verdict::Reported, Verdict::Pass]);
         assert_eq!(verdicts(109_000.0, Transport::Unix), [Verdict::Reported, Verdict::Short]);
         let note = &rows(88_000.0, Transport::Tcp)[0].note;
