@@ -13,7 +13,8 @@ use crate::Error;
 /// # Errors
 /// When the process is not there.
 pub fn time(pid: u32) -> Result<Duration, Error> {
-    let time = clock_getcpuclockid(Pid::from_raw(pid.cast_signed())).and_then(clock_gettime);
+    let id = i32::try_from(pid).map(Pid::from_raw).unwrap_or(Pid::from_raw(-1));
+    let time = clock_getcpuclockid(id).and_then(clock_gettime);
     time.map(Duration::from).map_err(|error| Error::io(format!("process {pid}"))(error.into()))
 }
 
@@ -38,4 +39,27 @@ pub fn part() -> Result<Vec<String>, Error> {
     set.set(*last);
     sched_setaffinity(None, &set).map_err(|error| Error::io("CPUs")(error.into()))?;
     Ok(["taskset", "-c", &first.to_string()].map(str::to_owned).to_vec())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::hint::black_box;
+    use std::thread;
+
+    use super::*;
+
+    #[test]
+    fn what_ended_threads_have_used_counts() {
+        let before = time(std::process::id()).unwrap();
+        let work = thread::spawn(|| {
+            let begun = time(std::process::id()).unwrap();
+            let worked = Duration::from_millis(20);
+            while time(std::process::id()).unwrap() < begun + worked {
+                black_box((0..1000).sum::<u64>());
+            }
+        });
+        work.join().unwrap();
+        assert!(time(std::process::id()).unwrap() - before >= Duration::from_millis(20));
+        assert!(time(u32::MAX).is_err());
+    }
 }

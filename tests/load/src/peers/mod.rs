@@ -20,7 +20,7 @@ pub(crate) use libmilter::compile;
 /// Who is measured.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Peer {
-    /// [`floor`]
+    /// [`floor`]; run by this program, which has to be `backstop-load`.
     Floor(floor::Answer),
     /// A page of C on libmilter, with a hash table.
     Libmilter,
