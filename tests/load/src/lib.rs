@@ -15,6 +15,7 @@ pub mod people;
 pub mod rows;
 pub mod smtp;
 pub mod table;
+pub mod total;
 
 pub use endpoint::{Endpoint, Listener, Transport};
 pub use error::Error;

@@ -10,6 +10,7 @@ use backstop_load::measure::cpu;
 use backstop_load::peers::{Peer, floor};
 use backstop_load::rows::{Bench, GROUPS, Group};
 use backstop_load::table::Table;
+use backstop_load::total::{self, Plan};
 use backstop_load::{Endpoint, Error, Transport, count, people};
 use clap::{Args, Parser, Subcommand};
 
@@ -38,6 +39,11 @@ enum Command {
     /// Starts floor, libmilter and Backstop, attacks them, and prints what a session costs: instructions in user space, CPU
     /// time, system calls.
     Count(Count),
+    /// Counts all instructions of a session, the kernel's too, in an emulated machine (see tests/load/install).
+    Total(Total),
+    /// What the emulated machine runs.
+    #[command(hide = true)]
+    Inside(Plan),
     /// Writes a file with the known addresses 0 to COUNT into DIRECTORY, and prints its name.
     Addresses {
         directory: PathBuf,
@@ -142,6 +148,18 @@ struct Count {
     config: String,
 }
 
+#[derive(Args)]
+struct Total {
+    /// The program.
+    #[arg(long, default_value = "target/release/backstop")]
+    program: PathBuf,
+    #[command(flatten)]
+    plan: Plan,
+    /// Where files are kept.
+    #[arg(long, default_value = "target/load")]
+    directory: PathBuf,
+}
+
 fn main() -> ExitCode {
     let done = match Arguments::parse().command {
         Command::Table(table) => match table.run() {
@@ -152,6 +170,8 @@ fn main() -> ExitCode {
         Command::Attack(attack) => attack.run(),
         Command::Floor { endpoint, accept } => serve_floor(&endpoint, accept),
         Command::Count(count) => count.run(),
+        Command::Total(total) => total.run(),
+        Command::Inside(plan) => total::inside(&plan),
         Command::Addresses { directory, count } => {
             people::file(&directory, count).map(|path| println!("{}", path.display()))
         }
@@ -211,6 +231,20 @@ fn serve_floor(endpoint: &Endpoint, accept: bool) -> Result<(), Error> {
     let listener = endpoint.listen().map_err(io)?;
     println!("listening address={}", listener.endpoint().map_err(io)?);
     floor::serve(&listener, answer).map_err(io)
+}
+
+impl Total {
+    fn run(&self) -> Result<(), Error> {
+        let directory = std::path::absolute(&self.directory).map_err(Error::io("target/load"))?;
+        for total in total::totals(&self.program, &self.plan, &directory)? {
+            let (instructions, spread) = (total.instructions(), 100.0 * total.spread());
+            println!(
+                "{:<10} {:<12} {instructions:>9.0} instructions a session (rounds differ by {spread:.1} %)",
+                total.peer, total.transport
+            );
+        }
+        Ok(())
+    }
 }
 
 impl TableArguments {

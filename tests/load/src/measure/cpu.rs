@@ -1,24 +1,21 @@
 //! CPU time: nanoseconds that a process has run, in user space and in the kernel, as the scheduler counts them.
 
-use std::fs;
 use std::time::Duration;
 
+use nix::time::{clock_getcpuclockid, clock_gettime};
+use nix::unistd::Pid;
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 use crate::Error;
 
-/// What the threads of a process have used so far, without those that have ended.
+/// What a process has used so far, with those of its threads that have ended.
 ///
 /// # Errors
 /// When the process is not there.
 pub fn time(pid: u32) -> Result<Duration, Error> {
-    let threads = fs::read_dir(format!("/proc/{pid}/task")).map_err(Error::io(format!("process {pid}")))?;
-    let times = threads.flatten().map(|thread| {
-        // "time on the cpu, time waiting, timeslices" (Documentation/scheduler/sched-stats)
-        let stat = fs::read_to_string(thread.path().join("schedstat")).unwrap_or_default();
-        stat.split(' ').next().and_then(|time| time.parse().ok()).unwrap_or(0)
-    });
-    Ok(Duration::from_nanos(times.sum()))
+    let id = i32::try_from(pid).map(Pid::from_raw).unwrap_or(Pid::from_raw(-1));
+    let time = clock_getcpuclockid(id).and_then(clock_gettime);
+    time.map(Duration::from).map_err(|error| Error::io(format!("process {pid}"))(error.into()))
 }
 
 /// The CPUs that this process may use.
@@ -42,4 +39,27 @@ pub fn part() -> Result<Vec<String>, Error> {
     set.set(*last);
     sched_setaffinity(None, &set).map_err(|error| Error::io("CPUs")(error.into()))?;
     Ok(["taskset", "-c", &first.to_string()].map(str::to_owned).to_vec())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::hint::black_box;
+    use std::thread;
+
+    use super::*;
+
+    #[test]
+    fn what_ended_threads_have_used_counts() {
+        let before = time(std::process::id()).unwrap();
+        let work = thread::spawn(|| {
+            let begun = time(std::process::id()).unwrap();
+            let worked = Duration::from_millis(20);
+            while time(std::process::id()).unwrap() < begun + worked {
+                black_box((0..1000).sum::<u64>());
+            }
+        });
+        work.join().unwrap();
+        assert!(time(std::process::id()).unwrap() - before >= Duration::from_millis(20));
+        assert!(time(u32::MAX).is_err());
+    }
 }

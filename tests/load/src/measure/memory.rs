@@ -4,8 +4,7 @@ use std::fs;
 
 use crate::Error;
 
-/// Bytes that a process has in memory and shares with none, or with its own program file alone (proc(5), `VmRSS` without
-/// what is shared memory).
+/// Bytes that a process has in memory (proc(5), `VmRSS`). What the kernel holds for its sockets is not in it.
 ///
 /// # Errors
 /// When the process is not there.

@@ -2,6 +2,7 @@
 
 pub mod callgrind;
 pub mod cpu;
+pub mod machine;
 pub mod memory;
 pub mod strace;
 pub mod tree;
@@ -9,7 +10,7 @@ pub mod tree;
 use crate::Error;
 
 /// Ends with what a tool said, unless its exit status is 0.
-fn run(tool: &'static str, command: &mut std::process::Command) -> Result<String, Error> {
+pub(crate) fn run(tool: &'static str, command: &mut std::process::Command) -> Result<String, Error> {
     let output = command.output().map_err(Error::io(tool))?;
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     if output.status.success() {

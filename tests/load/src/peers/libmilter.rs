@@ -1,21 +1,21 @@
-//! Compiles the filter on libmilter (`peers/libmilter.c`).
+//! Compiles what is in C: the filter on libmilter (`peers/libmilter.c`), and a loop (`peers/loop.c`).
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::Error;
 
-/// Compiles it into `directory`.
+/// Compiles `peers/NAME.c` into `directory`.
 ///
 /// # Errors
 /// When there is no compiler, or no libmilter.
-pub(super) fn compile(directory: &Path) -> Result<PathBuf, Error> {
-    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/peers/libmilter.c");
-    let program = directory.join("libmilter");
+pub(crate) fn compile(name: &str, directory: &Path) -> Result<PathBuf, Error> {
+    let source = format!("{}/peers/{name}.c", env!("CARGO_MANIFEST_DIR"));
+    let program = directory.join(name);
     let compiler = Command::new("cc")
         .args(["-std=gnu11", "-O2", "-Wall", "-Wextra", "-Werror", "-o"])
         .arg(&program)
-        .args([source, "-lmilter", "-lpthread"])
+        .args([source.as_str(), "-Wl,--as-needed", "-lmilter", "-lpthread"])
         .output();
     let output = compiler.map_err(Error::io("cc (Debian: build-essential and libmilter-dev)"))?;
     if output.status.success() {

@@ -15,14 +15,17 @@ use backstop_harness::{Process, Signal, TempDir, free_port};
 
 use crate::{Endpoint, Error, Transport};
 pub use backstop::CONFIG;
+pub(crate) use libmilter::compile;
 
 /// Who is measured.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Peer {
-    /// [`floor`]
+    /// [`floor`]; run by this program, which has to be `backstop-load`.
     Floor(floor::Answer),
     /// A page of C on libmilter, with a hash table.
     Libmilter,
+    /// The same where there is no compiler: this program.
+    Compiled(PathBuf),
     /// `backstop serve`
     Backstop {
         /// The program.
@@ -89,15 +92,13 @@ impl Peer {
             }
             Peer::Libmilter => {
                 let directory = TempDir::new("libmilter");
-                let program = libmilter::compile(directory.path())?;
-                let running = simple("libmilter", start, |endpoint| {
-                    let addresses = start.addresses.display().to_string();
-                    vec![program.display().to_string(), endpoint.for_libmilter(), addresses]
-                });
                 // The program runs on without its file.
-                drop(directory);
-                running
+                Peer::Compiled(compile("libmilter", directory.path())?).start(start)
             }
+            Peer::Compiled(program) => simple("libmilter", start, |endpoint| {
+                let addresses = start.addresses.display().to_string();
+                vec![program.display().to_string(), endpoint.for_libmilter(), addresses]
+            }),
             Peer::Backstop { program, more, env } => backstop::start(program, more, env, start),
         }
     }
@@ -136,7 +137,7 @@ impl fmt::Display for Peer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Peer::Floor(_) => "floor",
-            Peer::Libmilter => "libmilter",
+            Peer::Libmilter | Peer::Compiled(_) => "libmilter",
             Peer::Backstop { .. } => "backstop",
         })
     }

@@ -7,6 +7,7 @@ mod attack;
 mod connections;
 mod flat;
 mod index;
+mod instructions;
 mod latency;
 mod mtas;
 mod program;
@@ -20,8 +21,9 @@ use crate::Error;
 use crate::peers::Peer;
 
 /// All groups, in the order of the table.
-pub const GROUPS: [Group; 9] = [
+pub const GROUPS: [Group; 10] = [
     Group { name: "attack", measure: attack::rows },
+    Group { name: "instructions", measure: instructions::rows },
     Group { name: "latency", measure: latency::rows },
     Group { name: "connections", measure: connections::rows },
     Group { name: "flat", measure: flat::rows },
