@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use nix::errno::Errno;
 use nix::time::{clock_getcpuclockid, clock_gettime};
 use nix::unistd::Pid;
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
@@ -13,8 +14,8 @@ use crate::Error;
 /// # Errors
 /// When the process is not there.
 pub fn time(pid: u32) -> Result<Duration, Error> {
-    let id = i32::try_from(pid).map(Pid::from_raw).unwrap_or(Pid::from_raw(-1));
-    let time = clock_getcpuclockid(id).and_then(clock_gettime);
+    let id = i32::try_from(pid).map(Pid::from_raw).map_err(|_| Errno::ESRCH);
+    let time = id.and_then(clock_getcpuclockid).and_then(clock_gettime);
     time.map(Duration::from).map_err(|error| Error::io(format!("process {pid}"))(error.into()))
 }
 
