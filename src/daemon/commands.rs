@@ -1,8 +1,8 @@
-//! The control sockets, on a thread of their own: on those of sessions that are always busy, a command would wait for its turn
-//! each time that it reads or writes.
+//! The control sockets, on a thread of their own: on those that are always busy with something else, a command would wait for its
+//! turn each time that it reads or writes.
 //!
-//! What a request does with stores and directories belongs to the sessions' threads, as does the MTAs' own work with them; the
-//! request waits for that on a thread that blocks. Failure: a request that panics is answered with an error.
+//! What a request does with stores and directories belongs to the threads that look after these; the request waits for that on a
+//! thread that blocks. Failure: a request that panics is answered with an error.
 
 use std::{io, sync::Arc};
 
@@ -49,7 +49,7 @@ impl Commands {
     pub(super) fn serve(self, core: &mut Core, requests: &Arc<Requests>) {
         for socket in [self.control, self.trust].into_iter().flatten() {
             info!(address = %format_args!("unix:{}", socket.path().display()), "listening");
-            let handler = AmongSessions { requests: Arc::clone(requests), sessions: Handle::current() };
+            let handler = AmongParts { requests: Arc::clone(requests), parts: Handle::current() };
             core.serve("control socket", |stop| {
                 let served = AbortOnDropHandle::new(self.thread.spawn(socket.serve(handler, stop)));
                 async move { served.await? }
@@ -58,19 +58,19 @@ impl Commands {
     }
 }
 
-/// Carries requests out: tasks and connections that come of them are among those of the sessions.
-struct AmongSessions {
+/// Carries requests out: tasks and connections that come of them are among those of the parts.
+struct AmongParts {
     requests: Arc<Requests>,
-    sessions: Handle,
+    parts: Handle,
 }
 
-impl Handler for AmongSessions {
+impl Handler for AmongParts {
     async fn handle(&self, request: Request, peer: &Peer) -> Response {
         let (requests, peer) = (Arc::clone(&self.requests), peer.clone());
-        let (sessions, given_up) = (self.sessions.clone(), CancellationToken::new());
+        let (parts, given_up) = (self.parts.clone(), CancellationToken::new());
         let _unless_answered = given_up.clone().drop_guard();
         let handled = spawn_blocking(move || {
-            sessions.block_on(given_up.run_until_cancelled(requests.handle(request, &peer)))
+            parts.block_on(given_up.run_until_cancelled(requests.handle(request, &peer)))
         });
         let handled = handled.await.ok().flatten();
         handled

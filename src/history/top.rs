@@ -241,13 +241,14 @@ impl Entry {
         } else {
             let is_worth_more = samples > 1 && (refusal.is_insider || refusal.is_good);
             let worth = |sample: &Sample| (sample.is_worth_more(samples), sample.at);
-            // One of each second is enough.
-            let is_told = |sample: &Sample| sample.at == refusal.at && worth(sample).0 >= is_worth_more;
-            if self.samples.iter().any(is_told) {
-                return;
-            }
-            match self.samples.iter_mut().min_by_key(|sample| worth(sample)) {
-                Some(least) if worth(least) <= (is_worth_more, refusal.at) => least.fill(refusal),
+            let least = self.samples.iter().enumerate().min_by_key(|(_, sample)| worth(sample));
+            match least {
+                Some((at, least)) if worth(least) <= (is_worth_more, refusal.at) => {
+                    self.samples[at..].rotate_left(1);
+                    if let Some(last) = self.samples.last_mut() {
+                        last.fill(refusal);
+                    }
+                }
                 _ => return,
             }
         }
@@ -411,7 +412,7 @@ mod tests {
     }
 
     #[test]
-    fn of_each_second_one_sample_is_enough() {
+    fn of_one_second_the_last_samples_are_kept() {
         let mut top = Top::<&str>::default();
         let one = |at, sender| Noted { sender, ..seen(at) };
         for (at, sender) in [(1, "a"), (1, "b"), (1, "c"), (2, "d"), (2, "e"), (3, "f"), (1, "late")] {
@@ -421,7 +422,7 @@ mod tests {
         let mut all = HashMap::new();
         top.pour(&mut all, 3);
         let senders: Vec<&str> = all["key"].samples.iter().map(|sample| &*sample.sender).collect();
-        assert_eq!((all["key"].times, senders), (8, vec!["d", "f", "good"]));
+        assert_eq!((all["key"].times, senders), (8, vec!["e", "f", "good"]));
     }
 
     #[test]

@@ -20,10 +20,11 @@ const ORDER: [(&str, &[&str]); 21] = [
     ("client", &["address", "policy", "net", "telemetry", "files"]),
     ("defence", &["address", "policy", "net", "telemetry", "files", "store"]),
     ("suspension", &["address", "policy", "telemetry", "files", "store"]),
-    ("history", &["policy", "telemetry"]),
+    ("history", &["address", "policy", "telemetry"]),
     (
         "server",
         &[
+            "readable",
             "address",
             "policy",
             "telemetry",
