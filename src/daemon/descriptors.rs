@@ -34,12 +34,15 @@ pub(super) fn enough_for(sessions: usize) -> usize {
     most
 }
 
-/// With few descriptors, half of them are for sessions.
+/// With few descriptors, half of them are for sessions; with very few, what is left of those that nothing goes without.
 fn possible(sessions: usize, descriptors: u64) -> usize {
-    let most = descriptors - OTHERS.min(descriptors / 2);
+    let least = OWN.min(descriptors / 4 * 3);
+    let most = descriptors - OTHERS.min(least.max(descriptors / 2));
     usize::try_from(most).map_or(sessions, |most| most.min(sessions))
 }
 
+/// For the event loops of all threads, listeners, logs and the store.
+const OWN: u64 = 64;
 /// For files, pages, commands, servers that are asked, the programs that detection runs, and questions to the DNS.
 const OTHERS: u64 = 256 + DESCRIPTORS;
 
@@ -54,7 +57,8 @@ mod tests {
             (10_000, 11_024, 10_000),
             (10_000, 11_023, 9_999),
             (10_000, 1024, 512),
-            (10_000, 64, 32),
+            (10_000, 128, 64),
+            (10_000, 64, 16),
             (10, 64, 10),
             (1, 0, 0),
             (usize::MAX, u64::MAX, usize::MAX - 1024),

@@ -397,12 +397,12 @@ fn thousands_of_half_open_connections_disturb_nobody() {
 /// With a low limit of descriptors, sessions are fewer: one more is closed and does not wait for a descriptor.
 #[test]
 fn sessions_fit_the_limit_of_open_files() {
-    let backstop = site::backstop().after("ulimit -n 64").start();
+    let backstop = site::backstop().after("ulimit -n 128").start();
     assert!(backstop.log().contains("LimitNOFILE"), "{}", backstop.log());
     let port = backstop.milter_port();
-    let mut sessions: Vec<_> = (0..32).map(|_| Mta::connect(port)).collect();
+    let mut sessions: Vec<_> = (0..64).map(|_| Mta::connect(port)).collect();
     Mta::silent((Ipv4Addr::LOCALHOST, port).into(), CURRENT_OFFER).is_closed();
-    let mut last = sessions.pop().expect("there are 32");
+    let mut last = sessions.pop().expect("there are 64");
     last.greet();
     last.decides();
 }
