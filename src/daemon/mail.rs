@@ -3,7 +3,7 @@
 //!
 //! Failure: none of its own; a thread that the system does not give ends the start.
 
-use std::{io, thread::available_parallelism};
+use std::{io, thread::available_parallelism, time::Instant};
 
 use tokio::runtime::{Builder, Handle, Runtime};
 
@@ -28,9 +28,12 @@ impl Threads {
         Handles { first, others: all.collect() }
     }
 
-    /// After the last session.
+    /// After the last session. All of them together take no longer than one may.
     pub(super) fn end(self) {
-        self.0.into_iter().for_each(|runtime| runtime.shutdown_timeout(LEAVE));
+        let until = Instant::now() + LEAVE;
+        let leave =
+            |runtime: Runtime| runtime.shutdown_timeout(until.saturating_duration_since(Instant::now()));
+        self.0.into_iter().for_each(leave);
     }
 }
 
