@@ -18,7 +18,7 @@ const ORDER: [(&str, &[&str]); 21] = [
     ("detect", &["address", "net", "telemetry", "files"]),
     ("directory", &["address", "policy", "net", "telemetry", "files", "store", "detect"]),
     ("client", &["address", "policy", "net", "telemetry", "files"]),
-    ("defence", &["address", "policy", "net", "telemetry", "files", "store"]),
+    ("defence", &["readable", "address", "policy", "net", "telemetry", "files", "store"]),
     ("suspension", &["address", "policy", "telemetry", "files", "store"]),
     ("history", &["address", "policy", "telemetry"]),
     (
