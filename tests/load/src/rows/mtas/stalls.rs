@@ -78,7 +78,7 @@ impl Stalls {
             let quiet = noise.percentile(100.0).unwrap_or_default().as_secs_f64() * 1e3;
             note += &format!(" {step} {p50:.2}/{p99:.1}/{slowest:.1} (slowest without {quiet:.1}),");
         }
-        Row::new(name, most, "%").at_most(5.0).note(note.trim_end_matches(','))
+        Row::new(name, most, "%").at_most(1.0).note(note.trim_end_matches(','))
     }
 }
 
