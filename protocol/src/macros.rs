@@ -99,16 +99,19 @@ pub struct MacrosTooLong;
 /// replaced by each recipient's.
 #[derive(Clone, Default)]
 pub struct Macros {
-    /// `(name NUL value NUL)*` of each stage, one stage behind the other in the order of a session.
+    /// The macros of each stage, one stage behind the other in the order of a session. Each is a name and a value, with
+    /// the lengths of both before them, so that one that is not wanted is stepped over.
     values: Vec<u8>,
     /// Where each stage ends in `values`.
-    ends: [usize; Stage::ALL.len()],
+    ends: [u32; Stage::ALL.len()],
+    /// For each stage, bits of the names that it may have: most that are asked for are not there.
+    names: [u32; Stage::ALL.len()],
     /// One bit a stage: its macros have come and its command has not.
     fresh: u8,
 }
 
 impl Macros {
-    /// The most bytes that all stages may hold together, names and NULs included.
+    /// The most bytes that all stages may hold together: names, values, and six for each of them.
     pub const LIMIT: usize = 128 * 1024;
 
     /// What is kept of the buffer between two messages; a longer one is given back.
@@ -118,7 +121,9 @@ impl Macros {
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&[u8]> {
         let name = bare(name.as_bytes());
-        Stage::ALL.iter().rev().find_map(|&stage| find(self.stage(stage), name))
+        let bit = bit(name);
+        let mut stages = Stage::ALL.into_iter().rev().filter(|stage| self.names[stage.index()] & bit != 0);
+        stages.find_map(|stage| find(self.stage(stage), name))
     }
 
     /// The value that one stage brought.
@@ -138,21 +143,27 @@ impl Macros {
     /// # Errors
     /// When all stages together would hold more than [`Macros::LIMIT`] bytes; the stage is empty then.
     pub fn set(&mut self, stage: Stage, list: &[u8]) -> Result<(), MacrosTooLong> {
-        // A value without its NUL is dropped, as libmilter does.
-        let whole = list.iter().rposition(|&byte| byte == 0).map_or(0, |last| last + 1);
-        let list = &list[..whole];
         self.forget(stage);
-        if self.values.len() + list.len() > Macros::LIMIT {
-            return Err(MacrosTooLong);
+        let (at, before, mut names) = (self.end(stage), self.values.len(), 0);
+        // As a rule that is enough: six bytes for each in place of two.
+        self.values.reserve((list.len() + list.len() / 2).min(Macros::KEPT));
+        for (name, value) in told(list) {
+            // Behind all others at first: as a rule its place is there.
+            let length = self.values.len() + HEADER + name.len() + value.len();
+            if length > Macros::LIMIT {
+                self.values.truncate(before);
+                return Err(MacrosTooLong);
+            }
+            self.values.extend_from_slice(&header(name.len(), value.len()));
+            self.values.extend_from_slice(name);
+            self.values.extend_from_slice(value);
+            names |= bit(bare(name));
         }
-        let at = self.end(stage);
-        if at == self.values.len() {
-            self.values.extend_from_slice(list);
-        } else {
-            self.values.splice(at..at, list.iter().copied());
-        }
+        self.names[stage.index()] = names;
+        let length = self.values.len() - before;
+        self.values[at..].rotate_right(length);
         for end in &mut self.ends[stage.index()..] {
-            *end += list.len();
+            *end += place(length);
         }
         self.fresh |= 1 << stage.index();
         Ok(())
@@ -196,14 +207,14 @@ impl Macros {
         }
         self.values.drain(start..end);
         for later in &mut self.ends[stage.index()..] {
-            *later -= end - start;
+            *later -= place(end - start);
         }
     }
 
     fn clear_from(&mut self, stage: Stage) {
         let start = self.start(stage);
         self.values.truncate(start);
-        self.ends[stage.index()..].fill(start);
+        self.ends[stage.index()..].fill(place(start));
         self.fresh &= (1 << stage.index()) - 1;
     }
 
@@ -212,11 +223,11 @@ impl Macros {
     }
 
     fn start(&self, stage: Stage) -> usize {
-        stage.index().checked_sub(1).map_or(0, |before| self.ends[before])
+        stage.index().checked_sub(1).map_or(0, |before| self.ends[before] as usize)
     }
 
     fn end(&self, stage: Stage) -> usize {
-        self.ends[stage.index()]
+        self.ends[stage.index()] as usize
     }
 }
 
@@ -235,12 +246,48 @@ fn bare(name: &[u8]) -> &[u8] {
     name.strip_prefix(b"{").and_then(|name| name.strip_suffix(b"}")).unwrap_or(name)
 }
 
-fn find<'m>(list: &'m [u8], name: &[u8]) -> Option<&'m [u8]> {
-    pairs(list).find(|(candidate, _)| bare(candidate) == name).map(|(_, value)| value)
+/// One of 32, by the length and the last byte: many names begin alike.
+fn bit(bare: &[u8]) -> u32 {
+    let last = bare.last().copied().unwrap_or_default();
+    1 << (bare.len().wrapping_add(last.into()) % 32)
 }
 
-/// `(name NUL value NUL)*`; a last name without a value is left out.
+fn find<'m>(list: &'m [u8], name: &[u8]) -> Option<&'m [u8]> {
+    let is_it = |candidate: &[u8]| match candidate.len().checked_sub(name.len()) {
+        Some(0) => candidate == name,
+        Some(2) => bare(candidate) == name,
+        _ => false,
+    };
+    pairs(list).find(|(candidate, _)| is_it(candidate)).map(|(_, value)| value)
+}
+
+/// What a stage holds.
 fn pairs(mut list: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
+    std::iter::from_fn(move || {
+        let (&[n0, n1, n2, v0, v1, v2], rest) = list.split_first_chunk()?;
+        let length =
+            |bytes: [u8; 3]| usize::from(bytes[0]) << 16 | usize::from(bytes[1]) << 8 | usize::from(bytes[2]);
+        let (name, rest) = rest.split_at_checked(length([n0, n1, n2]))?;
+        let (value, rest) = rest.split_at_checked(length([v0, v1, v2]))?;
+        list = rest;
+        Some((name, value))
+    })
+}
+
+/// A place in the buffer, which holds no more than [`Macros::LIMIT`].
+fn place(at: usize) -> u32 {
+    u32::try_from(at).expect("the limit is less")
+}
+
+/// The lengths of a name and of a value, neither of which is longer than [`Macros::LIMIT`].
+fn header(name: usize, value: usize) -> [u8; HEADER] {
+    let [.., n0, n1, n2] = name.to_be_bytes();
+    let [.., v0, v1, v2] = value.to_be_bytes();
+    [n0, n1, n2, v0, v1, v2]
+}
+
+/// `(name NUL value NUL)*`, as it is told. What lacks its NUL is left out, as libmilter does, and a last name without a value.
+fn told(mut list: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
     std::iter::from_fn(move || {
         let (name, rest) = split_at_nul(list)?;
         let (value, rest) = split_at_nul(rest)?;
@@ -253,6 +300,8 @@ fn split_at_nul(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     let at = memchr::memchr(0, bytes)?;
     Some((&bytes[..at], &bytes[at + 1..]))
 }
+
+const HEADER: usize = 6;
 
 #[cfg(test)]
 mod tests {

@@ -4,9 +4,8 @@
 //! of a whole payload: leftover bytes are refused.
 
 use bytes::{BufMut, BytesMut};
-use nom::bytes::complete::{tag, take_till};
 use nom::combinator::{all_consuming, rest, verify};
-use nom::sequence::terminated;
+use nom::error::ErrorKind;
 use nom::{IResult, Parser};
 
 /// Why a payload does not have the shape of its command. The place is of no use to anyone: payloads are short.
@@ -14,7 +13,8 @@ pub(crate) type WireError<'i> = nom::error::Error<&'i [u8]>;
 
 /// `byte* NUL`, without the NUL.
 pub(crate) fn c_string(input: &[u8]) -> IResult<&[u8], &[u8]> {
-    terminated(take_till(|byte| byte == 0), tag(&[0][..])).parse(input)
+    let end = memchr::memchr(0, input).ok_or(nom::Err::Error(WireError::new(input, ErrorKind::TakeUntil)))?;
+    Ok((&input[end + 1..], &input[..end]))
 }
 
 /// `(byte* NUL)*`: what is left, as it is; empty, or with a NUL at its end.
