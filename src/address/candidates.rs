@@ -14,23 +14,37 @@ pub const MAX_CANDIDATES: usize = 8;
 /// A set of characters, any of which separates a mailbox from its sub-address, as Postfix reads
 /// `recipient_delimiter` (postconf(5)).
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Delimiters(Box<str>);
+pub struct Delimiters {
+    characters: Box<str>,
+    /// One bit for each of them that is ASCII.
+    ascii: u128,
+}
 
 impl Delimiters {
     /// The set of the characters of `characters`; none: addresses have no sub-address.
     pub fn new(characters: &str) -> Delimiters {
-        Delimiters(characters.into())
+        let ascii = characters.chars().filter(char::is_ascii).fold(0, |set, character| set | bit(character));
+        Delimiters { characters: characters.into(), ascii }
     }
 
     /// Whether the character separates.
     pub fn contains(&self, character: char) -> bool {
-        self.0.contains(character)
+        if character.is_ascii() {
+            self.ascii & bit(character) != 0
+        } else {
+            self.characters.contains(character)
+        }
     }
 
     /// The characters, as given.
     pub fn as_str(&self) -> &str {
-        &self.0
+        &self.characters
     }
+}
+
+/// Of an ASCII character.
+fn bit(character: char) -> u128 {
+    1 << (u32::from(character) & 127)
 }
 
 /// `+`, as most systems have it.
@@ -96,7 +110,7 @@ impl<'a> Iterator for Candidates<'a> {
 fn others(written: &Address, delimiters: &Delimiters) -> Vec<(Form, Address)> {
     // Most addresses have no other form, and cost nothing more.
     let local = written.local();
-    if !local.contains(|character| delimiters.contains(character)) && untag(local).is_none() {
+    if !local.chars().any(|character| delimiters.contains(character) || character == '=') {
         return Vec::new();
     }
     let mut found: Vec<(Form, Address)> = Vec::new();

@@ -49,6 +49,13 @@ impl Domain {
         Ok(Domain(name))
     }
 
+    /// A name of letters, digits, `-`, `_` and single dots between them.
+    pub(super) fn plain(name: &str) -> Domain {
+        let mut text = Text::default();
+        text.push_folded(name);
+        Domain(text)
+    }
+
     /// The normalised text.
     pub fn as_str(&self) -> &str {
         self.0.as_str()
@@ -133,7 +140,7 @@ impl<'a> Iterator for Ancestors<'a> {
 }
 
 /// Characters that no domain holds outside an address literal: the specials of RFC 5321 §4.1.2, and a quote.
-pub(super) fn is_special(character: char) -> bool {
+pub(super) const fn is_special(character: char) -> bool {
     matches!(character, '(' | ')' | '<' | '>' | '[' | ']' | ':' | ';' | ',' | '@' | '"' | '\\')
 }
 

@@ -49,6 +49,16 @@ impl Address {
         }
     }
 
+    /// Of a local part in ASCII that has nothing to undo.
+    pub(super) fn plain(local: &str, domain: Domain) -> Address {
+        let mut key = Text::default();
+        key.push_folded(local);
+        let at = key.len();
+        key.push_str("@");
+        key.push_str(domain.as_str());
+        Address { key, at, domain }
+    }
+
     /// The local part, without quotes, folded.
     pub fn local(&self) -> &str {
         &self.key.as_str()[..self.at]

@@ -7,7 +7,7 @@
 use nom::Offset;
 
 use super::{
-    domain::Domain,
+    domain::{Domain, is_special},
     error::{AddressError, AddressErrorKind},
     mailbox::{Address, LocalPart},
     parse,
@@ -89,6 +89,13 @@ pub(super) fn no_domain(argument: &[u8]) -> AddressError {
 }
 
 fn read(argument: &[u8]) -> Result<Path, (usize, AddressErrorKind)> {
+    if let Some(address) = plain(argument) {
+        return Ok(Path::Address(address));
+    }
+    read_by_grammar(argument)
+}
+
+fn read_by_grammar(argument: &[u8]) -> Result<Path, (usize, AddressErrorKind)> {
     if argument.len() > MAX_ARGUMENT {
         return Err((MAX_ARGUMENT, AddressErrorKind::TooLong));
     }
@@ -105,6 +112,35 @@ fn read(argument: &[u8]) -> Result<Path, (usize, AddressErrorKind)> {
     let Some(domain) = parsed.domain else { return Ok(Path::Local(local)) };
     let domain = Domain::parse(domain).map_err(|error| (text.offset(domain), error.into()))?;
     Ok(Path::Address(local.complete(&domain)))
+}
+
+/// What nearly every argument is: a dot-string at a name, in ASCII, with nothing to undo. The same as [`parse`] makes of it;
+/// `None` where that has to look.
+fn plain(argument: &[u8]) -> Option<Address> {
+    let inside = match argument {
+        [b'<', inside @ .., b'>'] => inside,
+        _ => argument,
+    };
+    let at = memchr::memchr(b'@', inside)?;
+    let (local, domain) = (&inside[..at], &inside[at + 1..]);
+    let is_plain = |part: &[u8], kind: u8| part.iter().all(|byte| KINDS[usize::from(*byte)] & kind != 0);
+    if inside.len() > MAX_PLAIN || local.is_empty() || !is_plain(local, LOCAL) || !is_plain(domain, DOMAIN) {
+        return None;
+    }
+    // The one place that may have an empty label: a trailing dot.
+    let mut before = b'.';
+    for &byte in domain {
+        if byte == b'.' && before == b'.' {
+            return None;
+        }
+        before = byte;
+    }
+    if before == b'.' {
+        return None;
+    }
+    // Both are ASCII.
+    let (local, domain) = (str::from_utf8(local).ok()?, str::from_utf8(domain).ok()?);
+    Some(Address::plain(local, Domain::plain(domain)))
 }
 
 /// The domain of an argument that is no address: what follows the last `@`, less blanks, control characters,
@@ -136,10 +172,95 @@ fn without_comment(text: &[u8]) -> &[u8] {
     text
 }
 
+/// For each byte whether it may stand in the parts of a plain address.
+const KINDS: [u8; 256] = {
+    let mut kinds = [0; 256];
+    let mut byte = 0;
+    while byte < 128 {
+        let character = byte as u8;
+        let is_name = character.is_ascii_alphanumeric() || matches!(character, b'-' | b'.' | b'_');
+        if character.is_ascii_graphic() && !is_special(character as char) {
+            kinds[byte] |= LOCAL;
+        }
+        if is_name {
+            kinds[byte] |= DOMAIN;
+        }
+        byte += 1;
+    }
+    kinds
+};
+const LOCAL: u8 = 1;
+const DOMAIN: u8 = 2;
+
+/// Longer ones are not worth the haste.
+const MAX_PLAIN: usize = 255;
+
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
     use crate::address::DomainError;
+
+    proptest! {
+        /// The short way and the long one end at the same address.
+        #[test]
+        fn what_is_plain_reads_as_it_does_by_the_grammar(
+            argument in r#"<?[a-zA-Z0-9.+=_!#{}\\"' -]{0,9}@[a-zA-Z0-9._-]{0,12}>?"#,
+        ) {
+            if let Some(address) = plain(argument.as_bytes()) {
+                let by_grammar = read_by_grammar(argument.as_bytes());
+                prop_assert_eq!(by_grammar.as_ref().map(|path| (path.local(), path.domain())),
+                    Ok((address.local(), Some(address.domain()))));
+                prop_assert_eq!(by_grammar, Ok(Path::Address(address)));
+            }
+        }
+    }
+
+    /// Each byte at each place of each part, and parts that are too long for either.
+    #[test]
+    fn no_byte_reads_otherwise_when_it_is_plain() {
+        let parts = |byte: u8| {
+            [vec![byte], vec![byte, b'a'], vec![b'a', byte], vec![b'a', byte, b'a'], vec![byte; 2]]
+        };
+        let mut count = 0;
+        for part in (0..=255)
+            .flat_map(parts)
+            .chain([1, 63, 64, 250, 251, 252, 253, 1100].map(|length| vec![b'A'; length]))
+        {
+            for argument in [[&part[..], b"@h"].concat(), [b"u@", &part[..]].concat()] {
+                for argument in [argument.clone(), [b"<", &argument[..], b">"].concat()] {
+                    if let Some(address) = plain(&argument) {
+                        count += 1;
+                        assert_eq!(read_by_grammar(&argument), Ok(Path::Address(address)), "{argument:?}");
+                    }
+                }
+            }
+        }
+        assert!(count > 1000, "{count}");
+    }
+
+    #[test]
+    fn what_most_write_is_plain() {
+        for (argument, is_plain) in [
+            ("<u@h>", true),
+            ("Anna.B+x=y@Mail.Example.org", true),
+            ("<u@h", false),
+            ("u@h>", false),
+            ("<u@h.>", false),
+            ("<u@.h>", false),
+            ("<u@a..b>", false),
+            ("<@h>", false),
+            ("<u@>", false),
+            ("<u@x@h>", false),
+            ("<\"u\"@h>", false),
+            ("<u@[192.0.2.1]>", false),
+            (" <u@h>", false),
+            ("<jos\u{e9}@h>", false),
+        ] {
+            assert_eq!(plain(argument.as_bytes()).is_some(), is_plain, "{argument}");
+        }
+    }
 
     fn shown(argument: &[u8]) -> String {
         match parse_rcpt(argument) {

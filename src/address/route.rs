@@ -28,6 +28,11 @@ pub enum Inner {
 
 /// Uncovers one level. `None`: the local part holds no route.
 pub fn inner_route(address: &Address) -> Option<Inner> {
+    // Most hide none, and cost nothing more.
+    let may_lead = |byte: u8| !byte.is_ascii() || matches!(byte, b'@' | b'!' | b':' | b'%');
+    if !address.local().bytes().any(may_lead) && !address.local().starts_with(CAPSULE) {
+        return None;
+    }
     let local = fold_lookalikes(address.local());
     let outer = address.domain();
     if let Some(decoded) = decapsulate(&local) {
@@ -101,7 +106,7 @@ fn behind_route(local: &str) -> Option<&str> {
 
 /// `IMCEASMTP-user+40host`: `+` and two hex digits for an octet, `_` for `/` ([MS-OXCMAIL] §2.1.3.1.8).
 fn decapsulate(local: &str) -> Option<String> {
-    let encoded = local.strip_prefix("imceasmtp-")?;
+    let encoded = local.strip_prefix(CAPSULE)?;
     let mut decoded = Vec::with_capacity(encoded.len());
     let mut bytes = encoded.bytes();
     while let Some(byte) = bytes.next() {
@@ -136,6 +141,9 @@ fn lookalike(character: char) -> char {
         other => other,
     }
 }
+
+/// As an address is folded.
+const CAPSULE: &str = "imceasmtp-";
 
 #[cfg(test)]
 mod tests {

@@ -84,7 +84,7 @@ async fn serve(
     let config = &loaded.config;
     // First of all: the programs that detection runs must not get them.
     let mut inherited = Inherited::take().map_err(Error::Runtime)?;
-    let parts = Parts::build(config, descriptors::enough_for(config.limits.sessions)).await?;
+    // The sockets are open before anything is read or asked: who connects meanwhile waits.
     let endpoints = config.listen.clone();
     let bind = async move {
         let mut listeners = Vec::new();
@@ -96,6 +96,7 @@ async fn serve(
     // Their events come on the thread that binds them.
     let (listeners, left) = mail.first.spawn(bind).await.unwrap_or(Err(Error::Part("milter listener")))?;
     let listening = listeners.iter().map(|listener| listener.address().to_owned()).collect::<Vec<_>>();
+    let parts = Parts::build(config, descriptors::enough_for(config.limits.sessions)).await?;
     for name in left {
         warn!(name, "a socket was passed that no `listen` names, it is closed; fd:NAME would take it");
     }
@@ -132,7 +133,7 @@ async fn serve(
     core.run("suspensions", |parts, stop| async move { parts.commanded.run(stop).await });
     parts.switch.restore();
     core.run("switch", |parts, stop| async move { Arc::clone(&parts.switch).run(stop).await });
-    // The sockets are open: who connects meanwhile waits, and is answered from the disk's copy.
+    // Who waits is answered from the disk's copy.
     parts.remotes.loaded(LOAD).await;
     for listener in listeners {
         info!(address = %listener.address(), "listening");

@@ -18,7 +18,7 @@ use super::{
     network,
 };
 use crate::{
-    policy::Lately,
+    policy::{Counts, Lately},
     store::{Entry, Key, Op, Outcome, Store, StoreError, Table},
 };
 
@@ -62,6 +62,16 @@ impl Block {
     pub fn name(&self) -> String {
         network::name(self.network)
     }
+}
+
+/// Whom is asked for.
+#[derive(Debug, Clone, Copy)]
+struct Who {
+    own: IpNet,
+    /// The larger network that it is in, if that is looked at.
+    wider: Option<IpNet>,
+    /// What it asks for is counted.
+    is_counted: bool,
 }
 
 /// What came of [`Standings::release`].
@@ -127,21 +137,34 @@ impl Standings {
         self.store.place()
     }
 
+    /// Whether there is a store at all that knows.
+    #[must_use]
+    pub fn has_place(&self) -> bool {
+        self.store.has_place()
+    }
+
     /// How the client stands now.
     pub async fn find(&self, client: IpAddr) -> Standing {
         self.find_at(client, harvest::now()).await
     }
 
+    /// The same without waiting; `None` where the store has to be waited for.
+    #[must_use]
+    pub fn find_here(&self, client: IpAddr) -> Option<Standing> {
+        self.find_here_at(client, harvest::now())
+    }
+
     pub(super) async fn find_at(&self, client: IpAddr, now: Duration) -> Standing {
-        let own = network::of(client);
-        let is_counted = self.ledger.is_counted(client);
-        let wider = network::wider(client).filter(|_| is_counted);
-        let mut ops: SmallVec<[Op; 6]> = SmallVec::new();
-        ops.extend([Op::Get(trust(client)), Op::Get(block(own))]);
-        if is_counted {
-            ops.extend(self.ledger.questions(own, now));
+        if let Some(standing) = self.find_here_at(client, now) {
+            return standing;
         }
-        if let Some(wider) = wider {
+        let who = self.who(client);
+        let mut ops: SmallVec<[Op; 6]> = SmallVec::new();
+        ops.extend([Op::Get(trust(client)), Op::Get(block(who.own))]);
+        if who.is_counted {
+            ops.extend(self.ledger.questions(who.own, now));
+        }
+        if let Some(wider) = who.wider {
             ops.push(Op::Get(block(wider)));
             ops.extend(self.ledger.questions(wider, now));
         }
@@ -149,21 +172,66 @@ impl Standings {
         let Ok([trusted, blocked, counts @ ..]) = found.as_deref() else {
             return Standing { unanswered: true, unsure: true, ..Standing::default() };
         };
+        let read = |counts: &[Outcome]| {
+            let counts: &[Outcome; harvest::QUESTIONS] = counts.try_into().ok()?;
+            Some(self.ledger.read(counts.each_ref().map(Outcome::count), now))
+        };
         let (counts, of_network) = counts.split_at(counts.len().min(harvest::QUESTIONS));
-        let asked = self.ledger.read(counts, now);
-        let trusted = is_there(trusted);
+        let has_forgotten =
+            self.store.has_forgotten() || self.store.has_evicted(Table::Trusts, Duration::MAX);
+        let of_own = (blocked.bytes(), read(counts));
+        let of_wider = of_network.split_first().map(|(blocked, counts)| (blocked.bytes(), read(counts)));
+        self.judge(who, is_there(trusted), has_forgotten, of_own, || of_wider, now)
+    }
+
+    fn find_here_at(&self, client: IpAddr, now: Duration) -> Option<Standing> {
+        let here = self.store.here()?;
+        let who = self.who(client);
+        let value = |key: fn(IpNet) -> Key, network| {
+            if here.is_empty(Table::Blocks) { None } else { here.value(Table::Blocks, &key(network).id) }
+        };
+        let trusted = !here.is_empty(Table::Trusts) && here.value(Table::Trusts, &trust(client).id).is_some();
+        let blocked = value(block, who.own);
+        let counts = who.is_counted.then(|| self.ledger.ask(here, who.own, now));
+        let blocked_wider = who.wider.and_then(|wider| value(block, wider));
+        let of_wider = || {
+            let counts = who.wider.map(|wider| self.ledger.ask(here, wider, now))?;
+            Some((blocked_wider.as_deref(), Some(counts)))
+        };
+        let has_forgotten = here.has_evicted(Table::Trusts, Duration::MAX);
+        Some(self.judge(who, trusted, has_forgotten, (blocked.as_deref(), counts), of_wider, now))
+    }
+
+    fn who(&self, client: IpAddr) -> Who {
+        let is_counted = self.ledger.is_counted(client);
+        let wider = network::wider(client).filter(|_| is_counted);
+        Who { own: network::of(client), wider, is_counted }
+    }
+
+    /// What the answers mean. Of a network: what blocks it, and what was asked for; `has_forgotten`: trusts are lost, or
+    /// perhaps.
+    fn judge<'v>(
+        &self,
+        who: Who,
+        trusted: bool,
+        has_forgotten: bool,
+        (blocked, asked): (Option<&[u8]>, Option<Counts>),
+        of_wider: impl FnOnce() -> Option<(Option<&'v [u8]>, Option<Counts>)>,
+        now: Duration,
+    ) -> Standing {
         // Who is excepted from now on need not wait for the end of a block.
-        let applies = |block: &Block| block.by_hand || is_counted;
+        let applies = |block: &Block| block.by_hand || who.is_counted;
         let mut standing = Standing {
             trusted,
-            unsure: !trusted && self.may_lack_trusts(),
-            blocked: self.read_block(own, blocked, now).filter(applies),
+            unsure: !trusted && has_forgotten,
+            blocked: self.read_block(who.own, blocked, now).filter(applies),
             unanswered: false,
             lately: asked.map(|own| Lately { own, network: None }),
         };
-        if let (Some(wider), [blocked, counts @ ..], Some(lately)) = (wider, of_network, &mut standing.lately)
+        if let (Some(wider), Some(lately)) = (who.wider, &mut standing.lately)
+            && let Some((blocked, asked)) = of_wider()
         {
-            lately.network = self.ledger.read(counts, now);
+            lately.network = asked;
             // Who has a good name does not pay for his neighbours.
             if standing.blocked.is_none() && !self.ledger.spares(lately.own) {
                 standing.blocked = self.read_block(wider, blocked, now);
@@ -172,17 +240,12 @@ impl Standings {
         standing
     }
 
-    fn read_block(&self, network: IpNet, found: &Outcome, now: Duration) -> Option<Block> {
-        if let Outcome::Value(Some(value)) = found {
+    fn read_block(&self, network: IpNet, found: Option<&[u8]>, now: Duration) -> Option<Block> {
+        if let Some(value) = found {
             return Some(Block { network, by_hand: !value.starts_with(GUESSED), why: shown(value) });
         }
         let is_new = self.site.is_blocked_since_now(network, now);
         is_new.then(|| Block { network, by_hand: false, why: String::new() })
-    }
-
-    /// The store has lost some of them, or perhaps.
-    fn may_lack_trusts(&self) -> bool {
-        self.store.has_evicted(Table::Trusts, Duration::MAX) || self.store.has_forgotten()
     }
 
     /// Trusts a client for so long from now. Who is trusted for longer already stays so: what an admin has said is not cut

@@ -1,48 +1,89 @@
-//! Sorted keys with their bits, front-coded, and their merge: what an index is built from.
+//! Sorted keys with their bits, front-coded in pages, and their merge: what an index is built from.
 
 use std::{
     cmp::Ordering,
     collections::{BinaryHeap, binary_heap::PeekMut},
+    sync::Arc,
 };
 
-/// Sorted keys. Each says how many bytes it shares with the one before it.
+/// Sorted keys.
 #[derive(Debug, Default)]
-pub(super) struct Chunk {
-    /// For each key: shared length, rest length (2 bytes each), bits, rest.
+pub(super) struct Run(Vec<Arc<Page>>);
+
+/// Some of them; a key says how many bytes it shares with the one before it.
+#[derive(Debug)]
+pub(super) struct Page {
+    first: Box<[u8]>,
+    /// For each key: shared length, twice the rest's length and 1 if there are bits (as numbers of seven bits a byte), bits
+    /// if there are, rest.
     bytes: Vec<u8>,
 }
 
-impl<'a> FromIterator<(&'a [u8], u8)> for Chunk {
-    /// Of sorted keys, each shorter than 64 KiB.
-    fn from_iter<I: IntoIterator<Item = (&'a [u8], u8)>>(keys: I) -> Self {
-        let mut bytes = Vec::new();
-        let mut before: &[u8] = b"";
+impl Page {
+    /// So many keys are in each but the last.
+    pub(super) const KEYS: usize = if cfg!(test) { 1 << 6 } else { 1 << 14 };
+}
+
+impl Run {
+    /// Of sorted keys, which may be there twice.
+    pub(super) fn of<'a>(keys: impl Iterator<Item = (&'a [u8], u8)>) -> Self {
+        let (mut pages, mut bytes) = (Vec::new(), Vec::new());
+        let (mut first, mut before, mut count): (&[u8], &[u8], usize) = (b"", b"", 0);
         for (key, bits) in keys {
-            let shared = key.iter().zip(before).take_while(|(a, b)| a == b).count();
-            for length in [shared, key.len() - shared] {
-                let length = u16::try_from(length).expect("keys are shorter than 64 KiB");
-                bytes.extend_from_slice(&length.to_ne_bytes());
+            if count == 0 {
+                (first, before) = (key, b"");
             }
-            bytes.push(bits);
+            let shared = key.iter().zip(before).take_while(|(a, b)| a == b).count();
+            number(&mut bytes, shared);
+            number(&mut bytes, (key.len() - shared) << 1 | usize::from(bits != 0));
+            bytes.extend((bits != 0).then_some(bits));
             bytes.extend_from_slice(&key[shared..]);
             before = key;
+            count += 1;
+            if count == Page::KEYS {
+                pages.push(Arc::new(Page { first: first.into(), bytes: bytes.as_slice().into() }));
+                bytes.clear();
+                count = 0;
+            }
         }
-        bytes.shrink_to_fit();
-        Self { bytes }
+        if count > 0 {
+            pages.push(Arc::new(Page { first: first.into(), bytes }));
+        }
+        Self(pages)
+    }
+
+    /// The first key of each page.
+    pub(super) fn firsts(&self) -> impl Iterator<Item = &[u8]> {
+        self.0.iter().map(|page| &*page.first)
+    }
+
+    /// The pages that may have keys from this one on, and before that one.
+    pub(super) fn range(&self, from: Option<&[u8]>, to: Option<&[u8]>) -> Self {
+        let end = to.map_or(self.0.len(), |to| self.0.partition_point(|page| *page.first < *to));
+        let begin = from.map_or(0, |from| self.0.partition_point(|page| *page.first < *from));
+        Self(self.0[begin.saturating_sub(1).min(end)..end].to_vec())
     }
 }
 
-/// The keys of several chunks in order, each once, with the bits that any of them has.
-pub(super) struct Merge<'a> {
-    cursors: BinaryHeap<Cursor<'a>>,
+/// The keys of several runs in order, each once, with the bits that any of them has. What was told is freed.
+pub(super) struct Merge {
+    cursors: BinaryHeap<Cursor>,
     key: Vec<u8>,
 }
 
-impl<'a> Merge<'a> {
-    pub(super) fn new(chunks: &'a [Chunk]) -> Self {
-        let cursors = chunks.iter().filter_map(|chunk| {
-            let mut cursor = Cursor { rest: &chunk.bytes, key: Vec::new(), bits: 0 };
-            cursor.advance().then_some(cursor)
+impl Merge {
+    /// From this key on.
+    pub(super) fn new(runs: Vec<Run>, from: Option<&[u8]>) -> Self {
+        let cursors = runs.into_iter().filter_map(|Run(pages)| {
+            let mut cursor = Cursor { pages: pages.into_iter(), page: None, at: 0, key: Vec::new(), bits: 0 };
+            loop {
+                if !cursor.advance() {
+                    return None;
+                }
+                if from.is_none_or(|from| *cursor.key >= *from) {
+                    return Some(cursor);
+                }
+            }
         });
         Self { cursors: cursors.collect(), key: Vec::new() }
     }
@@ -68,47 +109,87 @@ impl<'a> Merge<'a> {
     }
 }
 
-/// A place in a chunk.
-struct Cursor<'a> {
-    rest: &'a [u8],
+/// A place in a run.
+struct Cursor {
+    pages: std::vec::IntoIter<Arc<Page>>,
+    page: Option<Arc<Page>>,
+    at: usize,
     key: Vec<u8>,
     bits: u8,
 }
 
-impl Cursor<'_> {
+impl Cursor {
     /// Goes to the next key, if there is one.
     fn advance(&mut self) -> bool {
-        let &[a, b, c, d, bits, ref rest @ ..] = self.rest else { return false };
-        let (shared, length) = (u16::from_ne_bytes([a, b]), u16::from_ne_bytes([c, d]));
-        let (suffix, rest) = rest.split_at(usize::from(length));
-        self.key.truncate(usize::from(shared));
-        self.key.extend_from_slice(suffix);
-        self.bits = bits;
-        self.rest = rest;
-        true
+        loop {
+            if let Some(page) = &self.page
+                && let Some(rest) = page.bytes.get(self.at..).filter(|rest| !rest.is_empty())
+            {
+                let mut left = rest;
+                let (shared, length) = (take_number(&mut left), take_number(&mut left));
+                self.bits = 0;
+                if length & 1 == 1
+                    && let Some((&bits, behind)) = left.split_first()
+                {
+                    (self.bits, left) = (bits, behind);
+                }
+                let (suffix, left) = left.split_at(length >> 1);
+                self.key.truncate(shared);
+                self.key.extend_from_slice(suffix);
+                self.at += rest.len() - left.len();
+                return true;
+            }
+            self.page = self.pages.next();
+            self.at = 0;
+            if self.page.is_none() {
+                return false;
+            }
+        }
     }
 }
 
 /// The heap has the greatest on top: that is the cursor with the smallest key.
-impl Ord for Cursor<'_> {
+impl Ord for Cursor {
     fn cmp(&self, other: &Self) -> Ordering {
         other.key.cmp(&self.key)
     }
 }
 
-impl PartialOrd for Cursor<'_> {
+impl PartialOrd for Cursor {
     fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
         Some(self.cmp(other))
     }
 }
 
-impl PartialEq for Cursor<'_> {
+impl PartialEq for Cursor {
     fn eq(&self, other: &Self) -> bool {
         self.key == other.key
     }
 }
 
-impl Eq for Cursor<'_> {}
+impl Eq for Cursor {}
+
+/// Seven bits a byte, the lowest first; the top bit says that more follow.
+fn number(bytes: &mut Vec<u8>, mut number: usize) {
+    while number > 0x7f {
+        bytes.push((number & 0x7f) as u8 | 0x80);
+        number >>= 7;
+    }
+    bytes.push((number & 0x7f) as u8);
+}
+
+fn take_number(bytes: &mut &[u8]) -> usize {
+    let (mut number, mut shift) = (0, 0);
+    while let Some((&byte, rest)) = bytes.split_first() {
+        *bytes = rest;
+        number |= usize::from(byte & 0x7f) << shift;
+        shift += 7;
+        if byte & 0x80 == 0 {
+            break;
+        }
+    }
+    number
+}
 
 #[cfg(test)]
 mod tests {
@@ -120,7 +201,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_merge_is_what_a_map_would_hold(chunks in proptest::collection::vec(proptest::collection::vec(("[ab]{0,4}", 0_u8..4), 0..20), 0..6)) {
+        fn a_merge_is_what_a_map_would_hold(chunks in proptest::collection::vec(proptest::collection::vec(("[ab]{0,9}", 0_u8..4), 0..200), 0..6), from in proptest::option::of("[ab]{0,9}"), to in proptest::option::of("[ab]{0,9}")) {
             let mut plain: BTreeMap<Vec<u8>, u8> = BTreeMap::new();
             let mut coded = Vec::new();
             for mut chunk in chunks {
@@ -128,11 +209,18 @@ mod tests {
                 for (key, bits) in &chunk {
                     *plain.entry(key.clone().into_bytes()).or_default() |= bits;
                 }
-                coded.push(chunk.iter().map(|(key, bits)| (key.as_bytes(), *bits)).collect::<Chunk>());
+                coded.push(Run::of(chunk.iter().map(|(key, bits)| (key.as_bytes(), *bits))));
             }
-            let mut merge = Merge::new(&coded);
+            let (from, to) = (from.as_deref().map(str::as_bytes), to.as_deref().map(str::as_bytes));
+            let within = |key: &[u8]| from.is_none_or(|from| key >= from) && to.is_none_or(|to| key < to);
+            plain.retain(|key, _| within(key));
+            let coded = coded.iter().map(|run| run.range(from, to)).collect();
+            let mut merge = Merge::new(coded, from);
             let mut merged = Vec::new();
             while let Some((key, bits)) = merge.next() {
+                if !within(key) {
+                    break;
+                }
                 merged.push((key.to_vec(), bits));
             }
             prop_assert_eq!(merged, plain.into_iter().collect::<Vec<_>>());

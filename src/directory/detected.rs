@@ -5,7 +5,7 @@
 //! domain is partial. It never makes a domain whole that detection calls partial.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashMap,
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -15,15 +15,14 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use notify::{RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::sync::{Mutex, Notify, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::{Builder, Detected, DetectedDomain, Directory, Entry, Index, Source, Users, file};
+use super::{Builder, Detected, DetectedDomain, Directory, DomainMap, Entry, Index, Source, Users, file};
 use crate::{
     address::{Delimiters, Domain},
     detect::{self, Class, Findings, How, Options, Partial, Pattern, SourceId},
-    files::{Keeper, QUIET, Spec, load_table},
+    files::{Hints, Keeper, QUIET, Spec, load_table},
     policy::{Attributes, Unavailable},
 };
 
@@ -34,7 +33,8 @@ pub struct Live {
     keeper: Arc<Keeper>,
     detected: Arc<ArcSwap<Detected>>,
     findings: watch::Sender<Arc<Findings>>,
-    hint: Arc<Notify>,
+    /// For who follows the files: there may be others now.
+    renewed: Notify,
     /// What the watched files looked like before detection ran.
     stamps: Mutex<Stamps>,
     /// An MTA that was found before could not be looked at the last time.
@@ -49,7 +49,7 @@ impl Live {
             keeper,
             detected: Arc::default(),
             findings: watch::Sender::default(),
-            hint: Arc::default(),
+            renewed: Notify::new(),
             stamps: Mutex::default(),
             has_lost: AtomicBool::new(false),
         };
@@ -108,7 +108,7 @@ impl Live {
         }
         self.detected.store(Arc::new(detected));
         self.findings.send_replace(Arc::new(findings));
-        self.hint.notify_one();
+        self.renewed.notify_one();
     }
 
     /// An MTA that was there can't be looked at: whom it trusts and who exists stays as it was, but nobody is absent.
@@ -130,18 +130,17 @@ impl Live {
 
     /// Detects again whenever a watched file has changed and lies still, until `stop`.
     pub async fn run(&self, stop: CancellationToken) {
+        let hints = Arc::new(Hints::new());
         loop {
             let findings = self.findings();
-            let watcher = self.watcher(&findings.watch);
-            // The comparison comes after the watch is set up, so that no change falls between.
-            while Arc::ptr_eq(&findings, &self.findings()) && !self.changed().await {
+            while Arc::ptr_eq(&findings, &self.findings()) && !self.changed(&hints).await {
                 tokio::select! {
                     () = stop.cancelled() => return,
-                    () = self.hint.notified() => {}
+                    () = self.renewed.notified() => {}
+                    () = hints.changed() => {}
                     () = tokio::time::sleep(POLL) => {}
                 }
             }
-            drop(watcher);
             if !Arc::ptr_eq(&findings, &self.findings()) {
                 continue;
             }
@@ -164,8 +163,14 @@ impl Live {
         }
     }
 
-    async fn changed(&self) -> bool {
-        let now = look(self.findings().watch.clone()).await;
+    /// Whether a watched file has changed. From now on `hints` tells of changes after this look.
+    async fn changed(&self, hints: &Arc<Hints>) -> bool {
+        let (hints, paths) = (Arc::clone(hints), self.findings().watch.clone());
+        let watched = tokio::task::spawn_blocking(move || {
+            hints.watch(&paths);
+            paths
+        });
+        let now = look(watched.await.unwrap_or_default()).await;
         now != *self.stamps.lock().await || self.has_lost.load(Ordering::Relaxed)
     }
 
@@ -180,24 +185,6 @@ impl Live {
                 (last, since) = (now, Instant::now());
             }
         }
-    }
-
-    /// Hints from the kernel; without them the poll finds changes.
-    fn watcher(&self, paths: &[PathBuf]) -> Option<RecommendedWatcher> {
-        let hint = Arc::clone(&self.hint);
-        let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-            // To read a file is an event, too, and detection reads them.
-            if event.is_ok_and(|event| !event.kind.is_access()) {
-                hint.notify_one();
-            }
-        });
-        let mut watcher = watcher.ok()?;
-        let directories: HashSet<PathBuf> =
-            paths.iter().filter_map(|path| path.parent().map(Path::to_owned)).collect();
-        for directory in directories {
-            let _ = watcher.watch(&directory, RecursiveMode::NonRecursive); // it may not exist: the poll remains
-        }
-        Some(watcher)
     }
 }
 
@@ -275,7 +262,7 @@ fn own_addresses(findings: &Findings) -> Arc<Directory> {
 
 /// The same, with nobody called absent.
 fn in_doubt(detected: &Detected) -> Detected {
-    let doubt = |domains: &HashMap<Domain, DetectedDomain>| {
+    let doubt = |domains: &DomainMap<DetectedDomain>| {
         let doubted = domains.iter().map(|(name, domain)| {
             (name.clone(), DetectedDomain { directories: domain.directories.clone(), partial: true })
         });

@@ -1,19 +1,29 @@
 //! Sets of domains: names and `.subdomain` patterns, from the configuration and from files.
 
-use std::{collections::HashSet, path::Path, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    path::Path,
+    sync::Arc,
+};
+
+use foldhash::fast::RandomState;
 
 use crate::{
     address::{Domain, DomainError, DomainPattern},
     files::{Faults, LINE_LIMIT, LoadError, Loaded, Text, first_word, trim},
 };
 
-/// Domains, looked up without allocation.
+/// Domains, looked up without allocation. Who administers the site chose them: nobody makes them fall together.
 #[derive(Debug, Clone, Default)]
 pub struct DomainSet {
-    names: HashSet<Domain>,
+    names: HashSet<Domain, RandomState>,
     /// Those whose subdomains are meant.
-    above: HashSet<Domain>,
+    above: HashSet<Domain, RandomState>,
 }
+
+/// Something for each of the site's domains. As only the site puts domains there, nobody can choose many that collide, and
+/// a cheap hash will do.
+pub type DomainMap<T> = HashMap<Domain, T, RandomState>;
 
 impl DomainSet {
     /// The set of these names and patterns.

@@ -1,14 +1,11 @@
-//! The compact, exact, immutable index of known recipients: a finite-state map from key to attributes.
+//! The compact, exact, immutable index of known recipients: finite-state maps from key to attributes.
 //!
-//! A look-up walks bytes that are shared between millions of keys; it never allocates, locks or fails.
-//! Building takes memory for one chunk of keys as they come, and for all of them front-coded.
+//! A look-up walks bytes that are shared between millions of keys; it never locks, fails, or (for a key of ordinary length)
+//! allocates. Building takes memory for all keys front-coded, which goes as the maps come.
 
-use fst::{Automaton, IntoStreamer, Map, MapBuilder, Streamer, raw};
+use fst::{Automaton, IntoStreamer, Map, MapBuilder, Streamer};
+use smallvec::SmallVec;
 
-use super::{
-    Entry,
-    chunk::{Chunk, Merge},
-};
 use crate::{
     address::{Address, Domain},
     policy::Attributes,
@@ -16,30 +13,40 @@ use crate::{
 
 /// Recipients by key: `local@domain`, `local@` (in any domain), `@domain` (catch-all).
 ///
-/// Eight bytes a key, and a microsecond a look-up, for names of people at few domains.
+/// Within, the domain comes first (`domain@local`): the keys of a domain then share all of it, and so do the first steps of
+/// each look-up. Ten bytes a key, and a microsecond a look-up, for names of people at few domains.
+#[derive(Default)]
 pub struct Index {
+    /// Ranges of the keys, in order. None is empty.
+    parts: Vec<Part>,
+}
+
+/// A map of the keys from the first one on.
+struct Part {
+    first: Stored,
     map: Map<Vec<u8>>,
 }
 
-/// Collects entries in any order, with repetitions.
-#[derive(Default)]
-pub struct Builder {
-    /// Keys as they came, each behind its length (2 bytes) and attributes (1 byte).
-    arena: Vec<u8>,
-    starts: Vec<u32>,
-    chunks: Vec<Chunk>,
+/// What no index is made of.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum PartsError {
+    #[error(transparent)]
+    Map(#[from] fst::Error),
+    /// A look-up would not find what is there.
+    #[error("a part is empty, or not behind the one before")]
+    Order,
 }
+
+/// A key as it stands in a map: the domain, `@`, the local part. (A domain has no `@`, so that there is one way to read it.)
+pub(super) type Stored = SmallVec<[u8; 128]>;
 
 impl Index {
     /// What is known of the address itself, or of its local part in any domain. The catch-all doesn't count.
     pub fn find(&self, address: &Address) -> Option<Attributes> {
-        let key = address.key();
-        let at = address.local().len() + 1;
-        let fst = self.map.as_fst();
-        let local = walk(fst, At::root(fst), &key[..at])?;
-        let anywhere = local.value();
-        let exact = walk(fst, local, &key[at..]).and_then(|end| end.value());
-        match (exact, anywhere) {
+        let domain = address.domain().as_str().as_bytes();
+        let key = join(domain, address.local().as_bytes());
+        let anywhere = self.get_stored(&key[domain.len()..]);
+        match (self.get_stored(&key), anywhere) {
             (None, None) => None,
             (exact, anywhere) => Some(attributes(exact.unwrap_or(0) | anywhere.unwrap_or(0))),
         }
@@ -47,56 +54,74 @@ impl Index {
 
     /// Whether the list takes everything that is sent to the domain.
     pub fn catches_all(&self, domain: &Domain) -> bool {
-        let fst = self.map.as_fst();
-        walk(fst, At::root(fst), b"@")
-            .and_then(|at| walk(fst, at, domain.as_str().as_bytes()))
-            .is_some_and(|end| end.value().is_some())
+        self.get_stored(&join(domain.as_str().as_bytes(), b"")).is_some()
     }
 
     /// The bits of exactly this key.
     pub(super) fn get(&self, key: &[u8]) -> Option<u8> {
-        let fst = self.map.as_fst();
-        walk(fst, At::root(fst), key)?.value()
+        self.get_stored(&stored(key))
     }
 
-    /// All keys that the automaton accepts, in order, while `each` wants more.
-    pub(super) fn search(&self, automaton: impl Automaton, each: &mut dyn FnMut(&[u8]) -> bool) {
-        let mut stream = self.map.search(automaton).into_stream();
-        while let Some((key, _)) = stream.next() {
-            if !each(key) {
-                return;
+    /// All keys that the automaton accepts as they are stored, in that order, while `each` wants more.
+    pub(super) fn search(&self, automaton: &impl Automaton, each: &mut dyn FnMut(&[u8]) -> bool) {
+        let mut plain = Vec::new();
+        for part in &self.parts {
+            let mut stream = part.map.search(automaton).into_stream();
+            while let Some((key, _)) = stream.next() {
+                if !each(as_told(key, &mut plain)) {
+                    return;
+                }
             }
         }
     }
 
-    /// All keys with their bits, in order.
+    /// All keys with their bits, as they are stored and in that order.
     pub(super) fn for_each<E>(&self, mut each: impl FnMut(&[u8], u8) -> Result<(), E>) -> Result<(), E> {
-        let mut stream = self.map.stream();
-        while let Some((key, bits)) = stream.next() {
-            each(key, u8::try_from(bits).unwrap_or_default())?;
+        for part in &self.parts {
+            let mut stream = part.map.stream();
+            while let Some((key, bits)) = stream.next() {
+                each(key, u8::try_from(bits).unwrap_or_default())?;
+            }
         }
         Ok(())
     }
 
     /// Number of entries.
     pub fn len(&self) -> usize {
-        self.map.len()
+        self.parts.iter().map(|part| part.map.len()).sum()
     }
 
     /// No entries.
     pub fn is_empty(&self) -> bool {
-        self.map.is_empty()
+        self.parts.is_empty()
     }
 
     /// Bytes of memory.
     pub fn size(&self) -> usize {
-        self.map.as_fst().as_bytes().len()
+        self.as_bytes().map(<[u8]>::len).sum()
     }
-}
 
-impl Default for Index {
-    fn default() -> Self {
-        Builder::default().finish()
+    /// What [`Index::from_bytes`] makes it of.
+    pub(super) fn as_bytes(&self) -> impl Iterator<Item = &[u8]> {
+        self.parts.iter().map(|part| part.map.as_fst().as_bytes())
+    }
+
+    /// The index that these were of. They have to be what they were: whoever keeps them sees to that.
+    ///
+    /// # Errors
+    /// If another version made them, or they are not in their order.
+    pub(super) fn from_bytes(parts: impl IntoIterator<Item = Vec<u8>>) -> Result<Self, PartsError> {
+        let parts = parts.into_iter().map(|bytes| Part::new(Map::new(bytes)?).ok_or(PartsError::Order));
+        let parts: Vec<Part> = parts.collect::<Result<_, PartsError>>()?;
+        let is_sorted = parts.is_sorted_by(|before, part| before.first < part.first);
+        if is_sorted { Ok(Self { parts }) } else { Err(PartsError::Order) }
+    }
+
+    fn get_stored(&self, key: &[u8]) -> Option<u8> {
+        let behind = self.parts.partition_point(|part| *part.first <= *key);
+        let part = &self.parts[behind.checked_sub(1)?];
+        // Values are made of one byte. Were one read that is not, whoever has it would exist, and no more be said of him.
+        Some(u8::try_from(part.map.get(key)?).unwrap_or_default())
     }
 }
 
@@ -106,119 +131,83 @@ impl std::fmt::Debug for Index {
     }
 }
 
-impl Builder {
-    /// Adds an entry; attributes of the same entry add up. An entry longer than any address can be is ignored.
-    pub fn add(&mut self, entry: &Entry, attributes: Attributes) {
-        self.key(&entry.key(), attributes);
-    }
-
-    /// The index of what was added.
-    ///
-    /// # Panics
-    /// Never: what is built here is valid.
-    pub fn finish(mut self) -> Index {
-        self.flush();
-        drop((self.arena, self.starts));
-        let mut builder = MapBuilder::memory();
-        let mut merge = Merge::new(&self.chunks);
-        while let Some((key, bits)) = merge.next() {
-            builder.insert(key, u64::from(bits)).expect("keys are sorted, and each is there once");
-        }
-        index(builder)
-    }
-
-    fn key(&mut self, key: &[u8], attributes: Attributes) {
-        let Ok(length) = u16::try_from(key.len()) else { return };
-        self.starts.push(u32::try_from(self.arena.len()).expect("a chunk is smaller than 4 GiB"));
-        self.arena.extend_from_slice(&length.to_ne_bytes());
-        self.arena.push(bits(attributes));
-        self.arena.extend_from_slice(key);
-        if self.arena.len() >= CHUNK {
-            self.flush();
-        }
-    }
-
-    /// Sorts and compresses what was collected.
-    fn flush(&mut self) {
-        if self.starts.is_empty() {
-            return;
-        }
-        let arena = &self.arena;
-        self.starts.sort_unstable_by(|&a, &b| entry(arena, a).0.cmp(entry(arena, b).0));
-        self.chunks.push(self.starts.iter().map(|&start| entry(arena, start)).collect());
-        self.arena.clear();
-        self.starts.clear();
+impl Part {
+    /// `None` of an empty map.
+    fn new(map: Map<Vec<u8>>) -> Option<Self> {
+        let first = map.stream().next().map(|(key, _)| Stored::from_slice(key))?;
+        Some(Self { first, map })
     }
 }
 
-/// Builds an index of keys that come in order.
+/// Builds an index of stored keys that come in order.
+#[derive(Default)]
 pub(super) struct Sorted {
-    builder: MapBuilder<Vec<u8>>,
-}
-
-impl Default for Sorted {
-    fn default() -> Self {
-        Self { builder: MapBuilder::memory() }
-    }
+    builder: Option<MapBuilder<Vec<u8>>>,
+    keys: usize,
+    parts: Vec<Part>,
 }
 
 impl Sorted {
     /// Adds a key with its bits.
     ///
-    /// # Errors
+    /// # Panics
     /// If it is not behind the one before.
-    pub(super) fn add(&mut self, key: &[u8], bits: u8) -> Result<(), fst::Error> {
-        self.builder.insert(key, bits.into())
+    pub(super) fn add(&mut self, key: &[u8], bits: u8) {
+        if self.keys == PART {
+            self.end_part();
+        }
+        let builder = self.builder.get_or_insert_with(MapBuilder::memory);
+        builder.insert(key, bits.into()).expect("keys come in order, and each comes once");
+        self.keys += 1;
     }
 
     /// The index of what was added.
-    pub(super) fn finish(self) -> Index {
-        index(self.builder)
+    pub(super) fn finish(mut self) -> Index {
+        self.end_part();
+        Index { parts: self.parts }
+    }
+
+    fn end_part(&mut self) {
+        let Some(builder) = self.builder.take() else { return };
+        let map = builder.into_map().map_data(shrunk).expect("a built map is valid");
+        self.parts.extend(Part::new(map));
+        self.keys = 0;
     }
 }
 
-fn index(builder: MapBuilder<Vec<u8>>) -> Index {
-    let map = builder.into_map();
-    Index { map: map.map_data(shrunk).expect("a built map is valid") }
-}
-
-/// A place in the map on the way to a key.
-#[derive(Clone, Copy)]
-struct At<'f> {
-    node: raw::Node<'f>,
-    output: raw::Output,
-}
-
-impl<'f> At<'f> {
-    fn root(fst: &'f raw::Fst<Vec<u8>>) -> Self {
-        Self { node: fst.root(), output: raw::Output::zero() }
-    }
-
-    /// The value, if a key ends here.
-    fn value(&self) -> Option<u8> {
-        let value = || self.output.cat(self.node.final_output()).value();
-        self.node.is_final().then(|| u8::try_from(value()).expect("values are made of bits of one byte"))
+impl FromIterator<Index> for Index {
+    /// Of indexes each of which has keys behind all those of the one before.
+    fn from_iter<I: IntoIterator<Item = Index>>(indexes: I) -> Self {
+        Self { parts: indexes.into_iter().flat_map(|index| index.parts).collect() }
     }
 }
 
-fn walk<'f>(fst: &'f raw::Fst<Vec<u8>>, mut at: At<'f>, key: &[u8]) -> Option<At<'f>> {
-    for &byte in key {
-        let transition = at.node.transition(at.node.find_input(byte)?);
-        at = At { node: fst.node(transition.addr), output: at.output.cat(transition.out) };
-    }
-    Some(at)
+/// A key as it is stored: what follows the last `@` comes first.
+pub(super) fn stored(key: &[u8]) -> Stored {
+    let at = key.iter().rposition(|&byte| byte == b'@').unwrap_or(key.len());
+    join(key.get(at + 1..).unwrap_or_default(), &key[..at])
+}
+
+/// A stored key as everybody else has it, put into `plain`.
+pub(super) fn as_told<'a>(stored: &[u8], plain: &'a mut Vec<u8>) -> &'a [u8] {
+    let at = stored.iter().position(|&byte| byte == b'@').unwrap_or(stored.len());
+    plain.clear();
+    plain.extend_from_slice(stored.get(at + 1..).unwrap_or_default());
+    plain.push(b'@');
+    plain.extend_from_slice(&stored[..at]);
+    plain
+}
+
+fn join(domain: &[u8], local: &[u8]) -> Stored {
+    let mut key = Stored::from_slice(domain);
+    key.push(b'@');
+    key.extend_from_slice(local);
+    key
 }
 
 fn shrunk(mut bytes: Vec<u8>) -> Vec<u8> {
     bytes.shrink_to_fit();
     bytes
-}
-
-/// The key that starts at `start` in the arena, and its attributes.
-fn entry(arena: &[u8], start: u32) -> (&[u8], u8) {
-    let start = start as usize;
-    let length = usize::from(u16::from_ne_bytes([arena[start], arena[start + 1]]));
-    (&arena[start + HEAD..start + HEAD + length], arena[start + 2])
 }
 
 /// The attributes as they stand in an index.
@@ -231,11 +220,10 @@ pub(super) fn attributes(bits: u8) -> Attributes {
     Attributes { suspended: bits & SUSPENDED != 0, restricted: bits & RESTRICTED != 0, catch_all: false }
 }
 
-const HEAD: usize = 3;
 pub(super) const SUSPENDED: u8 = 1;
 const RESTRICTED: u8 = 2;
-/// Bytes of keys that are sorted at once.
-const CHUNK: usize = 16 << 20;
+/// Keys of one map. Maps are built side by side.
+pub(super) const PART: usize = if cfg!(test) { 10_000 } else { 1 << 20 };
 
 #[cfg(test)]
 mod tests {
@@ -244,6 +232,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::directory::{Builder, Entry};
 
     fn index(entries: &[&str]) -> Index {
         let mut builder = Builder::default();
@@ -354,7 +343,33 @@ mod tests {
         );
     }
 
+    #[test]
+    fn parts_in_another_order_are_no_index() {
+        let parts = |texts: &[&str]| -> Vec<Vec<u8>> {
+            texts
+                .iter()
+                .flat_map(|text| index(&[text]).as_bytes().map(<[u8]>::to_vec).collect::<Vec<_>>())
+                .collect()
+        };
+        let whole = Index::from_bytes(parts(&["joe@a", "joe@b"])).unwrap();
+        assert!(whole.find(&address("joe@a")).is_some() && whole.find(&address("joe@b")).is_some());
+        let empty = MapBuilder::memory().into_map().into_fst().into_inner();
+        for other in [parts(&["joe@b", "joe@a"]), parts(&["joe@a", "joe@a"]), vec![empty]] {
+            assert!(matches!(Index::from_bytes(other), Err(PartsError::Order)));
+        }
+        assert!(matches!(Index::from_bytes([b"none".to_vec()]), Err(PartsError::Map(_))));
+        assert!(Index::from_bytes([]).unwrap().is_empty());
+    }
+
     proptest! {
+        /// A local part may have any byte, a domain no `@`.
+        #[test]
+        fn a_key_is_told_as_it_was_stored(local in "[a@\"]{0,4}", domain in "[a.]{0,4}") {
+            let key = format!("{local}@{domain}").into_bytes();
+            let mut plain = Vec::new();
+            prop_assert_eq!(as_told(&stored(&key), &mut plain), &key[..]);
+        }
+
         #[test]
         fn it_answers_like_a_plain_map(entries in proptest::collection::vec(("[ab]{1,3}", "[xy]{1,2}", 0_u8..3, any::<bool>()), 0..60), flush in 0_usize..60) {
             let mut builder = Builder::default();

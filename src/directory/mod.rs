@@ -4,6 +4,7 @@
 //! was heard and none knows it is it [`RecipientFact::Absent`]; anything else is Unknown with what the admin
 //! chose for that case. Sources in memory are asked first, without waiting or allocating; slow ones together.
 
+mod builder;
 mod chunk;
 mod config;
 pub mod detected;
@@ -24,14 +25,15 @@ mod sql;
 mod status;
 mod users;
 
-use std::{collections::HashMap, path::PathBuf, sync::Arc};
+use std::{path::PathBuf, sync::Arc};
 
 use arc_swap::ArcSwap;
 
+pub use builder::Builder;
 pub use config::{Config, Configs, Domains, Recipients};
-pub use domains::{DomainSet, load_domains};
+pub use domains::{DomainMap, DomainSet, load_domains};
 pub use entry::{Entry, EntryError};
-pub use index::{Builder, Index};
+pub use index::Index;
 pub use metrics::Metrics;
 pub use remote::Remote;
 pub use remotes::Remotes;
@@ -65,9 +67,9 @@ pub struct Directories {
 #[derive(Debug, Default)]
 pub struct Detected {
     /// Local domains.
-    pub domains: HashMap<Domain, DetectedDomain>,
+    pub domains: DomainMap<DetectedDomain>,
     /// Domains all of whose subdomains are local.
-    pub below: HashMap<Domain, DetectedDomain>,
+    pub below: DomainMap<DetectedDomain>,
     /// What the MTA takes for the begin of a sub-address.
     pub delimiters: Delimiters,
 }
@@ -75,7 +77,8 @@ pub struct Detected {
 impl Detected {
     /// What was found for the domain itself, or for all domains below one of its parents.
     fn get(&self, domain: &Domain) -> Option<&DetectedDomain> {
-        let below = || domain.ancestors().find_map(|above| self.below.get(above));
+        let is_below = !self.below.is_empty();
+        let below = || domain.ancestors().filter(|_| is_below).find_map(|above| self.below.get(above));
         self.domains.get(domain).or_else(below)
     }
 }

@@ -11,7 +11,7 @@ use std::{
 
 use smallvec::SmallVec;
 
-use super::{Answer, Directories, Directory, NOBODY, Why};
+use super::{Answer, Detected, Directories, Directory, NOBODY, Why};
 use crate::{
     address::{Address, Candidate, Form, candidates},
     policy::{Attributes, RecipientFact, Unavailable},
@@ -71,132 +71,115 @@ impl Directories {
     /// The same, with every step if it is to `explain`. Who has not answered within the limit can't tell; what the others
     /// say counts.
     pub async fn find_within(&self, limit: Duration, address: &Address, explain: bool) -> Found {
-        let mut steps = explain.then(Vec::new);
-        let fact = self.search(limit, address, &mut steps).await;
-        Found { fact, steps: steps.unwrap_or_default() }
+        let detected = self.detected.load();
+        let forms = self.forms(&detected, address);
+        let mut search = Search::begin(self, &detected, address, forms, explain);
+        search.ask_others(limit).await;
+        search.end()
+    }
+
+    /// What they know of the address, from memory; `None` where somebody has to be asked for it.
+    #[must_use]
+    pub fn recall(&self, address: &Address) -> Option<RecipientFact> {
+        let detected = self.detected.load();
+        let forms = self.forms(&detected, address);
+        let search = Search::begin(self, &detected, address, forms, false);
+        search.others.is_empty().then(|| search.end().fact)
+    }
+
+    /// Whether one that answers from memory knows the recipient himself, and not by a catch-all.
+    #[must_use]
+    pub fn remembers(&self, address: &Address) -> bool {
+        let detected = self.detected.load();
+        let search = Search::begin(self, &detected, address, self.forms(&detected, address), false);
+        search.merged.exists.is_some_and(|found| !found.catch_all)
     }
 
     /// What they know of the address exactly as it is: no tag undone, no sub-address stripped.
     pub async fn find_exactly(&self, address: &Address) -> RecipientFact {
+        let detected = self.detected.load();
         let mut forms = Forms::new();
         forms.push(Candidate { form: Form::Written, address: Cow::Borrowed(address) });
-        self.search_forms(NO_LIMIT, address, forms, &mut None).await
+        let mut search = Search::begin(self, &detected, address, forms, false);
+        search.ask_others(NO_LIMIT).await;
+        search.end().fact
     }
 
-    async fn search(
-        &self,
-        limit: Duration,
-        address: &Address,
-        steps: &mut Option<Vec<Step>>,
-    ) -> RecipientFact {
+    /// All that may be meant by the address.
+    fn forms<'a>(&'a self, detected: &'a Detected, address: &'a Address) -> Forms<'a> {
         let mut forms: Forms<'_> = candidates(address, &self.delimiters).collect();
-        let detected = self.detected.load();
         if detected.get(address.domain()).is_some() {
             // What the MTA takes for a sub-address counts, whatever the configuration says.
             for form in candidates(address, &detected.delimiters) {
                 if !forms.contains(&form) {
-                    forms.push(Candidate { form: form.form, address: Cow::Owned(form.address.into_owned()) });
+                    forms.push(form);
                 }
             }
         }
-        self.search_forms(limit, address, forms, steps).await
+        forms
     }
+}
 
-    async fn search_forms(
-        &self,
-        limit: Duration,
-        address: &Address,
-        mut forms: Forms<'_>,
-        steps: &mut Option<Vec<Step>>,
-    ) -> RecipientFact {
+/// One question to all directories in charge.
+struct Search<'a> {
+    among: &'a Directories,
+    address: &'a Address,
+    forms: Forms<'a>,
+    /// A form is in another domain.
+    is_forwarded: bool,
+    directories: SmallVec<[Asked<'a>; 4]>,
+    /// A configured directory is in charge.
+    configured: bool,
+    /// Detection could not see all.
+    partial: bool,
+    merged: Merged,
+    /// Those that don't answer from memory, and may know more.
+    others: SmallVec<[Asked<'a>; 2]>,
+}
+
+impl<'a> Search<'a> {
+    /// Asks those that answer from memory.
+    fn begin(
+        among: &'a Directories,
+        detected: &'a Detected,
+        address: &'a Address,
+        mut forms: Forms<'a>,
+        explain: bool,
+    ) -> Self {
         let domain = address.domain();
-        let all_detected = self.detected.load();
         let asked = |directory, decides| Asked { directory, decides };
         let mut directories: SmallVec<[Asked<'_>; 4]> =
-            self.in_charge(domain, self.lists(domain)).map(|directory| asked(directory, true)).collect();
+            among.in_charge(domain, among.lists(domain)).map(|directory| asked(directory, true)).collect();
         // Where a configured directory is in charge, whom detection knows exists, and what it can't see says nothing.
         let configured = !directories.is_empty();
-        let detected = all_detected.get(domain);
+        let detected = detected.get(domain);
         let found = detected.iter().flat_map(|found| found.directories.iter());
         directories.extend(found.map(|directory| asked(directory, !configured)));
         let partial = !configured && detected.is_some_and(|found| found.partial);
-        if directories.is_empty() && !partial && !self.catch_all.contains(domain) {
-            return NOBODY;
-        }
 
         let all = forms.len();
         forms.retain(|form| form.address.domain() == domain);
+        let is_forwarded = forms.len() < all;
 
-        let mut merged = Merged { steps, exists: None, unavailable: None };
-        let others = merged.ask_memory(&directories, &forms);
-        self.ask_others(limit, &others, &forms, &mut merged).await;
-        if partial {
-            merged.add(
-                &"detected".into(),
-                format_args!("@{domain}"),
-                Answer::Unknown(Why::Partial),
-                Some(Unavailable::Continue),
-            );
+        let mut merged = Merged { steps: explain.then(Vec::new), exists: None, unavailable: None };
+        let mut others = merged.ask_memory(&directories, &forms);
+        if merged.exists.is_some() {
+            others.retain(|asked| asked.directory.source.has_attributes());
         }
-        if !configured && needs_quotes(address.local()) {
-            merged.add(
-                &"detected".into(),
-                format_args!("{address}"),
-                Answer::Unknown(Why::Spelling),
-                Some(Unavailable::Continue),
-            );
-        }
-        if forms.len() < all {
-            merged.add(
-                &"forwarder".into(),
-                format_args!("{address}"),
-                Answer::Unknown(Why::Tag),
-                Some(Unavailable::Continue),
-            );
-        }
-        if let Some(attributes) = merged.exists {
-            return RecipientFact::Exists(attributes);
-        }
-        let catch_all = RecipientFact::Exists(Attributes { catch_all: true, ..Attributes::default() });
-        if self.catch_all.contains(domain) {
-            merged.caught(&"recipients.catch_all".into(), address);
-            return catch_all;
-        }
-        if let Some(directory) = directories.iter().find(|asked| asked.directory.source.catches_all(domain)) {
-            merged.caught(&directory.directory.name, address);
-            return catch_all;
-        }
-        if let Some(unavailable) = merged.unavailable {
-            return RecipientFact::Unknown(unavailable);
-        }
-        // A list may have been replaced after it was asked: the address has taken the place of the catch-all.
-        let mut again = Merged { steps: &mut None, exists: None, unavailable: None };
-        again.ask_memory(&directories, &forms);
-        match (again.exists, again.unavailable) {
-            (Some(attributes), _) => RecipientFact::Exists(attributes),
-            (None, Some(unavailable)) => RecipientFact::Unknown(unavailable),
-            (None, None) => RecipientFact::Absent,
-        }
+        Self { among, address, forms, is_forwarded, directories, configured, partial, merged, others }
     }
 
     /// Asks those that are not in memory, all at the same time.
-    async fn ask_others(
-        &self,
-        limit: Duration,
-        directories: &[Asked<'_>],
-        forms: &Forms<'_>,
-        merged: &mut Merged<'_>,
-    ) {
-        let found = merged.exists.is_some();
-        let slow = directories.iter().filter(|asked| !found || asked.directory.source.has_attributes());
-        let slow: SmallVec<[_; 2]> = slow.collect();
+    async fn ask_others(&mut self, limit: Duration) {
+        let Self { among, forms, merged, others, .. } = self;
+        let slow = std::mem::take(others);
         if slow.is_empty() {
             return;
         }
         if limit.is_zero() {
             // Whoever has no time asks nobody: a question goes on without him.
             for asked in slow {
-                merged.add_answer(asked, forms, Answer::Unknown(Why::TimedOut), None);
+                merged.add_answer(&asked, forms, Answer::Unknown(Why::TimedOut), None);
             }
             return;
         }
@@ -211,10 +194,72 @@ impl Directories {
                 Waiting::Pending(Box::pin(answer))
             })
             .collect();
-        for (asked, answer) in slow.into_iter().zip(together(limit, &mut waiting).await) {
+        for (asked, answer) in slow.iter().zip(together(limit, &mut waiting).await) {
             let (answer, time) = answer.unwrap_or((Answer::Unknown(Why::TimedOut), limit));
-            self.metrics.asked(&asked.directory.name, answer, time);
+            among.metrics.asked(&asked.directory.name, answer, time);
             merged.add_answer(asked, forms, answer, Some(begun));
+        }
+    }
+
+    /// What came of it, when all have been asked.
+    fn end(mut self) -> Found {
+        let fact = self.judge();
+        Found { fact, steps: self.merged.steps.unwrap_or_default() }
+    }
+
+    fn judge(&mut self) -> RecipientFact {
+        let Self { among, address, ref forms, ref directories, ref mut merged, .. } = *self;
+        let domain = address.domain();
+        let is_caught = among.catch_all.contains(domain);
+        if directories.is_empty() && !self.partial && !is_caught {
+            return NOBODY;
+        }
+        if self.partial {
+            merged.add(
+                &"detected".into(),
+                format_args!("@{domain}"),
+                Answer::Unknown(Why::Partial),
+                Some(Unavailable::Continue),
+            );
+        }
+        if !self.configured && needs_quotes(address.local()) {
+            merged.add(
+                &"detected".into(),
+                format_args!("{address}"),
+                Answer::Unknown(Why::Spelling),
+                Some(Unavailable::Continue),
+            );
+        }
+        if self.is_forwarded {
+            merged.add(
+                &"forwarder".into(),
+                format_args!("{address}"),
+                Answer::Unknown(Why::Tag),
+                Some(Unavailable::Continue),
+            );
+        }
+        if let Some(attributes) = merged.exists {
+            return RecipientFact::Exists(attributes);
+        }
+        let catch_all = RecipientFact::Exists(Attributes { catch_all: true, ..Attributes::default() });
+        if is_caught {
+            merged.caught(&"recipients.catch_all".into(), address);
+            return catch_all;
+        }
+        if let Some(directory) = directories.iter().find(|asked| asked.directory.source.catches_all(domain)) {
+            merged.caught(&directory.directory.name, address);
+            return catch_all;
+        }
+        if let Some(unavailable) = merged.unavailable {
+            return RecipientFact::Unknown(unavailable);
+        }
+        // A list may have been replaced after it was asked: the address has taken the place of the catch-all.
+        let mut again = Merged { steps: None, exists: None, unavailable: None };
+        again.ask_memory(directories, forms);
+        match (again.exists, again.unavailable) {
+            (Some(attributes), _) => RecipientFact::Exists(attributes),
+            (None, Some(unavailable)) => RecipientFact::Unknown(unavailable),
+            (None, None) => RecipientFact::Absent,
         }
     }
 }
@@ -243,13 +288,13 @@ impl Asked<'_> {
 type Forms<'a> = SmallVec<[Candidate<'a>; 2]>;
 
 /// The answers so far.
-struct Merged<'a> {
-    steps: &'a mut Option<Vec<Step>>,
+struct Merged {
+    steps: Option<Vec<Step>>,
     exists: Option<Attributes>,
     unavailable: Option<Unavailable>,
 }
 
-impl Merged<'_> {
+impl Merged {
     /// Asks those that answer from memory; gives the others.
     fn ask_memory<'a>(&mut self, directories: &[Asked<'a>], forms: &Forms<'_>) -> SmallVec<[Asked<'a>; 2]> {
         let mut others = SmallVec::new();
@@ -289,7 +334,7 @@ impl Merged<'_> {
 
     /// A step, and no more.
     fn tell(&mut self, asked: &Asked<'_>, forms: &[Candidate<'_>], answer: Answer, since: Option<Instant>) {
-        let Some(steps) = self.steps else { return };
+        let Some(steps) = &mut self.steps else { return };
         let Directory { name, source, .. } = asked.directory;
         steps.push(Step {
             directory: Arc::clone(name),
@@ -308,7 +353,7 @@ impl Merged<'_> {
         unavailable: Option<Unavailable>,
     ) {
         self.count(answer, unavailable);
-        if let Some(steps) = self.steps {
+        if let Some(steps) = &mut self.steps {
             steps.push(Step {
                 directory: Arc::clone(name),
                 asked: asked.to_string(),
@@ -334,7 +379,7 @@ impl Merged<'_> {
     fn caught(&mut self, name: &Arc<str>, address: &Address) {
         let attributes = Attributes { catch_all: true, ..Attributes::default() };
         let asked = format_args!("@{}", address.domain()).to_string();
-        if let Some(steps) = self.steps {
+        if let Some(steps) = &mut self.steps {
             steps.push(Step {
                 directory: Arc::clone(name),
                 asked,

@@ -5,7 +5,7 @@
 
 use fst::Automaton;
 
-use super::{Detected, Directories, Source};
+use super::{Detected, Directories, Source, index::stored};
 use crate::address::{Address, Domain};
 
 impl Directories {
@@ -45,7 +45,8 @@ impl Directories {
         for source in configured.chain(found.map(|directory| &directory.source)) {
             let mut take = |key: &[u8]| {
                 if let Some(distance) = near.distance(key)
-                    && let Ok(local) = std::str::from_utf8(&key[..key.len() - near.tail(key)])
+                    && let Some(at) = key.iter().rposition(|&byte| byte == b'@')
+                    && let Ok(local) = std::str::from_utf8(&key[..at])
                 {
                     all.push((distance, format!("{local}@{domain}")));
                 }
@@ -68,11 +69,11 @@ impl Directories {
     }
 }
 
-/// Accepts `LOCAL@DOMAIN` and `LOCAL@` where `LOCAL` is near: letters that are missing, too many or others (Levenshtein), in
-/// bytes.
+/// Accepts `LOCAL@DOMAIN` and `LOCAL@`, as an index stores them, where `LOCAL` is near: letters that are missing, too many or
+/// others (Levenshtein), in bytes.
 pub(super) struct Near {
     local: Vec<u8>,
-    /// `@` and the domain.
+    /// The domain and `@`.
     domain: Vec<u8>,
     limit: u8,
 }
@@ -80,10 +81,10 @@ pub(super) struct Near {
 /// How far a key was read.
 #[derive(Clone)]
 pub(super) enum State {
+    /// So much of the domain was read.
+    Domain(usize),
     /// The distances of what was read to each beginning of the local part.
     Local(Vec<u8>),
-    /// So much of the domain was read, at this distance.
-    Domain(usize, u8),
     /// It is somebody else.
     Other,
 }
@@ -93,16 +94,12 @@ impl Near {
         let local = address.local().as_bytes().to_vec();
         // Of a short one nearly everybody is two letters away.
         let limit = if local.len() < 5 { 1 } else { 2 };
-        let domain = format!("@{}", address.domain().as_str()).into_bytes();
+        let domain = format!("{}@", address.domain().as_str()).into_bytes();
         Self { local, domain, limit }
     }
 
     fn distance(&self, key: &[u8]) -> Option<u8> {
-        let end = key.iter().fold(self.begin(), |state, &byte| self.step(&state, byte));
-        match end {
-            State::Domain(read, distance) if self.is_end(read) => Some(distance),
-            _ => None,
-        }
+        self.found(&stored(key).iter().fold(State::Domain(0), |state, &byte| self.step(&state, byte)))
     }
 
     /// Whether a key is near.
@@ -110,13 +107,12 @@ impl Near {
         self.distance(key).is_some()
     }
 
-    /// The length of what stands behind the local part of a key that was accepted.
-    fn tail(&self, key: &[u8]) -> usize {
-        if key.ends_with(&self.domain) { self.domain.len() } else { 1 }
-    }
-
-    fn is_end(&self, read: usize) -> bool {
-        read == 1 || read == self.domain.len()
+    /// The distance of what was read. As it is written it is unknown: whoever has that address is in another directory. Of
+    /// a catch-all nothing was read.
+    fn found(&self, state: &State) -> Option<u8> {
+        let State::Local(row) = state else { return None };
+        let is_any = row.first().is_some_and(|&read| read > 0);
+        row.last().copied().filter(|distance| is_any && (1..=self.limit).contains(distance))
     }
 }
 
@@ -124,11 +120,11 @@ impl Automaton for Near {
     type State = State;
 
     fn start(&self) -> State {
-        self.begin()
+        State::Domain(0)
     }
 
     fn is_match(&self, state: &State) -> bool {
-        matches!(state, State::Domain(read, _) if self.is_end(*read))
+        self.found(state).is_some()
     }
 
     fn can_match(&self, state: &State) -> bool {
@@ -151,13 +147,13 @@ impl Near {
 
     fn step(&self, state: &State, byte: u8) -> State {
         match state {
-            // Nothing was read: it is a catch-all.
-            State::Local(row) if byte == b'@' && row.first() == Some(&0) => State::Other,
-            State::Local(row) if byte == b'@' => match row.last() {
-                // As it is written it is unknown: whoever has that address is in another directory.
-                Some(&distance) if (1..=self.limit).contains(&distance) => State::Domain(1, distance),
-                _ => State::Other,
+            // In any domain.
+            State::Domain(0) if byte == b'@' => self.begin(),
+            State::Domain(read) if self.domain.get(*read) == Some(&byte) => match read + 1 {
+                read if read == self.domain.len() => self.begin(),
+                read => State::Domain(read),
             },
+            State::Local(_) if byte == b'@' => State::Other,
             State::Local(row) => {
                 let mut next = Vec::with_capacity(row.len());
                 let mut left = row.first().map_or(FAR, |distance| (distance + 1).min(FAR));
@@ -172,9 +168,6 @@ impl Near {
                 } else {
                     State::Local(next)
                 }
-            }
-            State::Domain(read, distance) if self.domain.get(*read) == Some(&byte) => {
-                State::Domain(read + 1, *distance)
             }
             State::Domain(..) | State::Other => State::Other,
         }

@@ -1,18 +1,16 @@
 //! Looks after all watched lists: one task, hints from the kernel, and a slow poll as safety net.
 
 use std::{
-    collections::HashSet,
     fmt,
-    path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
     time::{Duration, Instant},
 };
 
-use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher, event::AccessKind};
 use tokio::{sync::Notify, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    hints::Hints,
     loaded::{LoadError, Loaded, Text},
     metrics::Metrics,
     watched::{OpenError, Outcome, POLL, Spec, Watch, Watched},
@@ -22,14 +20,14 @@ use super::{
 /// holds it.
 pub struct Keeper {
     metrics: Metrics,
-    hint: Arc<Notify>,
-    inner: Mutex<Inner>,
+    opened: Notify,
+    lists: Mutex<Vec<Weak<dyn Watch>>>,
 }
 
 impl Keeper {
     /// Nothing to keep yet.
     pub fn new(metrics: Metrics) -> Self {
-        Self { metrics, hint: Arc::default(), inner: Mutex::default() }
+        Self { metrics, opened: Notify::new(), lists: Mutex::default() }
     }
 
     /// The list that `spec` names, loaded. A list that is already kept under this name, with these paths and
@@ -46,19 +44,16 @@ impl Keeper {
         if let Some(kept) = self.kept(&spec) {
             return Ok(kept);
         }
-        let paths = spec.paths.clone();
         let watched = Watched::open(spec, Box::new(parse), self.metrics.clone())?;
-        let mut inner = self.inner();
-        inner.lists.push(Arc::downgrade(&watched.watch()));
-        inner.watch(&paths, &self.hint);
-        // What changed between the first load and the watch.
-        self.hint.notify_one();
+        self.lists().push(Arc::downgrade(&watched.watch()));
+        // To be watched from now on; and what changed since it was read is seen then.
+        self.opened.notify_one();
         Ok(watched)
     }
 
     /// Reads every list again now, and takes what would be held back if `accept` says so. Blocks.
     pub fn reload(&self, accept: bool) -> Vec<(String, Outcome)> {
-        let lists = self.inner().live();
+        let lists = self.live();
         lists
             .into_iter()
             .map(|list| (list.spec().name.clone(), list.reload(accept, Instant::now())))
@@ -67,16 +62,19 @@ impl Keeper {
 
     /// Keeps the lists current until `stop`.
     pub async fn run(&self, stop: CancellationToken) {
+        let hints = Arc::new(Hints::new());
         let mut ticks = JoinSet::new();
         let mut wake = Instant::now();
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
-                () = self.hint.notified() => wake = wake.min(Instant::now() + CALM),
+                () = self.opened.notified() => wake = wake.min(Instant::now() + CALM),
+                () = hints.changed() => wake = wake.min(Instant::now() + CALM),
                 () = tokio::time::sleep_until(wake.into()) => {
                     wake = Instant::now() + POLL;
-                    for list in self.inner().live() {
-                        ticks.spawn_blocking(move || list.tick(Instant::now()));
+                    for list in self.live() {
+                        let hints = Arc::clone(&hints);
+                        ticks.spawn_blocking(move || list.tick(Instant::now(), &hints));
                     }
                 }
                 Some(tick) = ticks.join_next() => match tick {
@@ -92,70 +90,24 @@ impl Keeper {
             let kept = list.spec();
             (&kept.name, kept.kind, &kept.paths) == (&spec.name, spec.kind, &spec.paths)
         };
-        self.inner().live().into_iter().filter(same).find_map(Watched::again)
+        self.live().into_iter().filter(same).find_map(Watched::again)
     }
 
-    fn inner(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    fn live(&self) -> Vec<Arc<dyn Watch>> {
+        let mut lists = self.lists();
+        lists.retain(|list| list.strong_count() > 0);
+        lists.iter().filter_map(Weak::upgrade).collect()
+    }
+
+    fn lists(&self) -> MutexGuard<'_, Vec<Weak<dyn Watch>>> {
+        self.lists.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl fmt::Debug for Keeper {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let lists = self.inner().live();
+        let lists = self.live();
         f.debug_list().entries(lists.iter().map(|list| list.spec().name.clone())).finish()
-    }
-}
-
-#[derive(Default)]
-struct Inner {
-    lists: Vec<Weak<dyn Watch>>,
-    watcher: Option<RecommendedWatcher>,
-    directories: HashSet<PathBuf>,
-}
-
-impl Inner {
-    fn live(&mut self) -> Vec<Arc<dyn Watch>> {
-        self.lists.retain(|list| list.strong_count() > 0);
-        self.lists.iter().filter_map(Weak::upgrade).collect()
-    }
-
-    /// Asks the kernel for hints about the directories that the paths, and the files that they lead to, are
-    /// in. Directories, because a file is replaced by a rename, or (Kubernetes) by a link beside it.
-    fn watch(&mut self, paths: &[PathBuf], hint: &Arc<Notify>) {
-        if self.watcher.is_none() {
-            let hint = Arc::clone(hint);
-            let tell = move |event: notify::Result<Event>| {
-                // Programs open files in /etc all the time; who only does that changes nothing.
-                if !event.is_ok_and(|event| matches!(event.kind, EventKind::Access(AccessKind::Open(_)))) {
-                    hint.notify_one();
-                }
-            };
-            match notify::recommended_watcher(tell) {
-                Ok(watcher) => self.watcher = Some(watcher),
-                Err(error) => {
-                    tracing::warn!(%error, "no hints about changed files, they are looked at every {POLL:?}");
-                }
-            }
-        }
-        let Some(watcher) = &mut self.watcher else { return };
-        let real = paths.iter().filter_map(|path| path.canonicalize().ok());
-        for path in paths.iter().cloned().chain(real) {
-            let directory = match path.parent() {
-                Some(parent) if parent != Path::new("") => parent.to_owned(),
-                _ => PathBuf::from("."),
-            };
-            if !self.directories.contains(&directory) {
-                match watcher.watch(&directory, RecursiveMode::NonRecursive) {
-                    Ok(()) => {
-                        self.directories.insert(directory);
-                    }
-                    Err(error) => {
-                        tracing::warn!(%error, "no hints about a directory, it is looked at every {POLL:?}");
-                    }
-                }
-            }
-        }
     }
 }
 

@@ -10,6 +10,7 @@
 //! its users must take for "could not find out".
 
 mod ere;
+mod hints;
 mod judge;
 mod keeper;
 mod lines;
@@ -23,6 +24,7 @@ mod table;
 mod watched;
 mod words;
 
+pub use hints::Hints;
 pub use judge::Held;
 pub use keeper::Keeper;
 pub use lines::{LINE_LIMIT, Line, Lines, is_blank};

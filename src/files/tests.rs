@@ -115,6 +115,27 @@ async fn a_changed_file_is_picked_up_however_it_was_changed() {
     assert!(scene.registry.page().contains("backstop_file_entries{list=\"list\"} 23"));
 }
 
+/// Nobody hints at that: it is seen by the clock.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_is_written_and_stays_open_is_picked_up() {
+    use std::{io::Write, sync::atomic::AtomicUsize};
+    let scene = Scene::new();
+    let path = scene.path("list");
+    fs::write(&path, numbers(20)).unwrap();
+    let looks = Arc::new(AtomicUsize::new(0));
+    let seen = Arc::clone(&looks);
+    let report = Box::new(move |_: &Status| {
+        seen.fetch_add(1, Ordering::SeqCst);
+    });
+    let spec = Spec { name: "list".to_owned(), kind: "lines", paths: vec![path.clone()], report };
+    let list = scene.keeper.open(spec, parse).unwrap();
+    until("watched, too", || looks.load(Ordering::SeqCst) > 1).await;
+    let mut file = fs::File::options().append(true).open(&path).unwrap();
+    writeln!(file, "20").unwrap();
+    until("one more", || count(&list) == Some(21)).await;
+    drop(file);
+}
+
 /// How ConfigMaps are mounted: `list` → `..data/list`, `..data` → a directory with a date.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_link_that_is_swapped_is_picked_up() {

@@ -14,6 +14,7 @@ use std::{
 use arc_swap::{ArcSwapOption, Guard};
 
 use super::{
+    hints::Hints,
     judge::{Held, judge},
     loaded::{FileError, LoadError, Loaded, Text},
     metrics::Metrics,
@@ -193,9 +194,10 @@ pub(super) type Parse<T> = dyn Fn(&mut [Text]) -> Result<Loaded<T>, LoadError> +
 
 /// A list as its keeper sees it.
 pub(super) trait Watch: Send + Sync {
-    /// Looks at the files and does what is due. How long until it should be called again, at most.
+    /// Looks at the files and does what is due. How long until it should be called again, at most. From now on
+    /// `hints` tells of changes after this look.
     /// Blocks. Does nothing while another call is at work, be it for hours on a dead network share.
-    fn tick(&self, now: Instant) -> Duration;
+    fn tick(&self, now: Instant, hints: &Hints) -> Duration;
     /// See [`Watched::reload`].
     fn reload(&self, accept: bool, now: Instant) -> Outcome;
     fn spec(&self) -> &Spec;
@@ -233,12 +235,14 @@ struct Known {
 }
 
 impl<T: Send + Sync + 'static> Watch for Shared<T> {
-    fn tick(&self, now: Instant) -> Duration {
+    fn tick(&self, now: Instant, hints: &Hints) -> Duration {
         let mut settle = match self.settle.try_lock() {
             Ok(settle) => settle,
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
-            Err(TryLockError::WouldBlock) => return POLL,
+            // What changes meanwhile may be neither seen by that call nor hinted at.
+            Err(TryLockError::WouldBlock) => return QUIET,
         };
+        hints.watch(&self.spec.paths);
         let next = settle.observe(&self.stamps(), now);
         let wait = match next {
             Next::Wait(wait) => wait,

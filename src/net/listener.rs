@@ -1,6 +1,15 @@
 //! Listeners: bound from an [`Endpoint`], or inherited from systemd.
 
-use std::{collections::HashMap, fs, io, os::unix::fs::FileTypeExt, path::Path, sync::Arc};
+use std::{
+    collections::HashMap,
+    fs,
+    future::poll_fn,
+    io,
+    os::unix::fs::FileTypeExt,
+    path::Path,
+    sync::Arc,
+    task::{Context, Poll},
+};
 
 use tokio::net::{TcpListener, UnixListener, UnixSocket, UnixStream, lookup_host};
 
@@ -158,14 +167,23 @@ impl Listener {
     ///
     /// # Errors
     /// As accept(2); all but a broken listener pass by themselves.
-    pub async fn accept(&self) -> io::Result<Connection> {
+    pub fn poll_accept(&self, context: &mut Context<'_>) -> Poll<io::Result<Connection>> {
         match &self.socket {
-            Socket::Tcp(listener) => {
-                let (stream, _) = listener.accept().await?;
-                Ok(Connection::Tcp { stream, is_unacknowledged: false })
+            Socket::Tcp(listener) => listener
+                .poll_accept(context)
+                .map_ok(|(stream, _)| Connection::Tcp { stream, is_unacknowledged: false }),
+            Socket::Unix(listener) => {
+                listener.poll_accept(context).map_ok(|(stream, _)| Connection::Unix(stream))
             }
-            Socket::Unix(listener) => Ok(Connection::Unix(listener.accept().await?.0)),
         }
+    }
+
+    /// The same, waited for.
+    ///
+    /// # Errors
+    /// As accept(2).
+    pub async fn accept(&self) -> io::Result<Connection> {
+        poll_fn(|context| self.poll_accept(context)).await
     }
 
     fn tcp(listener: TcpListener) -> io::Result<Self> {

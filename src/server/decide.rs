@@ -3,10 +3,7 @@
 
 use std::{
     borrow::Cow,
-    future::poll_fn,
     net::IpAddr,
-    pin::pin,
-    task::Poll,
     time::{Duration, Instant},
 };
 
@@ -59,17 +56,10 @@ pub async fn decide<'s>(
         };
         let explain = asked.as_ref().is_some_and(|asked| asked.explains());
         let asked_at = explain.then(Instant::now);
-        let answer = {
-            let mut answer = pin!(answer(snapshot, envelope, facts, question, explain));
-            // What is in memory is answered at once, without a timer.
-            match poll_fn(|context| Poll::Ready(answer.as_mut().poll(context))).await {
-                Poll::Ready(answer) => Some(answer),
-                Poll::Pending => timeout_at((begun + LONGEST_REPLY).into(), answer).await.ok(),
-            }
-        };
-        let answer = match answer {
-            Some(answer) => answer,
-            None => give_up(snapshot, facts, question).await,
+        let answer = answer(snapshot, envelope, facts, question, explain);
+        let answer = match timeout_at((begun + LONGEST_REPLY).into(), answer).await {
+            Ok(answer) => answer,
+            Err(_) => give_up(snapshot, facts, question).await,
         };
         if let Some(asked) = asked.as_deref_mut() {
             asked.push(question, answer, asked_at.map(|at| at.elapsed()).unwrap_or_default());
@@ -77,8 +67,128 @@ pub async fn decide<'s>(
     }
 }
 
+/// The same as far as the answers are in memory: no waiting, no allocation.
+///
+/// # Errors
+/// With the question that somebody else has to be asked. What was found until then is in `facts`: [`decide`] goes on there.
+pub(super) fn decide_here<'s>(
+    snapshot: &'s Snapshot,
+    envelope: Envelope<'_>,
+    facts: &mut Facts,
+    mut asked: Option<&mut Asked>,
+) -> Result<Decision<'s>, Question> {
+    let explain = asked.as_ref().is_some_and(|asked| asked.explains());
+    loop {
+        let question = match next(&snapshot.rules, facts) {
+            Step::Decide(decision) => return Ok(decision),
+            Step::Ask(question) => question,
+        };
+        // Evidence for an answer is collected where there is time to wait for it.
+        let answer = if explain { None } else { answer_here(snapshot, envelope, facts, question) };
+        let answer = answer.ok_or(question)?;
+        if let Some(asked) = asked.as_deref_mut() {
+            asked.push(question, (answer, Vec::new()), Duration::ZERO);
+        }
+    }
+}
+
 /// In words, and where it comes from.
 pub(super) type Answer = (&'static str, Vec<String>);
+
+/// The answer that is in memory, without evidence.
+fn answer_here(
+    snapshot: &Snapshot,
+    envelope: Envelope<'_>,
+    facts: &mut Facts,
+    question: Question,
+) -> Option<&'static str> {
+    match question {
+        Question::Domain(at) => Some(answer_domain(snapshot, facts, at)?.0),
+        Question::Suspended(at) => {
+            let level =
+                level_mut(facts, at).filter(|level| suspension(snapshot, &level.address).is_none())?;
+            level.suspended = Some(SuspensionFact::No);
+            facts.text = None;
+            Some(NOT_SUSPENDED)
+        }
+        Question::Recipient(at) => {
+            let level = level_mut(facts, at)?;
+            let fact = snapshot.directories.recall(&level.address)?;
+            level.found = Some(fact);
+            Some(words_for(fact))
+        }
+        Question::Standing => {
+            let standing = match envelope.client {
+                Some(client) => snapshot.defences.standings.find_here(client)?,
+                None => Standing::default(),
+            };
+            Some(take_standing(snapshot, envelope, facts, &standing))
+        }
+        Question::Trap(at) => {
+            level_mut(facts, at).filter(|level| listed_trap(snapshot, &level.address).is_none())?.trap =
+                Some(false);
+            Some(NO_TRAP)
+        }
+        Question::Class | Question::Greylist | Question::Solicited => None,
+    }
+}
+
+/// Fills in whether the domain is local: that is always in memory.
+fn answer_domain(snapshot: &Snapshot, facts: &mut Facts, at: usize) -> Option<(&'static str, DomainFact)> {
+    let domain = level(facts, at).map(|level| level.address.domain()).or_else(|| facts.recipient.domain())?;
+    let fact = snapshot.directories.domain(domain);
+    match &mut facts.recipient {
+        Recipient::Invalid { fact: slot, .. } => *slot = Some(fact),
+        Recipient::Levels(levels) => {
+            if let Some(level) = levels.get_mut(at) {
+                level.domain = Some(fact);
+            }
+        }
+        Recipient::None | Recipient::Bare(_) => {}
+    }
+    let words = match fact {
+        DomainFact::Foreign => "not local",
+        DomainFact::Local { in_charge: true, .. } => "local",
+        DomainFact::Local { in_charge: false, .. } => "local, no directory in charge",
+    };
+    Some((words, fact))
+}
+
+/// Fills in how the client stands.
+fn take_standing(
+    snapshot: &Snapshot,
+    envelope: Envelope<'_>,
+    facts: &mut Facts,
+    standing: &Standing,
+) -> &'static str {
+    facts.trusted |= standing.trusted;
+    facts.is_unsure = standing.unsure;
+    facts.blocked = Some(standing.blocked.is_some());
+    facts.by_hand = standing.blocked.as_ref().is_some_and(|block| block.by_hand);
+    facts.lately = standing.lately;
+    match standing {
+        _ if envelope.client.is_none() => "nothing: no client was named",
+        _ if !snapshot.defences.standings.has_place() => "not looked at, the server knows it",
+        Standing { trusted: true, .. } => "trusted for a time, an insider",
+        Standing { blocked: Some(_), .. } => "blocked",
+        Standing { unanswered: true, .. } => "could not find out: the store does not answer",
+        Standing { unsure: true, .. } => {
+            "not blocked; could not find out whether it is trusted: the store has lost what it was told"
+        }
+        Standing { .. } => "neither blocked nor trusted for a time",
+    }
+}
+
+fn words_for(fact: RecipientFact) -> &'static str {
+    match fact {
+        RecipientFact::Exists(attributes) if attributes.catch_all => "exists, through a catch-all",
+        RecipientFact::Exists(attributes) if attributes.suspended => "exists, suspended",
+        RecipientFact::Exists(attributes) if attributes.restricted => "exists, restricted",
+        RecipientFact::Exists(_) => "exists",
+        RecipientFact::Absent => "absent",
+        RecipientFact::Unknown(_) => "could not find out",
+    }
+}
 
 async fn answer(
     snapshot: &Snapshot,
@@ -89,34 +199,17 @@ async fn answer(
 ) -> Answer {
     match question {
         Question::Domain(at) => {
-            let Some(domain) =
-                level(facts, at).map(|level| level.address.domain()).or_else(|| facts.recipient.domain())
-            else {
-                return NOTHING;
-            };
-            let fact = snapshot.directories.domain(domain);
-            let evidence = if explain { snapshot.directories.explain_domain(domain) } else { Vec::new() };
-            match &mut facts.recipient {
-                Recipient::Invalid { fact: slot, .. } => *slot = Some(fact),
-                Recipient::Levels(levels) => {
-                    if let Some(level) = levels.get_mut(at) {
-                        level.domain = Some(fact);
-                    }
-                }
-                Recipient::None | Recipient::Bare(_) => {}
-            }
-            let words = match fact {
-                DomainFact::Foreign => "not local",
-                DomainFact::Local { in_charge: true, .. } => "local",
-                DomainFact::Local { in_charge: false, .. } => "local, no directory in charge",
-            };
-            (words, evidence)
+            let Some((words, _)) = answer_domain(snapshot, facts, at) else { return NOTHING };
+            let domain = level(facts, at).map(|level| level.address.domain());
+            let domain = domain.or_else(|| facts.recipient.domain()).filter(|_| explain);
+            let evidence = domain.map(|domain| snapshot.directories.explain_domain(domain));
+            (words, evidence.unwrap_or_default())
         }
         Question::Suspended(at) => {
             let Some(level) = level_mut(facts, at) else { return NOTHING };
             let found = suspended(snapshot, &level.address).await;
             let (fact, words) = match &found {
-                None => (SuspensionFact::No, "not suspended"),
+                None => (SuspensionFact::No, NOT_SUSPENDED),
                 Some(found) if found.is_doubtful() => (SuspensionFact::Unknown, "could not find out"),
                 Some(_) => (SuspensionFact::Yes, "suspended"),
             };
@@ -128,37 +221,14 @@ async fn answer(
             let Some(level) = level_mut(facts, at) else { return NOTHING };
             let (fact, evidence) = look_up(snapshot, &level.address, explain).await;
             level.found = Some(fact);
-            let words = match fact {
-                RecipientFact::Exists(attributes) if attributes.catch_all => "exists, through a catch-all",
-                RecipientFact::Exists(attributes) if attributes.suspended => "exists, suspended",
-                RecipientFact::Exists(attributes) if attributes.restricted => "exists, restricted",
-                RecipientFact::Exists(_) => "exists",
-                RecipientFact::Absent => "absent",
-                RecipientFact::Unknown(_) => "could not find out",
-            };
-            (words, evidence)
+            (words_for(fact), evidence)
         }
         Question::Standing => {
             let standing = match envelope.client {
                 Some(client) => snapshot.defences.standings.find(client).await,
                 None => Standing::default(),
             };
-            facts.trusted |= standing.trusted;
-            facts.is_unsure = standing.unsure;
-            facts.blocked = Some(standing.blocked.is_some());
-            facts.by_hand = standing.blocked.as_ref().is_some_and(|block| block.by_hand);
-            facts.lately = standing.lately;
-            let words = match standing {
-                _ if envelope.client.is_none() => "nothing: no client was named",
-                _ if snapshot.defences.standings.place().is_none() => "not looked at, the server knows it",
-                Standing { trusted: true, .. } => "trusted for a time, an insider",
-                Standing { blocked: Some(_), .. } => "blocked",
-                Standing { unanswered: true, .. } => "could not find out: the store does not answer",
-                Standing { unsure: true, .. } => {
-                    "not blocked; could not find out whether it is trusted: the store has lost what it was told"
-                }
-                Standing { .. } => "neither blocked nor trusted for a time",
-            };
+            let words = take_standing(snapshot, envelope, facts, &standing);
             (words, if explain { explain_standing(snapshot, envelope, &standing) } else { Vec::new() })
         }
         Question::Class => {
@@ -281,17 +351,15 @@ async fn greylist(snapshot: &Snapshot, envelope: Envelope<'_>, facts: &Facts) ->
 /// Whether the address, or a form of it, is listed as a trap and is nobody's in truth. Where a directory knows it, or one
 /// in charge can't tell, it is no trap: its mail would be refused for good.
 async fn trap(snapshot: &Snapshot, level: &mut Level, explain: bool) -> (bool, Answer) {
-    let traps = &snapshot.defences.traps;
-    let forms = candidates(&level.address, snapshot.directories.delimiters()).map(|form| form.address);
-    let mut own = forms.filter(|form| form.domain() == level.address.domain());
-    let is_trap = |form: &Cow<'_, Address>| traps.lists(form) && !snapshot.rules.is_no_trap(form.local());
-    let Some(listed) = own.find(is_trap) else { return (false, ("no trap", Vec::new())) };
+    let Some(listed) = listed_trap(snapshot, &level.address).map(Cow::into_owned) else {
+        return (false, (NO_TRAP, Vec::new()));
+    };
     if !matches!(level.domain, Some(DomainFact::Local { in_charge: true, .. })) {
         return (true, ("a trap", Vec::new()));
     }
     let (fact, evidence) = look_up(snapshot, &level.address, explain).await;
     if matches!(fact, RecipientFact::Exists(attributes) if !attributes.catch_all) {
-        traps.note_existing(&listed);
+        snapshot.defences.traps.note_existing(&listed);
     }
     level.found = Some(fact);
     match fact {
@@ -306,29 +374,44 @@ async fn trap(snapshot: &Snapshot, level: &mut Level, explain: bool) -> (bool, A
 /// a suspended `joe` says nothing of the mailbox `joe-ann`, even where `-` begins a sub-address. A directory in charge
 /// that can't tell about the fuller form leaves it open, and is then asked for the recipient itself: no 5xx from that.
 async fn suspended(snapshot: &Snapshot, address: &Address) -> Option<Suspension> {
+    let (found, fuller) = suspension(snapshot, address)?;
+    let spared = async {
+        for form in &fuller {
+            if may_be_known(snapshot, form).await {
+                return true;
+            }
+        }
+        false
+    };
+    let spared = tokio::time::timeout(snapshot.lookup, spared).await.unwrap_or(true);
+    (!spared).then_some(found)
+}
+
+/// The first form of the address that is suspended, and the fuller ones before it.
+fn suspension(snapshot: &Snapshot, address: &Address) -> Option<(Suspension, SmallVec<[Address; 2]>)> {
     if snapshot.suspensions.is_empty() {
         return None;
     }
-    let mut fuller: SmallVec<[_; 2]> = SmallVec::new();
-    for form in candidates(address, snapshot.directories.delimiters()) {
-        if form.address.domain() != address.domain() {
-            continue;
+    let forms = candidates(address, snapshot.directories.delimiters()).map(|form| form.address);
+    let mut fuller = SmallVec::new();
+    for form in forms.filter(|form| form.domain() == address.domain()) {
+        if let Some(found) = snapshot.suspensions.check(&form) {
+            return Some((found, fuller));
         }
-        if let Some(found) = snapshot.suspensions.check(&form.address) {
-            let spared = async {
-                for form in &fuller {
-                    if may_be_known(snapshot, form).await {
-                        return true;
-                    }
-                }
-                false
-            };
-            let spared = tokio::time::timeout(snapshot.lookup, spared).await.unwrap_or(true);
-            return (!spared).then_some(found);
-        }
-        fuller.push(form.address.into_owned());
+        fuller.push(form.into_owned());
     }
     None
+}
+
+/// The first form of the address that is listed as a trap.
+fn listed_trap<'a>(snapshot: &'a Snapshot, address: &'a Address) -> Option<Cow<'a, Address>> {
+    let traps = &snapshot.defences.traps;
+    if traps.is_empty() {
+        return None;
+    }
+    let forms = candidates(address, snapshot.directories.delimiters()).map(|form| form.address);
+    let mut own = forms.filter(|form| form.domain() == address.domain());
+    own.find(|form| traps.lists(form) && !snapshot.rules.is_no_trap(form.local()))
 }
 
 /// Whether the address, exactly as it is, is known to a directory, or may be for all that the one in charge can tell.
@@ -366,3 +449,5 @@ fn level_mut(facts: &mut Facts, at: usize) -> Option<&mut Level> {
 pub const LONGEST_REPLY: Duration = Duration::from_secs(8);
 
 const NOTHING: Answer = ("nothing to find out", Vec::new());
+const NOT_SUSPENDED: &str = "not suspended";
+const NO_TRAP: &str = "no trap";

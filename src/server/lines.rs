@@ -4,12 +4,13 @@
 //! Warnings and errors are none of these lines.
 
 use std::{
-    hash::{BuildHasher, RandomState},
+    hash::BuildHasher,
     net::IpAddr,
     sync::atomic::{AtomicBool, AtomicU32, Ordering},
     time::{Duration, Instant},
 };
 
+use foldhash::quality::RandomState;
 use prometheus::{IntCounter, IntCounterVec};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
@@ -40,7 +41,7 @@ impl Lines {
             per_second: AtomicU32::new(per_second),
             all: Rate::default(),
             clients: std::iter::repeat_with(Rate::default).take(CLIENTS).collect(),
-            keys: RandomState::new(),
+            keys: RandomState::default(),
             is_limiting: AtomicBool::new(false),
             left_out: Reason::ALL.map(|reason| left_out.with_label_values(&[reason.as_str()])),
         }

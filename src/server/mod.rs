@@ -8,6 +8,7 @@ mod asked;
 mod buffers;
 mod config;
 mod decide;
+mod drain;
 mod lines;
 mod metrics;
 mod recipient;
@@ -17,11 +18,14 @@ mod snapshot;
 mod tests;
 
 use std::{
+    future::poll_fn,
     io,
+    pin::pin,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
+    task::Poll,
     time::{Duration, Instant},
 };
 
@@ -33,11 +37,10 @@ use milter_protocol::{
     negotiation::Wanted,
 };
 use tokio::runtime::Handle;
-use tokio_util::{
-    sync::{CancellationToken, WaitForCancellationFuture},
-    task::TaskTracker,
-};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{error, warn};
+
+use drain::{Drain, Watch};
 
 use crate::{
     history::History,
@@ -70,8 +73,7 @@ pub struct Server {
     tasks: TaskTracker,
     /// What is found out beside the sessions; nobody waits for it.
     asides: TaskTracker,
-    /// No new connections; sessions end when no message is under way.
-    drain: CancellationToken,
+    drain: Drain,
     wanted: WantedSteps,
     last_mta: ArcSwapOption<String>,
     /// Beside the snapshot that a session keeps: open sessions follow at once.
@@ -119,7 +121,7 @@ impl Server {
             next_id: AtomicU64::new(1),
             tasks: TaskTracker::new(),
             asides: TaskTracker::new(),
-            drain: CancellationToken::new(),
+            drain: Drain::default(),
             wanted: WantedSteps {
                 quiet: wanted(QUIET | Steps::NR_CONNECT),
                 connect: wanted(QUIET),
@@ -206,12 +208,13 @@ impl Server {
     pub async fn accept(self: Arc<Self>, listener: Listener, others: Vec<Handle>) -> io::Result<()> {
         let mut told: Option<Instant> = None;
         let mut turns = others.iter().cycle();
+        let wait = pin!(self.drain.wait());
+        let mut drain = Watch::new(&self.drain, wait);
         loop {
-            let accepted = tokio::select! {
-                biased;
-                () = self.drain.cancelled() => return Ok(()),
-                accepted = listener.accept() => accepted,
-            };
+            let accepted = poll_fn(|context| {
+                if drain.poll(context) { Poll::Ready(None) } else { listener.poll_accept(context).map(Some) }
+            });
+            let Some(accepted) = accepted.await else { return Ok(()) };
             match accepted {
                 Ok(connection) => {
                     self.begin(connection, None);
@@ -240,7 +243,7 @@ impl Server {
 
     /// Accepts nothing more, lets the messages under way finish, at most for `limit`. Gives the number of sessions cut.
     pub async fn drain(&self, limit: Duration) -> usize {
-        self.drain.cancel();
+        self.drain.begin();
         self.tasks.close();
         let _ = tokio::time::timeout(limit, self.tasks.wait()).await;
         self.open()
@@ -249,7 +252,7 @@ impl Server {
     /// Whether it stops: nothing more is accepted.
     #[must_use]
     pub fn is_draining(&self) -> bool {
-        self.drain.is_cancelled()
+        self.drain.has_begun()
     }
 
     /// Serves it on this thread, or on that one.
@@ -293,10 +296,6 @@ impl Server {
     /// So many sessions are open, or it stops, that nobody should be kept longer than needed.
     fn is_stressed(&self) -> bool {
         self.is_draining() || self.open() > self.sessions.load(Ordering::Relaxed) / 2
-    }
-
-    fn draining(&self) -> WaitForCancellationFuture<'_> {
-        self.drain.cancelled()
     }
 
     fn wanted(&self, snapshot: &Snapshot) -> Wanted {

@@ -4,31 +4,35 @@
 //! Failure: whatever breaks the protocol, times out or vanishes ends this session alone, counted by its kind; the MTA
 //! then does what its admin chose for a missing filter.
 
+mod alarm;
 mod defend;
 mod end;
 mod note;
+mod rcpt;
 
 use std::{
     future::poll_fn,
     io,
     net::SocketAddr,
-    pin::Pin,
+    pin::pin,
     sync::{Arc, atomic::Ordering},
+    task::{Context, Poll},
     time::{Instant, SystemTime, UNIX_EPOCH},
 };
 
 use bytes::BytesMut;
 use milter_protocol::{
-    command::{Connect, Mail, Rcpt},
+    command::{Connect, Mail},
     session::{Ask, Event},
     verdict::{
         BodyVerdict, ConnectVerdict, DataVerdict, EndOfHeadersVerdict, EndOfMessageVerdict, HeaderVerdict,
-        HeloVerdict, MailVerdict, RcptVerdict, UnknownVerdict,
+        HeloVerdict, MailVerdict, UnknownVerdict,
     },
 };
-use tokio::time::{Duration, Sleep, sleep_until};
+use tokio::time::{Duration, sleep_until};
 use tracing::{debug, info};
 
+use alarm::Alarm;
 use defend::Delayed;
 pub(super) use end::End;
 
@@ -37,18 +41,16 @@ use crate::{
     client::Hint,
     history::bounded,
     net::Connection,
-    policy::{ClientClass, Decision, DomainFact, Facts, Reason, Stage},
+    policy::{ClientClass, Facts, Stage},
     telemetry::Pace,
 };
 
 use super::{
     Asked, Server, Snapshot, buffers,
-    decide::{Envelope, LONGEST_REPLY, decide},
+    decide::{Envelope, decide},
+    drain::Watch,
     metrics::Callback,
-    recipient::{
-        added_domain, client_address, completed_sender, is_authenticated, is_submission, recipient,
-        refused_by_mta,
-    },
+    recipient::{client_address, completed_sender, is_authenticated},
 };
 
 /// One connection from an MTA.
@@ -122,24 +124,34 @@ impl Session {
         let mut held: Option<BytesMut> = None;
         let mut last = Instant::now();
         let server = Arc::clone(&self.server);
-        let mut draining = std::pin::pin!(server.draining());
-        let mut timer = std::pin::pin!(sleep_until((last + SHORT).into()));
+        let wait = pin!(server.drain.wait());
+        let mut drain = Watch::new(&server.drain, wait);
+        let sleep = pin!(sleep_until((last + SHORT).into()));
+        let mut alarm = Alarm::new(sleep);
         loop {
             let begun_frame = held.is_some();
-            tokio::select! {
-                biased;
-                read = read(connection, &mut held) => match read? {
+            let woken = poll_fn(|context| {
+                if let Poll::Ready(read) = poll_read(connection, &mut held, context) {
+                    return Poll::Ready(Woken::Read(read));
+                }
+                if !self.message.under_way && drain.poll(context) {
+                    return Poll::Ready(Woken::Drain);
+                }
+                alarm.poll(context).map(|()| Woken::Time)
+            });
+            match woken.await {
+                Woken::Read(read) => match read? {
                     0 if held.is_none() => return Ok(End::Closed),
                     0 => return Err(End::CutShort),
                     _ => {}
                 },
-                () = &mut draining, if !self.message.under_way => return Ok(End::Drained),
-                () = &mut timer => {
+                Woken::Drain => return Ok(End::Drained),
+                Woken::Time => {
                     let limit = self.limit(held.is_some());
                     if last.elapsed() >= limit {
                         return Err(End::Silent(limit));
                     }
-                    timer.as_mut().reset((last + limit).into());
+                    alarm.set(last + limit);
                     continue;
                 }
             }
@@ -166,7 +178,8 @@ impl Session {
                     buffers::give_back(input);
                 } else {
                     held = Some(input);
-                    shorten(timer.as_mut(), last);
+                    // The rest of a begun frame must come soon.
+                    alarm.bring_forward(last + SHORT);
                 }
                 let Some(delayed) = self.delayed.take() else { break };
                 Box::pin(self.pause(*delayed, connection, &mut held)).await?;
@@ -206,7 +219,9 @@ impl Session {
                     Callback::Mail
                 }
                 Event::Rcpt(rcpt, ask) => {
-                    Box::pin(self.rcpt(&rcpt, ask, output)).await;
+                    if let Some(hearing) = self.rcpt(&rcpt, ask, begun, output) {
+                        Box::pin(self.rcpt_later(hearing, output)).await;
+                    }
                     Callback::Rcpt
                 }
                 Event::Data(ask) => {
@@ -275,7 +290,7 @@ impl Session {
         let mut asked = self.asked(Instant::now());
         let decision = decide(&snapshot, self.envelope(), &mut facts, Some(&mut asked)).await;
         self.client.trusted |= facts.trusted;
-        self.record(&decision, &facts, b"", asked);
+        self.record(&decision, &facts, b"", asked, Instant::now());
         let verdict = match decision.enforced_reply() {
             None => ConnectVerdict::Continue,
             Some(reply) => ConnectVerdict::Refuse(snapshot.smtp_reply(reply, None)),
@@ -348,49 +363,6 @@ impl Session {
         };
     }
 
-    async fn rcpt(&mut self, rcpt: &Rcpt<'_>, ask: Ask<RcptVerdict>, output: &mut BytesMut) {
-        #[cfg(test)]
-        super::tests::fault(rcpt.address);
-        let begun = Instant::now();
-        let macros = self.protocol.macros();
-        let (recipient, bare) = recipient(rcpt.address, || added_domain(macros));
-        let mut facts = Facts {
-            stage: Stage::Rcpt,
-            mta_refused: refused_by_mta(macros),
-            submission: is_submission(self.client.address),
-            recipient,
-            bare,
-            accepted: Some(self.message.accepted),
-            ..self.facts()
-        };
-        let snapshot = Arc::clone(&self.snapshot);
-        let mut asked = self.asked(begun);
-        let decision = decide(&snapshot, self.envelope(), &mut facts, Some(&mut asked)).await;
-        self.client.trusted |= facts.trusted;
-        self.message.trapped |= decision.reason == Reason::SpamTrap;
-        let unknown = matches!(decision.reason, Reason::UnknownRecipient | Reason::SpamTrap);
-        if unknown
-            && !self.message.null_sender
-            && decision.enforced_reply().is_some_and(|r| r.code.is_permanent())
-        {
-            self.server.metrics.backscatter_prevented.inc();
-        }
-        self.record(&decision, &facts, rcpt.address, asked);
-        let text = decision.reply.and_then(|reply| facts.own_text(reply.reason)).map(str::to_owned);
-        self.remember(&decision, facts).await;
-        let verdict = match decision.enforced_reply() {
-            None => RcptVerdict::Continue,
-            Some(reply) => RcptVerdict::Refuse(snapshot.smtp_reply(reply, text.as_deref())),
-        };
-        match decision.enforced_reply().and_then(|_| self.hold(decision.reason)) {
-            None => self.protocol.answer(ask, verdict, output),
-            Some(held) => {
-                let until = begun + LONGEST_REPLY;
-                self.delayed = Some(Box::new(Delayed { held, ask, verdict, until }));
-            }
-        }
-    }
-
     async fn end_of_message(&mut self, ask: Ask<EndOfMessageVerdict>, output: &mut BytesMut) {
         let mut facts = Facts {
             stage: Stage::EndOfMessage,
@@ -405,49 +377,13 @@ impl Session {
         let decision = decide(&snapshot, self.envelope(), &mut facts, Some(&mut asked)).await;
         // Of a bounce the log names whom it is for.
         let recipient = self.message.recipients.first().map(ToString::to_string).unwrap_or_default();
-        self.record(&decision, &facts, recipient.as_bytes(), asked);
+        self.record(&decision, &facts, recipient.as_bytes(), asked, Instant::now());
         let verdict = match decision.enforced_reply() {
             None => EndOfMessageVerdict::Continue,
             Some(reply) => EndOfMessageVerdict::Refuse(snapshot.smtp_reply(reply, None)),
         };
         self.protocol.answer(ask, verdict, output);
         self.message.under_way = false;
-    }
-
-    /// What the defences learn from a recipient that was decided.
-    async fn remember(&mut self, decision: &Decision<'_>, mut facts: Facts) {
-        let defences = &self.snapshot.defences;
-        let is_insider = facts.insider() || facts.submission;
-        if decision.enforced_reply().is_none() && !facts.mta_refused {
-            let rules = &self.snapshot.rules;
-            self.message.accepted += 1;
-            self.message.is_watched |=
-                facts.recipient.domain().is_some_and(|domain| rules.is_watched(domain));
-            // Whom the MTA lets write elsewhere is an insider to it, even where we can't tell why; while we are
-            // disabled nobody looks who is one.
-            let goes_out = is_insider || matches!(decision.reason, Reason::NotLocal | Reason::Disabled);
-            match &self.message.reverse_path {
-                Some(sender) if goes_out && defences.bounces.is_on() => {
-                    if matches!(self.snapshot.directories.domain(sender.domain()), DomainFact::Local { .. }) {
-                        defences.bounces.note(sender);
-                    }
-                }
-                None if self.message.null_sender => match facts.recipient.outermost() {
-                    Some(recipient)
-                        if !is_left_alone(decision.reason)
-                            && !rules.is_exempt(recipient.local())
-                            && self.message.recipients.len() < MOST_RECIPIENTS =>
-                    {
-                        self.message.recipients.push(recipient.clone());
-                    }
-                    _ => self.message.is_free = true,
-                },
-                _ => {}
-            }
-        }
-        if !is_insider {
-            self.count(decision, &mut facts).await;
-        }
     }
 
     /// Who writes.
@@ -495,19 +431,24 @@ impl Session {
 
 /// Waits for bytes and reads them behind those that are held. No buffer is held while there is none to be.
 async fn read(connection: &mut Connection, held: &mut Option<BytesMut>) -> io::Result<usize> {
-    poll_fn(|context| {
-        let mut buffer = held.take().unwrap_or_else(buffers::take);
-        // A frame may be larger than what is free: it grows by what has come, never by what was announced.
-        buffer.reserve(buffers::SIZE);
-        let read = connection.poll_read(context, &mut buffer);
-        if buffer.is_empty() {
-            buffers::give_back(buffer);
-        } else {
-            *held = Some(buffer);
-        }
-        read
-    })
-    .await
+    poll_fn(|context| poll_read(connection, held, context)).await
+}
+
+fn poll_read(
+    connection: &mut Connection,
+    held: &mut Option<BytesMut>,
+    context: &mut Context<'_>,
+) -> Poll<io::Result<usize>> {
+    let mut buffer = held.take().unwrap_or_else(buffers::take);
+    // A frame may be larger than what is free: it grows by what has come, never by what was announced.
+    buffer.reserve(buffers::SIZE);
+    let read = connection.poll_read(context, &mut buffer);
+    if buffer.is_empty() {
+        buffers::give_back(buffer);
+    } else {
+        *held = Some(buffer);
+    }
+    read
 }
 
 /// The client's name, if it has one: for others, MTAs put its address in brackets there, or `unknown`.
@@ -516,22 +457,16 @@ fn name_of(host: &[u8]) -> Option<String> {
     has_name.then(|| bounded(host))
 }
 
-/// Whether a bounce with a recipient that passed for this reason is none of the defences' business.
-fn is_left_alone(reason: Reason) -> bool {
-    matches!(reason, Reason::Exempt | Reason::NotLocal | Reason::Submission | Reason::Disabled)
-}
-
 /// The time of day that several hosts share.
 fn unix_seconds() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
-/// The rest of a begun frame must come soon.
-fn shorten(timer: Pin<&mut Sleep>, last: Instant) {
-    let soon = (last + SHORT).into();
-    if timer.deadline() > soon {
-        timer.reset(soon);
-    }
+/// What a session waits for.
+enum Woken {
+    Read(io::Result<usize>),
+    Drain,
+    Time,
 }
 
 /// Clients whose class is found out though nothing depends on it: it costs questions to the DNS.
@@ -542,9 +477,6 @@ const NAMELESS: &[u8] = b"an MTA without a name";
 
 /// Longer ones are no names of hosts (RFC 1035 §2.3.4).
 const LONGEST_HELO: usize = 255;
-
-/// A bounce for more is left alone; all but the first are refused anyway.
-const MOST_RECIPIENTS: usize = 100;
 
 /// Before the negotiation and within a frame: an MTA sends these at once.
 const SHORT: Duration = Duration::from_secs(30);

@@ -1,8 +1,9 @@
 //! A key within a table together with its hash, which is made once: it says in which part of the table the key is, and where
 //! in that.
 
-use std::hash::{BuildHasher, BuildHasherDefault, Hash, Hasher, RandomState};
+use std::hash::{BuildHasher, BuildHasherDefault, Hash, Hasher};
 
+use foldhash::quality::RandomState;
 use indexmap::Equivalent;
 use smallvec::SmallVec;
 
@@ -20,12 +21,12 @@ pub(super) struct Hashed {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Wanted<'i> {
     hash: u64,
-    id: &'i Id,
+    id: &'i [u8],
 }
 
 impl<'i> Wanted<'i> {
     /// `keys`: nobody outside can tell what falls together.
-    pub(super) fn new(keys: &RandomState, id: &'i Id) -> Self {
+    pub(super) fn new(keys: &RandomState, id: &'i [u8]) -> Self {
         let mut hasher = keys.build_hasher();
         hasher.write(id);
         Self { hash: hasher.finish(), id }
@@ -61,7 +62,7 @@ impl Hash for Wanted<'_> {
 
 impl Equivalent<Hashed> for Wanted<'_> {
     fn equivalent(&self, key: &Hashed) -> bool {
-        self.hash == key.hash && *self.id == key.id
+        self.hash == key.hash && self.id == key.id.as_slice()
     }
 }
 

@@ -3,7 +3,7 @@
 //! What a table gives up before its time is counted, in another table: so the count is written down with what is gone.
 
 use std::{
-    hash::{BuildHasher, RandomState},
+    hash::BuildHasher,
     sync::{
         Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -11,11 +11,13 @@ use std::{
     time::{Duration, Instant},
 };
 
+use foldhash::quality::RandomState;
+
 use super::{
     Entry, Evictions, Key, LONGEST, Op, Outcome, Table,
     evicted::Lately,
     hashed::{Id, Wanted},
-    shard::{Changes, Row, Shard},
+    shard::{Changes, Data, Row, Shard},
 };
 
 /// Each table by itself, so that a flood of one leaves the others alone.
@@ -38,7 +40,7 @@ impl Memory {
 
     /// The same with other bounds.
     pub(super) fn with_capacity(is_journaled: bool, capacity: impl Fn(Table) -> usize) -> Self {
-        let hasher = RandomState::new();
+        let hasher = RandomState::default();
         let shards = (0..Table::ALL.len() * SHARDS).map(|at| {
             let capacity = capacity(Table::ALL[at / SHARDS]).div_ceil(SHARDS);
             Mutex::new(Shard::new(capacity, is_journaled, hasher.hash_one(at)))
@@ -63,7 +65,7 @@ impl Memory {
 
     fn run_one(&self, op: &Op, now: Instant) -> Outcome {
         let Key { table, id } = op.key();
-        if !self.is_used[*table as usize].load(Ordering::Relaxed) {
+        if !self.is_used(*table) {
             match op {
                 Op::Get(_) => return Outcome::Value(None),
                 Op::Count(_) => return Outcome::Count(0),
@@ -74,6 +76,29 @@ impl Memory {
         let outcome = shard.run(id, op, now);
         self.count(*table, &mut shard, now);
         outcome
+    }
+
+    /// The value that is there.
+    pub(super) fn value(&self, table: Table, id: &[u8], now: Instant) -> Option<Vec<u8>> {
+        if !self.is_used(table) {
+            return None;
+        }
+        let (shard, id) = self.shard(table, id);
+        shard.get(id, now).map(Data::to_bytes)
+    }
+
+    /// The count that is there, or 0.
+    pub(super) fn number(&self, table: Table, id: &[u8], now: Instant) -> u64 {
+        if !self.is_used(table) {
+            return 0;
+        }
+        let (shard, id) = self.shard(table, id);
+        shard.get(id, now).map_or(0, Data::to_count)
+    }
+
+    /// Whether anything was put there, ever.
+    pub(super) fn is_used(&self, table: Table) -> bool {
+        self.is_used[table as usize].load(Ordering::Relaxed)
     }
 
     /// All of a table, in the order of the keys.
@@ -151,7 +176,7 @@ impl Memory {
 
     /// What has changed in a table since it was taken last, each part by itself.
     pub(super) fn changes(&self, table: Table, now: Instant) -> impl Iterator<Item = Changes> {
-        self.shards(table).iter().map(move |shard| lock(shard).changes(now))
+        self.shards(table).iter().map(move |shard| lock(shard).changes(table.least_written(), now))
     }
 
     /// From here on all of the table counts as changed.
@@ -164,7 +189,7 @@ impl Memory {
         self.is_used[table as usize].store(true, Ordering::Relaxed);
     }
 
-    fn shard<'i>(&self, table: Table, id: &'i Id) -> (MutexGuard<'_, Shard>, Wanted<'i>) {
+    fn shard<'i>(&self, table: Table, id: &'i [u8]) -> (MutexGuard<'_, Shard>, Wanted<'i>) {
         let (shards, id) = (self.shards(table), Wanted::new(&self.hasher, id));
         (lock(&shards[id.part(shards.len())]), id)
     }

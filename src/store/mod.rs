@@ -19,7 +19,11 @@ mod shard;
 #[cfg(test)]
 mod tests;
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use smallvec::SmallVec;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -62,6 +66,39 @@ impl fmt::Debug for Store {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // Not what is in it: that is everybody.
         f.debug_struct("Store").field("notice", &self.inner.notice).finish_non_exhaustive()
+    }
+}
+
+/// What is in the memory of this process, as it is at one time: it can be asked without waiting.
+#[derive(Debug, Clone, Copy)]
+pub struct Here<'s> {
+    memory: &'s Memory,
+    now: Instant,
+}
+
+impl Here<'_> {
+    /// What [`Op::Get`] gives.
+    #[must_use]
+    pub fn value(&self, table: Table, id: &[u8]) -> Option<Vec<u8>> {
+        self.memory.value(table, id, self.now)
+    }
+
+    /// What [`Op::Count`] gives.
+    #[must_use]
+    pub fn count(&self, table: Table, id: &[u8]) -> u64 {
+        self.memory.number(table, id, self.now)
+    }
+
+    /// Nothing was ever put there: no key has to be made to ask for it.
+    #[must_use]
+    pub fn is_empty(&self, table: Table) -> bool {
+        !self.memory.is_used(table)
+    }
+
+    /// What [`Store::has_evicted`] gives.
+    #[must_use]
+    pub fn has_evicted(&self, table: Table, age: Duration) -> bool {
+        self.memory.has_evicted(table, age, self.now)
     }
 }
 
@@ -131,6 +168,17 @@ impl Store {
     pub(crate) fn bounded(metrics: Metrics, capacity: usize) -> Self {
         let backend = Backend::Memory(Memory::with_capacity(false, |_| capacity));
         Self { inner: Arc::new(Inner { backend, metrics, notice: None, place: None }) }
+    }
+
+    /// What can be asked without waiting; `None` where the store is another process.
+    #[must_use]
+    pub fn here(&self) -> Option<Here<'_>> {
+        let memory = match &self.inner.backend {
+            Backend::Memory(memory) => memory,
+            Backend::Embedded(embedded) => &embedded.memory,
+            Backend::Redis(_) => return None,
+        };
+        Some(Here { memory, now: Instant::now() })
     }
 
     /// Carries out all of these, in order and in one round trip; an outcome for each, in the same order. In the memory of
@@ -214,7 +262,7 @@ impl Store {
     /// kept equally long. Redis does not tell what it gave up: it may have been anything.
     #[must_use]
     pub fn has_evicted(&self, table: Table, age: Duration) -> bool {
-        let now = std::time::Instant::now();
+        let now = Instant::now();
         match &self.inner.backend {
             Backend::Memory(memory) => memory.has_evicted(table, age, now),
             Backend::Embedded(embedded) => embedded.memory.has_evicted(table, age, now),
@@ -228,6 +276,12 @@ impl Store {
         let place = self.inner.place.as_ref()?;
         // It could not be opened.
         Some(if self.inner.notice.is_some() { format!("memory, not {place}") } else { place.clone() })
+    }
+
+    /// Whether it is anywhere: [`Store::place`] has words for it.
+    #[must_use]
+    pub fn has_place(&self) -> bool {
+        self.inner.place.is_some()
     }
 
     /// Why nothing that it is told will outlive this process, where it could not be opened as configured.
@@ -302,7 +356,7 @@ impl Inner {
             Backend::Embedded(embedded) => &embedded.memory,
             Backend::Redis(_) => return,
         };
-        memory.sweep(std::time::Instant::now());
+        memory.sweep(Instant::now());
         for table in Table::ALL {
             self.metrics.entries(table, memory.len(table));
             self.metrics.evicted(table.as_str(), memory.evictions(table).count);

@@ -122,6 +122,15 @@ impl Table {
         }
     }
 
+    /// Lower counts are not written down: under an attack they are of many who come once and never again. Whoever counts what
+    /// must not be lost counts in larger steps.
+    pub(super) const fn least_written(self) -> u64 {
+        match self {
+            Self::Harvest => 5,
+            _ => 0,
+        }
+    }
+
     /// The name in keys and metrics.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -171,6 +180,15 @@ impl Outcome {
     pub fn value(self) -> Option<Vec<u8>> {
         match self {
             Self::Value(value) => value,
+            Self::Count(_) | Self::Done => None,
+        }
+    }
+
+    /// The same, lent.
+    #[must_use]
+    pub fn bytes(&self) -> Option<&[u8]> {
+        match self {
+            Self::Value(value) => value.as_deref(),
             Self::Count(_) | Self::Done => None,
         }
     }

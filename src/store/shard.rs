@@ -35,6 +35,8 @@ pub(super) struct Shard {
 #[derive(Debug, Default)]
 pub(super) struct Journal {
     ids: Vec<Hashed>,
+    /// Those whose rows are to go, though the same may have been put there again: with a count that is not written.
+    gone: Vec<Hashed>,
     /// So much that it is not worth listing.
     is_all: bool,
 }
@@ -58,6 +60,8 @@ struct Kept {
     row: Row,
     /// The journal has it.
     is_noted: bool,
+    /// It was written down, perhaps with another value.
+    is_written: bool,
 }
 
 /// What is to be written down of a shard.
@@ -112,7 +116,7 @@ impl Shard {
                     self.take(at);
                 } else {
                     // Nobody has it, but what was written down may.
-                    self.note(id.to_owned());
+                    self.note_gone(id.to_owned());
                 }
                 Outcome::Done
             }
@@ -124,7 +128,7 @@ impl Shard {
         if self.entries.len() >= self.capacity {
             self.make_room(row.until, now);
         }
-        self.entries.insert(id.to_owned(), Kept { row, is_noted: false });
+        self.entries.insert(id.to_owned(), Kept { row, is_noted: false, is_written: true });
     }
 
     /// All entries that are not over.
@@ -143,28 +147,30 @@ impl Shard {
         }
     }
 
-    /// What has changed since the last time.
-    pub(super) fn changes(&mut self, now: Instant) -> Changes {
+    /// What has changed since the last time. A count below `least` is left out until it is more.
+    pub(super) fn changes(&mut self, least: u64, now: Instant) -> Changes {
         let journal = self.journal.as_mut().map(mem::take).unwrap_or_default();
         if journal.is_all {
-            self.entries.values_mut().for_each(|kept| kept.is_noted = false);
+            self.entries.values_mut().for_each(|kept| (kept.is_noted, kept.is_written) = (false, true));
             return Changes::All(self.rows(now).map(|(id, row)| (id.clone(), row.clone())).collect());
         }
-        let changes = journal.ids.into_iter().map(|key| {
-            let kept = self.entries.get_mut(&key.wanted());
-            let row = kept.map(|kept| {
-                kept.is_noted = false;
-                kept.row.clone()
-            });
-            (key.id, row)
+        let gone = journal.gone.into_iter().map(|key| (key.id, None));
+        let changes = journal.ids.into_iter().filter_map(|key| {
+            let kept = self.entries.get_mut(&key.wanted())?;
+            kept.is_noted = false;
+            if !kept.is_written && matches!(kept.row.data, Data::Count(count) if count < least) {
+                return None;
+            }
+            kept.is_written = true;
+            Some((key.id, Some(kept.row.clone())))
         });
-        Changes::Some(changes.collect())
+        Changes::Some(gone.chain(changes).collect())
     }
 
     /// From here on everything counts as changed.
     pub(super) fn note_all(&mut self) {
         if let Some(journal) = &mut self.journal {
-            *journal = Journal { ids: Vec::new(), is_all: true };
+            *journal = Journal { is_all: true, ..Journal::default() };
         }
     }
 
@@ -172,7 +178,7 @@ impl Shard {
         self.entries.len()
     }
 
-    fn get(&self, id: Wanted<'_>, now: Instant) -> Option<&Data> {
+    pub(super) fn get(&self, id: Wanted<'_>, now: Instant) -> Option<&Data> {
         self.entries.get(&id).filter(|kept| kept.row.until > now).map(|kept| &kept.row.data)
     }
 
@@ -188,7 +194,7 @@ impl Shard {
                 if self.entries.len() >= self.capacity {
                     self.make_room(row.until, now);
                 }
-                self.entries.insert(id.to_owned(), Kept { row, is_noted: true });
+                self.entries.insert(id.to_owned(), Kept { row, is_noted: true, is_written: false });
             }
         }
         self.note(id.to_owned());
@@ -227,19 +233,31 @@ impl Shard {
 
     fn take(&mut self, at: usize) {
         if let Some((id, kept)) = self.entries.swap_remove_index(at)
-            && !kept.is_noted
+            && kept.is_written
         {
-            self.note(id);
+            self.note_gone(id);
         }
     }
 
     fn note(&mut self, id: Hashed) {
-        let Some(journal) = &mut self.journal else { return };
-        if journal.ids.len() >= self.capacity.saturating_mul(2) {
-            self.note_all();
-        } else if !journal.is_all {
+        if let Some(journal) = self.journal_with_room() {
             journal.ids.push(id);
         }
+    }
+
+    fn note_gone(&mut self, id: Hashed) {
+        if let Some(journal) = self.journal_with_room() {
+            journal.gone.push(id);
+        }
+    }
+
+    /// `None`: no change is listed.
+    fn journal_with_room(&mut self) -> Option<&mut Journal> {
+        let most = self.capacity.saturating_mul(2);
+        if self.journal.as_ref().is_some_and(|journal| journal.ids.len() + journal.gone.len() >= most) {
+            self.note_all();
+        }
+        self.journal.as_mut().filter(|journal| !journal.is_all)
     }
 }
 
@@ -252,7 +270,7 @@ impl Data {
     }
 
     /// 0 for what is no count.
-    fn to_count(&self) -> u64 {
+    pub(super) fn to_count(&self) -> u64 {
         match self {
             Self::Bytes(bytes) => {
                 std::str::from_utf8(bytes).ok().and_then(|text| text.parse().ok()).unwrap_or(0)

@@ -23,7 +23,8 @@ fn a_real_queue_comes_again_and_passes() {
         &["anna@example.test", "bob@example.test"],
         "Subject: patience\n\nHello.\n",
     );
-    theirs.wait_for_log("450 4.7.1 Greylisted");
+    // The second one's line is the last of a delivery: what is still under way would be left for much later.
+    theirs.wait_for_log("to=<bob@example.test>");
     let moved = theirs.command("postconf", &["-e", "smtp_bind_address = 127.0.0.6"]).status();
     assert!(moved.is_ok_and(|status| status.success()));
     theirs.reload();

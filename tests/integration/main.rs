@@ -49,6 +49,7 @@ mod signals;
 mod site;
 mod sql;
 mod standing;
+mod starting;
 mod status_page;
 mod store;
 mod structure;

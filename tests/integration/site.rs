@@ -1,6 +1,8 @@
 //! The site that most tests play: its domains, users and suspensions.
 
-use backstop_harness::{Backstop, BackstopBuilder};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use backstop_harness::{Backstop, BackstopBuilder, Smtp};
 
 use crate::BACKSTOP;
 
@@ -96,3 +98,12 @@ unpaid@mx2.example.test
 @suspended.test
 unpaid@catchall.test
 ";
+
+/// Over SMTP: who does not exist is refused, and who exists is not.
+pub(crate) fn decides(mta: SocketAddr) {
+    let mut smtp = Smtp::connect_from(Some(IpAddr::from(Ipv4Addr::new(127, 0, 0, 9))), mta);
+    smtp.ehlo("mail.elsewhere.test");
+    smtp.mail("<sender@elsewhere.test>");
+    assert_eq!(smtp.rcpt("<nobody@example.test>").code, 550, "{}", smtp.transcript());
+    assert_eq!(smtp.rcpt("<anna@example.test>").code, 250, "{}", smtp.transcript());
+}

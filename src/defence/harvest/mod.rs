@@ -15,7 +15,7 @@ mod window;
 
 use std::{
     fmt,
-    hash::{BuildHasher, RandomState},
+    hash::BuildHasher,
     net::IpAddr,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -24,6 +24,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use foldhash::quality::RandomState;
 use ipnet::IpNet;
 use smallvec::SmallVec;
 use tracing::{info, warn};
@@ -39,7 +40,7 @@ use super::{Shared, network, standing};
 use crate::{
     address::Address,
     policy::{Counts, Lately},
-    store::{Key, Op, Outcome},
+    store::{Here, Key, Op, Table},
 };
 
 pub(super) use config::Config;
@@ -235,19 +236,20 @@ impl Harvest {
     /// One more known recipient of a client or network.
     fn friend(&self, network: IpNet, guess: Guess<'_>, now: Duration) -> impl Iterator<Item = Op> {
         let Ledger { window, history, .. } = *self.ledger;
-        let add = move |kind, by, window: Window| {
-            let [key, _] = window.keys(kind, network, now);
-            Op::Add { key, by, ttl: window.ttl() }
+        let add = move |kind, by, window: Window| Op::Add {
+            key: window.key(kind, network, now),
+            by,
+            ttl: window.ttl(),
         };
         let site = &self.shared.site;
         let is_new = lock(&site.history).is_new_in(history.bucket(now), site.hash(network, guess));
-        let good_name = is_new.then(|| add(Kind::History, 1, history));
+        let good_name = is_new.then(|| add(Kind::History, Tally::KNOWN, history));
         [add(Kind::Asked, Tally::KNOWN, window)].into_iter().chain(good_name)
     }
 
     /// One more unknown one.
     fn guess(&self, network: IpNet, weight: u32, purpose: Purpose, now: Duration) -> Op {
-        let [key, _] = self.ledger.window.keys(Kind::Asked, network, now);
+        let key = self.ledger.window.key(Kind::Asked, network, now);
         let one = match purpose {
             Purpose::Mail => Tally::UNKNOWN,
             Purpose::Report => Tally::REPORT,
@@ -329,9 +331,18 @@ impl Site {
 impl Ledger {
     /// What to ask the store for about a client, or a network, that is counted.
     pub(super) fn questions(&self, network: IpNet, now: Duration) -> [Op; QUESTIONS] {
-        let [current, before] = self.window.keys(Kind::Asked, network, now);
-        let [recent, old] = self.history.keys(Kind::History, network, now);
-        [current, before, recent, old].map(Op::Count)
+        self.ids(network, now).map(|id| Op::Count(Key::new(Table::Harvest, id)))
+    }
+
+    /// The same, asked in memory.
+    pub(super) fn ask(&self, here: Here<'_>, network: IpNet, now: Duration) -> Counts {
+        self.read(self.ids(network, now).map(|id| here.count(Table::Harvest, &id)), now)
+    }
+
+    fn ids(&self, network: IpNet, now: Duration) -> [window::Id; QUESTIONS] {
+        let [current, before] = self.window.ids(Kind::Asked, network, now);
+        let [recent, old] = self.history.ids(Kind::History, network, now);
+        [current, before, recent, old]
     }
 
     /// Where what it asked for within the window is counted.
@@ -339,17 +350,16 @@ impl Ledger {
         self.window.keys(Kind::Asked, network, now)
     }
 
-    /// What the answers mean.
-    pub(super) fn read(&self, answers: &[Outcome], now: Duration) -> Option<Counts> {
-        let [current, before, recent, old] = answers else { return None };
-        let (current, before) = (Tally::of(current.count()), Tally::of(before.count()));
+    /// What the answers mean, in the order of the questions.
+    pub(super) fn read(&self, [current, before, recent, old]: [u64; QUESTIONS], now: Duration) -> Counts {
+        let [current, before, recent, old] = [current, before, recent, old].map(Tally::of);
         let reports = self.window.weigh(now, current.reports, before.reports);
-        Some(Counts {
+        Counts {
             known: self.window.weigh(now, current.known, before.known),
             unknown: reports + self.window.weigh(now, current.unknown, before.unknown),
             reports,
-            history: self.history.weigh(now, recent.count(), old.count()),
-        })
+            history: self.history.weigh(now, recent.known, old.known),
+        }
     }
 
     /// Whether a client's name is so good that it does not pay for others in its network.

@@ -30,21 +30,33 @@ impl Window {
         millis(now) / millis(self.length)
     }
 
-    /// Where the counts of a client, or of a larger network, are: of this bucket, and of the one before.
-    pub(super) fn keys(self, kind: Kind, client: IpNet, now: Duration) -> [Key; 2] {
+    /// Where in [`Table::Harvest`] the counts of a client, or of a larger network, are: of this bucket, and of the one before.
+    pub(super) fn ids(self, kind: Kind, client: IpNet, now: Duration) -> [Id; 2] {
+        let address = match client.addr() {
+            IpAddr::V4(v4) => v4.to_ipv6_mapped(),
+            IpAddr::V6(v6) => v6,
+        };
+        let mut id: Id = [0; 26];
+        id[0] = kind as u8;
+        id[1] = client.prefix_len();
+        id[2..18].copy_from_slice(&address.octets());
         let bucket = self.bucket(now);
         [bucket, bucket.wrapping_sub(1)].map(|bucket| {
-            let address = match client.addr() {
-                IpAddr::V4(v4) => v4.to_ipv6_mapped(),
-                IpAddr::V6(v6) => v6,
-            };
-            let mut id = [0; 26];
-            id[0] = kind as u8;
-            id[1] = client.prefix_len();
-            id[2..18].copy_from_slice(&address.octets());
+            let mut id = id;
             id[18..].copy_from_slice(&bucket.to_be_bytes());
-            Key::new(Table::Harvest, id)
+            id
         })
+    }
+
+    /// The same as keys.
+    pub(super) fn keys(self, kind: Kind, client: IpNet, now: Duration) -> [Key; 2] {
+        self.ids(kind, client, now).map(key)
+    }
+
+    /// The first of these: where is counted now.
+    pub(super) fn key(self, kind: Kind, client: IpNet, now: Duration) -> Key {
+        let [id, _] = self.ids(kind, client, now);
+        key(id)
     }
 
     /// How many there were within the window that ends `now`, by the counts of this bucket and the one before.
@@ -64,10 +76,10 @@ impl Window {
     }
 }
 
-/// What is counted under a key.
+/// What is counted under a key, as a [`Tally`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// Recipients, known and unknown: a [`Tally`].
+    /// Recipients, known and unknown.
     Asked = b'a' as isize,
     /// Known recipients, over a long time.
     History = b'h' as isize,
@@ -97,6 +109,13 @@ impl Tally {
         let part = |number: u32| (count >> (number * SHIFT)) & u64::from(Self::REPORT - 1);
         Self { known: count >> (2 * SHIFT), unknown: part(0), reports: part(1) }
     }
+}
+
+/// Kind, length of the prefix, address, bucket.
+pub(super) type Id = [u8; 26];
+
+fn key(id: Id) -> Key {
+    Key::new(Table::Harvest, id)
 }
 
 /// Without the arithmetic of 128 bits, which `Duration::as_millis` has.

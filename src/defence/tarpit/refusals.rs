@@ -1,13 +1,15 @@
 //! How often each client was refused lately: a table of fixed size. Two clients that meet in one place take turns.
 
 use std::{
-    hash::{BuildHasher, RandomState},
+    hash::BuildHasher,
     net::IpAddr,
     time::{Duration, Instant},
 };
 
+use foldhash::quality::RandomState;
+
 /// The counts.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Refusals {
     keys: RandomState,
     slots: Vec<Option<Slot>>,
@@ -49,12 +51,6 @@ impl Refusals {
             self.slots.resize(SLOTS, None);
         }
         (hash, &mut self.slots[hash as usize % SLOTS])
-    }
-}
-
-impl Default for Refusals {
-    fn default() -> Self {
-        Self { keys: RandomState::new(), slots: Vec::new() }
     }
 }
 

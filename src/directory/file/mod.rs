@@ -17,8 +17,8 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use super::{
+    Builder, Index,
     entry::{Entry, EntryError},
-    index::{Builder, Index},
 };
 use crate::{
     files::{Faults, FileError, Grammar, Line, Lines, LoadError, Loaded, Text, Unbalanced},

@@ -25,6 +25,9 @@ pub(super) struct Content {
     pub(super) memory: Arc<Memory>,
     /// A listing was complete once: who is not in it may be absent.
     pub(super) complete: AtomicBool,
+    /// What is in memory was compared with the file, or is of it. (Of a copy of the index it may be otherwise by a fault that
+    /// has no checksum.)
+    pub(super) sure: AtomicBool,
     /// When it was what the directory says, in milliseconds since 1970; 0: never.
     pub(super) confirmed: AtomicU64,
     /// When what is held back was, likewise.
@@ -54,6 +57,7 @@ impl Content {
         Arc::new(Self {
             memory: Arc::new(Memory::new()),
             complete: AtomicBool::new(false),
+            sure: AtomicBool::new(true),
             confirmed: AtomicU64::new(0),
             offered: AtomicU64::new(0),
             disk: disk::Health::new(format!("directory {name}: the replica's file")),
@@ -120,15 +124,20 @@ impl Content {
         }
     }
 
-    /// Who calls this may write; whoever did before may not any more. Blocks. Gives the term and the cookie.
+    /// Who calls this may write; whoever did before may not any more, and what he told is not current. Blocks. Gives the term
+    /// and the cookie.
     pub(super) fn begin_term(&self) -> Result<(u64, Option<Vec<u8>>), Lost> {
-        let mut ledger = lock(&self.ledger);
-        let ledger = ledger.as_mut().ok_or(Lost)?;
-        ledger.term = self.terms.fetch_add(1, Ordering::Relaxed) + 1;
-        Ok((ledger.term, ledger.cookie.clone()))
+        self.not_live();
+        // A file that turns out to be damaged only now is made anew, which is no reason not to begin.
+        let _ = self.work(None, |_| Ok(()));
+        self.work(None, |ledger| {
+            ledger.term = self.terms.fetch_add(1, Ordering::Relaxed) + 1;
+            Ok((ledger.term, ledger.cookie.clone()))
+        })
     }
 
-    /// Works on the disk; in this term only, if one is given. Blocks. When that fails, everything begins anew with what is
+    /// Works on the disk; in this term only, if one is given. Blocks; the first time for as long as it takes to look at all of
+    /// the file, if it was not read yet. When that fails, everything begins anew with what is
     /// in memory.
     pub(super) fn work<T>(
         &self,
@@ -140,7 +149,11 @@ impl Content {
         if term.is_some_and(|term| term != ledger.term) {
             return Err(Lost);
         }
-        match guard(|| work(ledger)) {
+        let checked_work = |ledger: &mut Ledger| {
+            ledger.check(self)?;
+            work(ledger)
+        };
+        match guard(|| checked_work(ledger)) {
             Ok(done) => Ok(done),
             Err(error) => {
                 let broken = slot.take();
@@ -229,6 +242,19 @@ impl Content {
         self.complete.load(Ordering::Acquire)
     }
 
+    /// What is known is all that there is, and what the file says: a recipient may be refused for it.
+    pub(super) fn is_sure(&self) -> bool {
+        self.sure.load(Ordering::Acquire) && self.is_complete()
+    }
+
+    /// Forgets whatever somebody could be refused for: what is in memory may not be what the directory said. Whoever is known
+    /// stays known, unless that was not all; nobody else is absent before everything is read or listed again.
+    pub(super) fn doubt(&self) {
+        self.complete.store(false, Ordering::Release);
+        self.memory.forget_attributes();
+        self.sure.store(true, Ordering::Release);
+    }
+
     /// How long ago it was what the directory says.
     pub(super) fn age(&self) -> Option<Duration> {
         let confirmed = self.confirmed.load(Ordering::Relaxed);
@@ -258,6 +284,9 @@ impl Content {
             "the replica's file can't be used; it is moved aside, and everything is listed again"
         );
         self.not_live();
+        if !self.sure.load(Ordering::Acquire) {
+            self.doubt();
+        }
         let path = self.path();
         if let Some(path) = &path {
             move_aside(path);
@@ -271,7 +300,7 @@ impl Content {
 }
 
 /// A damaged file may make the library panic.
-fn guard<T>(work: impl FnOnce() -> store::Result<T>) -> store::Result<T> {
+pub(super) fn guard<T>(work: impl FnOnce() -> store::Result<T>) -> store::Result<T> {
     catch_unwind(AssertUnwindSafe(work)).unwrap_or(Err(store::StoreError::Garbled))
 }
 

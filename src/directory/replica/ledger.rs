@@ -8,27 +8,32 @@ use std::{
     hash::{BuildHasher, RandomState},
     ops::Bound,
     path::PathBuf,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    thread::JoinHandle,
-    time::Instant,
+    sync::{Arc, atomic::Ordering},
+    time::{Duration, Instant},
 };
 
 use super::{
     Change, ObjectId, Recipient,
-    content::Content,
+    content::{Content, guard},
+    copy,
+    fold::Fold,
     held::{Held, Limits, Survey, judge},
+    journal::Head,
     store::{HELD, LEAVING, Result, Row, Store, StoreError, Tables, Touched},
+    sum::Sum,
 };
 use crate::{directory::index::bits, store::disk::Disk};
 
 /// The store of one replica, and the listing under way.
 #[derive(Debug)]
 pub(super) struct Ledger {
-    // Dropped before the store, in the order written here.
-    building: Option<Building>,
+    fold: Option<Fold>,
+    /// So many addresses are in the journal.
+    journaled: usize,
+    /// No copy of the index is made before.
+    pause: Option<Instant>,
+    /// Every page of the file was looked at.
+    is_checked: bool,
     /// What a listing told lately, not on disk yet.
     lately: Vec<(ObjectId, Vec<Row>)>,
     store: Store,
@@ -36,21 +41,6 @@ pub(super) struct Ledger {
     /// Only who opened it last may write.
     pub(super) term: u64,
     listing: Option<Listing>,
-}
-
-/// The thread that builds an index. It reads the file, which is not closed while it does.
-#[derive(Debug)]
-struct Building {
-    stop: Arc<AtomicBool>,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl Drop for Building {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
-        // It tells of its panics itself.
-        let _ = self.thread.take().map(JoinHandle::join);
-    }
 }
 
 /// The objects that a listing named so far.
@@ -72,33 +62,122 @@ impl Listing {
 }
 
 impl Ledger {
-    /// Opens the file, and puts into memory what it holds.
+    /// Opens the file, and puts into memory what it holds: the copy of the index with what came since, if there is a copy
+    /// that belongs to the file.
     pub(super) fn open(path: Option<PathBuf>, content: &Content) -> Result<Self> {
-        let disk = Disk::open(path, Arc::clone(&content.disk));
-        let store = Store::open(disk)?;
-        let ((cookie, held, complete, confirmed), _) = store.write(|tables| {
-            let held = tables.get(HELD_BACK)?;
-            let held = held.map(|held| Held::decode(&held, Instant::now()).ok_or(StoreError::Garbled));
-            let confirmed = tables.get(CONFIRMED)?.and_then(|bytes| bytes.try_into().ok());
-            Ok((
-                tables.get(COOKIE)?,
-                held.transpose()?,
-                tables.get(COMPLETE)?.is_some(),
-                confirmed.map_or(0, u64::from_le_bytes),
-            ))
-        })?;
-        content.memory.reset(store.index()?(&AtomicBool::new(false))?);
-        content.confirmed.store(confirmed, Ordering::Relaxed);
-        content.hold(held);
-        content.complete.store(complete, Ordering::Release);
-        Ok(Self { store, cookie, term: 0, listing: None, lately: Vec::new(), building: None })
+        let copied = path.as_deref().map_or(Ok(None), copy::read).unwrap_or_else(|error| {
+            tracing::debug!(directory = %content.name, %error, "the copy of the index is not used");
+            None
+        });
+        let open = |check| Store::open(Disk::open(path.clone(), Arc::clone(&content.disk)), check);
+        if let Some((head, index)) = copied
+            && let Ok(mut ledger) = guard(|| Ok(Self::of(open(false)?, false)))
+        {
+            if let Ok(Some((touched, journaled))) = guard(|| ledger.since(head)) {
+                ledger.journaled = journaled;
+                ledger.store.is_copied(head);
+                content.sure.store(false, Ordering::Release);
+                content.memory.reset(index, touched);
+                ledger.remember(content)?;
+                return Ok(ledger);
+            }
+            ledger.store.check()?;
+            return ledger.read(content);
+        }
+        Self::of(open(true)?, true).read(content)
+    }
+
+    /// Puts into memory what the file holds, all of which was looked at.
+    fn read(mut self, content: &Content) -> Result<Self> {
+        self.is_checked = true;
+        self.load(content)?;
+        // No copy goes with it.
+        self.store.give_up_journal()?;
+        self.fold_if_due(content)?;
+        Ok(self)
+    }
+
+    /// What came since the copy of the index; `None` if it is not of this file.
+    fn since(&self, copy: Head) -> Result<Option<(Vec<Touched>, usize)>> {
+        let since = self.store.since(copy)?;
+        Ok(if self.store.get(COMPLETE)?.is_some() { since } else { None })
+    }
+
+    fn of(store: Store, is_checked: bool) -> Self {
+        Self {
+            fold: None,
+            journaled: 0,
+            pause: None,
+            is_checked,
+            lately: Vec::new(),
+            store,
+            cookie: None,
+            term: 0,
+            listing: None,
+        }
+    }
+
+    fn load(&mut self, content: &Content) -> Result<()> {
+        content.memory.reset(self.store.index()?, Vec::new());
+        self.remember(content)?;
+        content.sure.store(true, Ordering::Release);
+        Ok(())
+    }
+
+    /// Puts into memory what the file holds beside addresses.
+    fn remember(&mut self, content: &Content) -> Result<()> {
+        let held = self.store.get(HELD_BACK)?;
+        let held = held.map(|held| Held::decode(&held, Instant::now()).ok_or(StoreError::Garbled));
+        let confirmed = self.store.get(CONFIRMED)?.and_then(|bytes| bytes.try_into().ok());
+        self.cookie = self.store.get(COOKIE)?;
+        content.hold(held.transpose()?);
+        content.confirmed.store(confirmed.map_or(0, u64::from_le_bytes), Ordering::Relaxed);
+        content.complete.store(self.store.get(COMPLETE)?.is_some(), Ordering::Release);
+        Ok(())
+    }
+
+    /// Looks at every page of the file, unless that was done, and compares what is in memory with it: a file that was opened
+    /// with a copy of the index was not read. Before it is written, or believed any further, it has to be.
+    pub(super) fn check(&mut self, content: &Content) -> Result<()> {
+        if self.is_checked {
+            return Ok(());
+        }
+        let begun = Instant::now();
+        let before = self.store.journal()?;
+        self.store.check()?;
+        if self.store.journal()? != before {
+            tracing::warn!(directory = %content.name, "the replica's file was damaged, and is what it was before");
+            self.store.give_up_journal()?;
+            self.load(content)?;
+        } else if self.is_in(content)? {
+            self.remember(content)?;
+            content.sure.store(true, Ordering::Release);
+        } else {
+            tracing::error!(
+                directory = %content.name,
+                "the copy of the index is not what the replica's file says, which is read; please report it"
+            );
+            content.doubt();
+            self.store.give_up_journal()?;
+            self.load(content)?;
+        }
+        self.is_checked = true;
+        tracing::debug!(directory = %content.name, took = ?begun.elapsed(), "the replica's file is whole");
+        self.fold_if_due(content)
+    }
+
+    /// Whether what is in memory is what the file says.
+    fn is_in(&self, content: &Content) -> Result<bool> {
+        let mut sum = Sum::new();
+        self.store.for_each(|key, bits| sum.add(key, bits))?;
+        Ok(content.memory.sum(&sum).is_some_and(|memory| memory.is_same(&sum)))
     }
 
     /// A new one in an empty file, of what is in memory. The feed has to list everything: which objects there are was
     /// lost, so each address is one of its own until then.
     pub(super) fn anew(path: Option<PathBuf>, content: &Content) -> Result<Self> {
         let disk = Disk::open(path, Arc::clone(&content.disk));
-        let store = Store::open(disk)?;
+        let store = Store::open(disk, true)?;
         let mut rows: Vec<Row> = Vec::new();
         let transaction = store.begin()?;
         let write = |rows: &mut Vec<Row>| {
@@ -124,7 +203,9 @@ impl Ledger {
         })?;
         transaction.commit()?;
         content.hold(None);
-        Ok(Self { store, cookie: None, term: 0, listing: None, lately: Vec::new(), building: None })
+        let mut ledger = Self::of(store, true);
+        ledger.fold_if_due(content)?;
+        Ok(ledger)
     }
 
     pub(super) fn apply(
@@ -156,8 +237,7 @@ impl Ledger {
         if cookie.is_some() {
             self.cookie = cookie;
         }
-        content.memory.change(touched);
-        self.build_if_due(content)
+        self.change(content, touched)
     }
 
     pub(super) fn begin_listing(&mut self) {
@@ -224,6 +304,7 @@ impl Ledger {
         if held.is_none() {
             content.complete.store(true, Ordering::Release);
         }
+        self.fold_if_due(content)?;
         Ok(held)
     }
 
@@ -244,24 +325,32 @@ impl Ledger {
         content.hold(None);
         content.accepted();
         content.complete.store(true, Ordering::Release);
-        Ok(())
+        self.fold_if_due(content)
     }
 
-    /// Writes down how old the content is.
+    /// Writes down how old the content is. Not before all of the file was looked at.
     pub(super) fn save(&mut self, content: &Content) -> Result<()> {
+        if !self.is_checked {
+            return Ok(());
+        }
         self.commit(content)?;
         let confirmed = content.confirmed.load(Ordering::Relaxed).to_le_bytes();
         self.store.write(|tables| tables.set(CONFIRMED, Some(&confirmed)))?;
-        Ok(())
+        self.fold_if_due(content)
     }
 
     fn settle(&mut self, content: &Content, touched: Vec<Touched>, many: bool) -> Result<()> {
         if many {
-            content.memory.reset(self.store.index()?(&AtomicBool::new(false))?);
-            return Ok(());
+            content.memory.reset(self.store.index()?, Vec::new());
+            return self.fold_if_due(content);
         }
+        self.change(content, touched)
+    }
+
+    fn change(&mut self, content: &Content, touched: Vec<Touched>) -> Result<()> {
+        self.journaled += touched.len();
         content.memory.change(touched);
-        self.build_if_due(content)
+        self.fold_if_due(content)
     }
 
     /// Puts on disk, and into force, what a listing told so far.
@@ -274,38 +363,82 @@ impl Ledger {
         lately.sort_by(|(a, _), (b, _)| a.cmp(b));
         let ((), touched) =
             self.store.write(|tables| lately.iter().try_for_each(|(id, rows)| tables.list(id, rows)))?;
-        content.memory.change(touched);
-        self.build_if_due(content)
+        self.change(content, touched)
     }
 
-    /// Builds a new index beside everything else when there are many changes.
-    fn build_if_due(&mut self, content: &Content) -> Result<()> {
-        if !content.memory.is_due(if cfg!(test) { 8 } else { LEAST_CHANGES }) {
+    /// Has the changes folded into a new index when there are many, and that written down when the list is complete. What is
+    /// in memory has to be what is in the file.
+    fn fold_if_due(&mut self, content: &Content) -> Result<()> {
+        if let Some(fold) = self.fold.take_if(|fold| fold.is_done()) {
+            self.folded(fold)?;
+        }
+        let is_complete = content.is_complete();
+        let share = content.memory.len() / if is_complete { 32 } else { 4 };
+        let most = LEAST_CHANGES.max(usize::try_from(share).unwrap_or(usize::MAX));
+        // While no copy can be made, or one takes too long, the journal must not grow for ever.
+        if self.journaled > most.saturating_mul(LONGEST_JOURNAL) && self.store.journal()?.is_some() {
+            self.store.give_up_journal()?;
+            self.journaled = 0;
+        }
+        if self.fold.is_some() {
             return Ok(());
         }
-        let build = self.store.index()?;
-        let before = content.memory.freeze();
-        let memory = Arc::clone(&content.memory);
-        let name = Arc::clone(&content.name);
-        let stop = Arc::new(AtomicBool::new(false));
-        let thread = std::thread::Builder::new().name("replica-index".to_owned()).spawn({
-            let before = Arc::clone(&before);
-            let memory = Arc::clone(&memory);
-            let stop = Arc::clone(&stop);
-            move || {
-                let built = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| build(&stop)));
-                let built = built.unwrap_or(Err(StoreError::Garbled));
-                if let Err(error) = &built {
-                    tracing::debug!(directory = %name, %error, "the index could not be built anew");
-                }
-                memory.built(&before, built.ok());
+        let is_wanted = is_complete && self.pause.is_none_or(|at| at <= Instant::now());
+        // Beside a file that another process has, there is its copy.
+        let file = content.path().filter(|_| is_wanted && content.disk.error().is_none());
+        let journal = self.store.journal()?;
+        // While everything is listed for the first time there will soon be more.
+        let is_missing = journal.is_none() && self.listing.is_none();
+        let is_worth_a_copy = file.is_some() && (is_missing || self.journaled > most);
+        if !is_worth_a_copy && content.memory.changes() <= most {
+            return Ok(());
+        }
+        let copy = match (file, journal) {
+            (None, _) => None,
+            (Some(file), Some(head)) => Some((file, head)),
+            (Some(file), None) => {
+                self.journaled = 0;
+                Some((file, self.store.begin_journal()?))
             }
-        });
-        match thread {
-            Ok(thread) => self.building = Some(Building { stop, thread: Some(thread) }),
-            Err(_) => memory.built(&before, None),
+        };
+        self.fold = Some(Fold::begin(&content.name, &content.memory, copy, self.journaled));
+        Ok(())
+    }
+
+    fn folded(&mut self, mut fold: Fold) -> Result<()> {
+        let is_written = fold.end();
+        // Meanwhile so much may have changed that the journal was given up, and the copy with it.
+        if let Some(head) = fold.head
+            && self.store.journal()?.is_some()
+        {
+            if is_written {
+                self.journaled = self.journaled.saturating_sub(fold.journaled);
+                self.store.is_copied(head);
+            } else {
+                self.store.give_up_journal()?;
+                self.pause = Some(Instant::now() + PAUSE);
+            }
         }
         Ok(())
+    }
+
+    /// So many addresses are in the journal.
+    #[cfg(test)]
+    pub(super) fn journaled(&self) -> Result<usize> {
+        Ok(self.store.journal()?.map_or(0, |_| self.journaled))
+    }
+
+    /// Waits until a copy of the index is written, if one is due. For tests and benches.
+    pub(super) fn wait_for_copy(&mut self, content: &Content) -> Result<()> {
+        self.commit(content)?;
+        // What is under way may be a fold without a copy.
+        for _ in 0..2 {
+            if let Some(fold) = self.fold.take() {
+                self.folded(fold)?;
+            }
+            self.fold_if_due(content)?;
+        }
+        self.fold.take().map_or(Ok(()), |fold| self.folded(fold))
     }
 }
 
@@ -394,7 +527,11 @@ const HELD_BACK: &str = "held";
 const CHUNK: usize = 10_000;
 /// With more addresses gone than that, the index is built anew at once.
 const MANY: u64 = if cfg!(test) { 20 } else { 100_000 };
-/// With fewer changes than that, it is not worth it.
-const LEAST_CHANGES: usize = 10_000;
+/// With fewer changes than that, a new index is not worth it.
+const LEAST_CHANGES: usize = if cfg!(test) { 8 } else { 10_000 };
+/// With so many times more changes than are worth a new index, the journal is given up, and the copy with it.
+const LONGEST_JOURNAL: usize = 4;
+/// After a copy of the index that could not be written.
+const PAUSE: Duration = Duration::from_secs(600);
 /// Objects that a listing tells of before they are written down.
 const MOST_LATELY: usize = 100_000;

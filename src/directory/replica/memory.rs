@@ -2,23 +2,24 @@
 //!
 //! Everything in it is immutable and replaced as a whole, so that a look-up takes no lock and allocates nothing. Changes
 //! come as small maps, which are merged as they become many: one change costs a few copies of itself, and a look-up
-//! finds few maps. When the changes have become a quarter of the list, a new index is built.
+//! finds few maps. When there are many changes, a thread folds them into a new index.
 
 use std::{
     collections::HashMap,
+    convert::Infallible,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
 use arc_swap::ArcSwap;
 
-use super::store::Touched;
+use super::{store::Touched, sum::Sum};
 use crate::{
     address::{Address, Domain},
     directory::{
-        index::{self, Index},
+        index::{self, Index, Sorted, Stored, as_told, stored},
         similar::Near,
     },
     policy::Attributes,
@@ -74,28 +75,38 @@ impl Memory {
         self.addresses.load(Ordering::Relaxed)
     }
 
-    /// All keys with their bits, in order.
+    /// All keys with their bits.
     pub(super) fn for_each<E>(&self, mut each: impl FnMut(&[u8], u8) -> Result<(), E>) -> Result<(), E> {
-        let view = self.view.load();
-        let mut changed: Vec<(&[u8], Option<u8>)> = Vec::new();
-        for (at, level) in view.levels.iter().enumerate() {
-            let newer = &view.levels[at + 1..];
-            let last = level.iter().filter(|(key, _)| newer.iter().all(|newer| !newer.contains_key(*key)));
-            changed.extend(last.map(|(key, bits)| (&**key, *bits)));
-        }
-        changed.sort_unstable();
-        let mut changed = changed.into_iter().peekable();
-        let mut tell = |key: &[u8], bits: Option<u8>| bits.map_or(Ok(()), |bits| each(key, bits));
-        view.index.for_each(|key, bits| {
-            while let Some((before, now)) = changed.next_if(|(before, _)| *before < key) {
-                tell(before, now)?;
+        let mut plain = Vec::new();
+        self.view.load_full().for_each(|key, bits| each(as_told(key, &mut plain), bits))
+    }
+
+    /// Everything, to be compared with `like`; `None` if it is not in the order that look-ups rely on.
+    pub(super) fn sum(&self, like: &Sum) -> Option<Sum> {
+        let mut sum = like.other();
+        let (mut before, mut plain): (Option<Stored>, _) = (None, Vec::new());
+        let in_order = self.view.load_full().for_each(|key, bits| {
+            if before.as_deref().is_some_and(|before| before >= key) {
+                return Err(());
             }
-            match changed.next_if(|(same, _)| *same == key) {
-                Some((_, now)) => tell(key, now),
-                None => tell(key, Some(bits)),
-            }
-        })?;
-        changed.try_for_each(|(key, now)| tell(key, now))
+            let before = before.get_or_insert_default();
+            before.clear();
+            before.extend_from_slice(key);
+            sum.add(as_told(key, &mut plain), bits);
+            Ok(())
+        });
+        in_order.ok().map(|()| sum)
+    }
+
+    /// Whoever has attributes is not known any more.
+    pub(super) fn forget_attributes(&self) {
+        let mut touched: Vec<Touched> = Vec::new();
+        let told = self.for_each(|key, bits| {
+            touched.extend((bits != 0).then(|| (key.into(), None)));
+            Ok::<_, Infallible>(())
+        });
+        let Ok(()) = told;
+        self.change(touched);
     }
 
     /// Keys that are near, while `each` wants more.
@@ -114,18 +125,7 @@ impl Memory {
         if touched.is_empty() {
             return;
         }
-        let view = self.view.load_full();
-        let (mut come, mut gone) = (0, 0);
-        let mut level = Level::with_capacity(touched.len());
-        for (key, now) in touched {
-            match (view.get(&key), now) {
-                (None, Some(_)) => come += 1,
-                (Some(_), None) => gone += 1,
-                _ => {}
-            }
-            level.insert(key.into(), now);
-        }
-        drop(view);
+        let (level, come, gone) = self.view.load_full().level(touched);
         let level = Arc::new(level);
         self.view.rcu(|view| {
             let mut levels = view.levels.clone();
@@ -137,47 +137,44 @@ impl Memory {
         self.addresses.fetch_sub(gone, Ordering::Relaxed);
     }
 
-    /// Takes the place of everything.
-    pub(super) fn reset(&self, index: Index) {
-        self.addresses.store(index.len() as u64, Ordering::Relaxed);
-        self.view.store(Arc::new(View { index: Arc::new(index), ..View::default() }));
+    /// Takes the place of everything: the index, and what came since.
+    pub(super) fn reset(&self, index: Index, since: Vec<Touched>) {
+        let mut view = View { index: Arc::new(index), ..View::default() };
+        let mut addresses = view.index.len() as u64;
+        if !since.is_empty() {
+            let (level, come, gone) = view.level(since);
+            addresses = addresses + come - gone;
+            view.levels.push(Arc::new(level));
+        }
+        self.addresses.store(addresses, Ordering::Relaxed);
+        self.view.store(Arc::new(view));
     }
 
-    /// Whether there are so many changes that a new index is worth its building, and none is under way; `least`: fewer
-    /// never are.
-    pub(super) fn is_due(&self, least: usize) -> bool {
-        let view = self.view.load();
-        view.frozen == 0 && view.changes() > least.max(view.index.len() / 4)
+    /// How many changes are beside the index.
+    pub(super) fn changes(&self) -> usize {
+        self.view.load().changes()
     }
 
-    /// An index of everything as of now is being built. Gives what [`Memory::built`] needs.
-    pub(super) fn freeze(&self) -> Arc<Index> {
+    /// Everything as of now, to be folded into a new index: [`Memory::folded`] has to be told how that went.
+    pub(super) fn freeze(&self) -> Arc<View> {
         self.view.rcu(|view| View {
             index: Arc::clone(&view.index),
             levels: view.levels.clone(),
             frozen: view.levels.len(),
         });
-        Arc::clone(&self.view.load().index)
+        self.view.load_full()
     }
 
-    /// It takes the place of the index as it was, and of the changes that were there when the building began. `None`: it
-    /// came to nothing.
-    pub(super) fn built(&self, before: &Arc<Index>, index: Option<Index>) {
-        let index = index.map(Arc::new);
+    /// The index takes the place of what was frozen. `None`: it came to nothing.
+    pub(super) fn folded(&self, before: &View, index: Option<&Arc<Index>>) {
         self.view.rcu(|view| {
-            if !Arc::ptr_eq(&view.index, before) {
-                // Everything was replaced meanwhile.
-                return View {
-                    index: Arc::clone(&view.index),
-                    levels: view.levels.clone(),
-                    frozen: view.frozen,
-                };
-            }
-            match &index {
-                Some(index) => {
+            let is_same = Arc::ptr_eq(&view.index, &before.index);
+            match index {
+                Some(index) if is_same => {
                     View { index: Arc::clone(index), levels: view.levels[view.frozen..].to_vec(), frozen: 0 }
                 }
-                None => View { index: Arc::clone(&view.index), levels: view.levels.clone(), frozen: 0 },
+                // Everything was replaced meanwhile, or nothing is.
+                _ => View { index: Arc::clone(&view.index), levels: view.levels.clone(), frozen: 0 },
             }
         });
     }
@@ -190,6 +187,42 @@ impl Memory {
 }
 
 impl View {
+    /// The index of all of it; `None` if it is told to stop.
+    pub(super) fn fold(&self, stop: &AtomicBool) -> Option<Arc<Index>> {
+        if self.levels.is_empty() {
+            return Some(Arc::clone(&self.index));
+        }
+        let mut sorted = Sorted::default();
+        let folded = self.for_each(|key, bits| {
+            sorted.add(key, bits);
+            if stop.load(Ordering::Relaxed) { Err(()) } else { Ok(()) }
+        });
+        folded.ok().map(|()| Arc::new(sorted.finish()))
+    }
+
+    /// All keys with their bits, as an index stores them and in that order.
+    fn for_each<E>(&self, mut each: impl FnMut(&[u8], u8) -> Result<(), E>) -> Result<(), E> {
+        let mut changed: Vec<(Box<[u8]>, Option<u8>)> = Vec::new();
+        for (at, level) in self.levels.iter().enumerate() {
+            let newer = &self.levels[at + 1..];
+            let last = level.iter().filter(|(key, _)| newer.iter().all(|newer| !newer.contains_key(*key)));
+            changed.extend(last.map(|(key, bits)| ((*stored(key)).into(), *bits)));
+        }
+        changed.sort_unstable();
+        let mut changed = changed.into_iter().peekable();
+        let mut tell = |key: &[u8], bits: Option<u8>| bits.map_or(Ok(()), |bits| each(key, bits));
+        self.index.for_each(|key, bits| {
+            while let Some((before, now)) = changed.next_if(|(before, _)| **before < *key) {
+                tell(&before, now)?;
+            }
+            match changed.next_if(|(same, _)| **same == *key) {
+                Some((_, now)) => tell(key, now),
+                None => tell(key, Some(bits)),
+            }
+        })?;
+        changed.try_for_each(|(key, now)| tell(&key, now))
+    }
+
     fn find(&self, address: &Address) -> Option<Attributes> {
         if self.levels.is_empty() {
             return self.index.find(address);
@@ -208,6 +241,21 @@ impl View {
         changed.copied().unwrap_or_else(|| self.index.get(key))
     }
 
+    /// Changes to all this, and how many addresses come and go with them.
+    fn level(&self, touched: Vec<Touched>) -> (Level, u64, u64) {
+        let (mut come, mut gone) = (0, 0);
+        let mut level = Level::with_capacity(touched.len());
+        for (key, now) in touched {
+            match (self.get(&key), now) {
+                (None, Some(_)) => come += 1,
+                (Some(_), None) => gone += 1,
+                _ => {}
+            }
+            level.insert(key.into(), now);
+        }
+        (level, come, gone)
+    }
+
     fn changes(&self) -> usize {
         self.levels.iter().map(|level| level.len()).sum()
     }
@@ -223,5 +271,95 @@ fn merge(levels: &mut Vec<Arc<Level>>, frozen: usize) {
         merged.extend(newer.iter().map(|(key, bits)| (Arc::clone(key), *bits)));
         levels.truncate(levels.len() - 2);
         levels.push(Arc::new(merged));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    static STOP: AtomicBool = AtomicBool::new(false);
+
+    fn touched(keys: &[(&str, Option<u8>)]) -> Vec<Touched> {
+        keys.iter().map(|(key, now)| (key.as_bytes().into(), *now)).collect()
+    }
+
+    /// Of ten, `u0@x` to `u9@x`, and a change that is not folded yet.
+    fn memory() -> Memory {
+        let memory = Memory::new();
+        let mut sorted = Sorted::default();
+        (0..10).for_each(|n| sorted.add(&stored(format!("u{n}@x").as_bytes()), 0));
+        memory.reset(sorted.finish(), touched(&[("u0@x", None), ("u1@x", Some(1)), ("new@x", Some(0))]));
+        memory
+    }
+
+    fn knows(memory: &Memory, known: &[(&str, Option<u8>)]) {
+        for (key, now) in known {
+            assert_eq!(memory.get(key.as_bytes()), *now, "{key}");
+        }
+        let mut all = 0;
+        let counted = memory.for_each(|_, _| {
+            all += 1;
+            Ok::<_, ()>(())
+        });
+        counted.unwrap();
+        assert_eq!(memory.len(), all);
+    }
+
+    /// What changes while a thread folds counts, and nothing of it is in the folded index.
+    #[test]
+    fn what_changes_while_it_is_folded_counts() {
+        let memory = memory();
+        let view = memory.freeze();
+        memory.change(touched(&[("u0@x", Some(2)), ("new@x", None), ("u2@x", None)]));
+        memory.change(touched(&[("u2@x", Some(1)), ("newer@x", Some(0))]));
+        let known = [
+            ("u0@x", Some(2)),
+            ("u1@x", Some(1)),
+            ("u2@x", Some(1)),
+            ("u3@x", Some(0)),
+            ("new@x", None),
+            ("newer@x", Some(0)),
+        ];
+        knows(&memory, &known);
+        let index = view.fold(&STOP).unwrap();
+        memory.change(touched(&[("u3@x", None)]));
+        memory.folded(&view, Some(&index));
+        assert!(memory.changes() < 10, "what is folded is beside it no more");
+        for (key, then) in
+            [("u0@x", None), ("u1@x", Some(1)), ("u2@x", Some(0)), ("new@x", Some(0)), ("newer@x", None)]
+        {
+            assert_eq!(index.get(key.as_bytes()), then, "{key} when it began");
+        }
+        let known = known.map(|(key, now)| (key, now.filter(|_| key != "u3@x")));
+        knows(&memory, &known);
+        // And once more, of all of that.
+        let view = memory.freeze();
+        memory.folded(&view, view.fold(&STOP).as_ref());
+        assert_eq!(memory.changes(), 0);
+        knows(&memory, &known);
+    }
+
+    #[test]
+    fn a_fold_of_what_was_replaced_counts_for_nothing() {
+        let memory = memory();
+        let view = memory.freeze();
+        memory.reset(Index::default(), touched(&[("u7@x", Some(1))]));
+        memory.change(touched(&[("u8@x", Some(0))]));
+        memory.folded(&view, view.fold(&STOP).as_ref());
+        knows(
+            &memory,
+            &[("u7@x", Some(1)), ("u8@x", Some(0)), ("u0@x", None), ("u9@x", None), ("new@x", None)],
+        );
+    }
+
+    #[test]
+    fn a_fold_that_is_stopped_changes_nothing() {
+        let memory = memory();
+        let view = memory.freeze();
+        assert!(view.fold(&AtomicBool::new(true)).is_none());
+        memory.folded(&view, None);
+        memory.change(touched(&[("u2@x", None)]));
+        knows(&memory, &[("u0@x", None), ("u1@x", Some(1)), ("u2@x", None), ("new@x", Some(0))]);
     }
 }

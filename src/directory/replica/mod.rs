@@ -7,13 +7,17 @@ mod budget;
 mod change;
 mod config;
 mod content;
+mod copy;
+mod fold;
 mod follow;
 mod held;
+mod journal;
 mod ledger;
 mod memory;
 mod place;
 mod rehearsal;
 mod store;
+mod sum;
 mod writer;
 
 use std::{
@@ -37,6 +41,7 @@ use super::{
 use crate::{
     address::{Address, Candidate, Domain},
     directory, files,
+    policy::Attributes,
 };
 use budget::Budget;
 use content::Content;
@@ -173,14 +178,19 @@ impl Replica {
     }
 
     /// The answer for all forms of one address, if that needs no question: one of them is known, or the list is known to
-    /// be current.
+    /// be current. Nobody is refused for what a list says that is not complete,
+    /// or was not compared with its file yet.
     pub(super) fn recall(&self, candidates: &[Candidate<'_>]) -> Option<Answer> {
-        // Looked at first: what came in since only makes it know more.
-        let is_current = self.content.is_current();
+        // Looked at first: what came in since only makes it know more, and surer.
+        let (is_current, is_sure) = (self.content.is_current(), self.content.is_sure());
         let found = candidates
             .iter()
             .fold(Answer::Absent, |answer, candidate| answer.or(self.find(&candidate.address)));
-        (is_current || found != Answer::Absent).then_some(found)
+        let is_answer = match found {
+            Answer::Exists(attributes) => is_sure || attributes == Attributes::default(),
+            _ => is_current,
+        };
+        is_answer.then_some(found)
     }
 
     /// The answer for all forms of one address. Asks the directory itself about whom the list does not have.
@@ -192,6 +202,8 @@ impl Replica {
             self.metrics.not_verified(&self.name);
             return Answer::Unknown(Why::Busy);
         }
+        // Looked at before what it knows.
+        let is_sure = self.content.is_sure();
         let answers =
             join_all(candidates.iter().map(|candidate| self.remote.verify(&candidate.address))).await;
         let answer = answers.into_iter().fold(Answer::Absent, Answer::or);
@@ -201,7 +213,7 @@ impl Replica {
         match self.recall(candidates) {
             Some(Answer::Exists(attributes)) => Answer::Exists(attributes),
             // The list may have an entry for the whole domain, which no question about one address finds.
-            _ if !self.content.is_complete() && self.lists_domains() => Answer::Unknown(Why::NoContent),
+            _ if !is_sure && self.lists_domains() => Answer::Unknown(Why::NoContent),
             _ => Answer::Absent,
         }
     }
@@ -218,7 +230,7 @@ impl Replica {
 
     /// Whether it may know more of somebody whom it did not recall.
     pub(super) fn has_attributes(&self) -> bool {
-        !self.content.is_complete()
+        !self.content.is_sure()
     }
 
     /// Both have the same content, and the same file.

@@ -11,6 +11,7 @@ use std::{
     time::Duration,
 };
 
+use super::copy;
 use crate::{
     directory::{Config, ldap, sql},
     store::disk::DAMAGED,
@@ -96,11 +97,18 @@ pub(super) fn clear_others(path: &Path) {
     }
 }
 
-/// Deletes a file that no process has open: another one may keep its own directory of this name in the same store.
+/// Deletes a file that no process has open, with the copy of its index: another one may keep its own directory of this name in the same store.
 fn remove(path: &Path) -> io::Result<()> {
     let file = fs::File::open(path)?;
     file.try_lock()?;
-    fs::remove_file(path)
+    fs::remove_file(path)?;
+    for copy in [copy::path(path), copy::path_of_new(path)] {
+        match fs::remove_file(copy) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 /// Name and hash.

@@ -63,10 +63,33 @@ impl Rehearsal {
         (self.content.memory.len(), bytes, changes)
     }
 
+    /// Looks at all of the file, as a replica does after its start, before it follows its directory.
+    ///
+    /// # Panics
+    /// If it is damaged.
+    pub fn check(&self) {
+        self.content.work(None, |_| Ok(())).expect("it is whole");
+    }
+
+    /// Waits until the copy of the index is written, if one is due.
+    ///
+    /// # Panics
+    /// If it can't be.
+    pub fn wait_for_copy(&self) {
+        self.content.work(None, |ledger| ledger.wait_for_copy(&self.content)).expect("it can be written");
+    }
+
     /// Closes the file.
     pub fn close(self) {
         self.content.close();
     }
+}
+
+/// What goes for an address: one of a hundred is suspended, and another one restricted.
+fn attributes(address: &Address) -> Attributes {
+    let hash =
+        address.key().iter().fold(0_u32, |hash, &byte| hash.wrapping_mul(31).wrapping_add(byte.into()));
+    Attributes { suspended: hash % 100 == 0, restricted: hash % 100 == 1, ..Attributes::default() }
 }
 
 /// With an id as long as an `entryUUID`.
@@ -77,5 +100,6 @@ fn object(address: Address) -> (ObjectId, Vec<Recipient>) {
         hasher.finish().to_le_bytes()
     };
     let id: ObjectId = [hash(0), hash(1)].concat().into();
-    (id, vec![Recipient { entry: Entry::Address(address), attributes: Attributes::default() }])
+    let attributes = attributes(&address);
+    (id, vec![Recipient { entry: Entry::Address(address), attributes }])
 }

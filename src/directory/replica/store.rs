@@ -3,17 +3,16 @@
 //! Several objects may share an address: it goes when the last of them does, and their attributes add up. A recipient
 //! that a listing no longer had is marked until the listing is complete and believed; see `held`.
 
-use std::{
-    collections::HashSet,
-    ops::Bound,
-    sync::atomic::{AtomicBool, Ordering},
+use std::{collections::HashSet, ops::Bound};
+
+use redb::{Database, ReadableDatabase, ReadableTable, Table, TableDefinition, TableError, WriteTransaction};
+
+use super::{
+    ObjectId,
+    journal::{self, Head},
 };
-
-use redb::{Database, ReadableDatabase, ReadableTable, Table, TableDefinition, WriteTransaction};
-
-use super::ObjectId;
 use crate::{
-    directory::index::{Index, SUSPENDED, Sorted},
+    directory::{Builder, Index, index::SUSPENDED},
     store::disk::Disk,
 };
 
@@ -21,6 +20,8 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct Store {
     database: Database,
+    /// The journal up to here is in the copy.
+    copied: u64,
 }
 
 /// Content that can't be used.
@@ -31,9 +32,9 @@ pub(super) enum StoreError {
     /// Not what this version writes.
     #[error("its content makes no sense")]
     Garbled,
-    /// Nobody wants it any more.
-    #[error("it was told to stop")]
-    Stopped,
+    /// The system has no random numbers.
+    #[error("no random numbers")]
+    Random,
 }
 
 impl<E: Into<redb::Error>> From<E> for StoreError {
@@ -62,19 +63,38 @@ const ATTRIBUTES: u8 = 0x3f;
 pub(super) type Touched = (Box<[u8]>, Option<u8>);
 
 impl Store {
-    /// Opens it, and makes it of an empty file.
-    pub(super) fn open(disk: Disk) -> Result<Self> {
+    /// Opens it, and makes it of an empty file. `check`: looks at every page, because a damaged file must not be believed;
+    /// without, nothing may be written before [`Store::check`].
+    pub(super) fn open(disk: Disk, check: bool) -> Result<Self> {
         let mut builder = Database::builder();
         builder.set_cache_size(CACHE);
-        // Everything is read now anyway, and a damaged file must not be believed.
-        builder.set_check_integrity_on_open(true);
-        let store = Self { database: builder.create_with_backend(disk)? };
-        store.write(|tables| match tables.get(VERSION)? {
-            None => tables.set(VERSION, Some(&[FORMAT])),
-            Some(version) if version == [FORMAT] => Ok(()),
-            Some(_) => Err(StoreError::Garbled),
-        })?;
+        builder.set_check_integrity_on_open(check);
+        let store = Self { database: builder.create_with_backend(disk)?, copied: 0 };
+        match store.get(VERSION)?.as_deref() {
+            Some([FORMAT]) => {}
+            // What the first one wrote has no journal, and is the same otherwise.
+            None | Some([1]) if check => {
+                store.write(|tables| tables.set(VERSION, Some(&[FORMAT])))?;
+            }
+            _ => return Err(StoreError::Garbled),
+        }
         Ok(store)
+    }
+
+    /// Looks at every page, which takes as long as the file is large. What is there then is whole, but may be what was there
+    /// some time before.
+    pub(super) fn check(&mut self) -> Result<()> {
+        self.database.check_integrity()?;
+        Ok(())
+    }
+
+    /// What is remembered under this name.
+    pub(super) fn get(&self, name: &str) -> Result<Option<Vec<u8>>> {
+        match self.database.begin_read()?.open_table(META) {
+            Ok(meta) => Ok(meta.get(name)?.map(|value| value.value().to_vec())),
+            Err(TableError::TableDoesNotExist(_)) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// One transaction, on disk when this returns; gives also what became of every address that was touched.
@@ -90,42 +110,79 @@ impl Store {
 
     /// Begins a transaction. No other one can begin until it is committed or dropped.
     pub(super) fn begin(&self) -> Result<Transaction> {
-        Ok(Transaction(self.database.begin_write()?))
+        let mut transaction = self.database.begin_write()?;
+        // After a crash it is opened as it is, and not walked through first.
+        transaction.set_quick_repair(true);
+        Ok(Transaction { transaction, copied: self.copied })
     }
 
-    /// The index of all addresses as of now, built when it is called for. It may be told to stop half-way.
-    pub(super) fn index(&self) -> Result<impl FnOnce(&AtomicBool) -> Result<Index> + Send + 'static> {
-        let transaction = self.database.begin_read()?;
-        Ok(move |stop: &AtomicBool| {
-            let addresses = transaction.open_table(ADDRESSES)?;
-            let mut sorted = Sorted::default();
-            let mut key = Vec::new();
-            let mut all = None;
-            for row in addresses.iter()? {
-                let (row, bits) = row?;
-                if stop.load(Ordering::Relaxed) {
-                    return Err(StoreError::Stopped);
+    /// The index of all addresses.
+    pub(super) fn index(&self) -> Result<Index> {
+        let mut builder = Builder::default();
+        self.for_each(|key, bits| builder.key(key, bits))?;
+        Ok(builder.finish())
+    }
+
+    /// Tells each address, and what goes for it.
+    pub(super) fn for_each(&self, mut each: impl FnMut(&[u8], u8)) -> Result<()> {
+        let addresses = self.database.begin_read()?.open_table(ADDRESSES)?;
+        let mut key = Vec::new();
+        let mut all = None;
+        for row in addresses.iter()? {
+            let (row, bits) = row?;
+            if row.value().0 != key {
+                if let Some(bits) = all {
+                    each(&key, bits);
                 }
-                if row.value().0 != key {
-                    if let Some(bits) = all {
-                        sorted.add(&key, bits).map_err(|_| StoreError::Garbled)?;
-                    }
-                    key.clear();
-                    key.extend_from_slice(row.value().0);
-                    all = None;
-                }
-                all = Some(together(all, bits.value()));
+                key.clear();
+                key.extend_from_slice(row.value().0);
+                all = None;
             }
-            if let Some(bits) = all {
-                sorted.add(&key, bits).map_err(|_| StoreError::Garbled)?;
-            }
-            Ok(sorted.finish())
-        })
+            all = Some(together(all, bits.value()));
+        }
+        if let Some(bits) = all {
+            each(&key, bits);
+        }
+        Ok(())
+    }
+
+    /// Where the journal ends; `None` if there is none.
+    pub(super) fn journal(&self) -> Result<Option<Head>> {
+        journal::end(&self.database)
+    }
+
+    /// What became of addresses since the copy, and how often that was told; `None` if the copy is not of this file.
+    pub(super) fn since(&self, copy: Head) -> Result<Option<(Vec<Touched>, usize)>> {
+        journal::since(&self.database, copy)
+    }
+
+    /// From here on the journal has what becomes of each address.
+    pub(super) fn begin_journal(&mut self) -> Result<Head> {
+        self.copied = 0;
+        let transaction = self.begin()?;
+        let head = journal::begin(&transaction.transaction)?;
+        transaction.commit()?;
+        Ok(head)
+    }
+
+    /// Makes the copy worthless.
+    pub(super) fn give_up_journal(&self) -> Result<()> {
+        let transaction = self.begin()?;
+        journal::give_up(&transaction.transaction)?;
+        transaction.commit()
+    }
+
+    /// The journal up to this place is in the copy.
+    pub(super) fn is_copied(&mut self, copy: Head) {
+        self.copied = copy.sequence;
     }
 }
 
 /// What is not on disk yet.
-pub(super) struct Transaction(WriteTransaction);
+pub(super) struct Transaction {
+    transaction: WriteTransaction,
+    copied: u64,
+}
 
 impl std::fmt::Debug for Transaction {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -140,21 +197,28 @@ impl Transaction {
         work: impl FnOnce(&mut Tables<'_>) -> Result<T>,
     ) -> Result<(T, Vec<Touched>)> {
         let mut tables = Tables {
-            objects: self.0.open_table(OBJECTS)?,
-            addresses: self.0.open_table(ADDRESSES)?,
-            meta: self.0.open_table(META)?,
+            objects: self.transaction.open_table(OBJECTS)?,
+            addresses: self.transaction.open_table(ADDRESSES)?,
+            meta: self.transaction.open_table(META)?,
             edits: Vec::new(),
             touched: HashSet::new(),
             is_told: true,
         };
         let done = work(&mut tables)?;
         tables.settle()?;
-        Ok((done, tables.told()?))
+        let (is_told, touched) = (tables.is_told, tables.told()?);
+        drop(tables);
+        if is_told && touched.len() <= MOST_JOURNALED {
+            journal::append(&self.transaction, &touched, self.copied)?;
+        } else {
+            journal::give_up(&self.transaction)?;
+        }
+        Ok((done, touched))
     }
 
     /// Puts it on disk.
     pub(super) fn commit(self) -> Result<()> {
-        Ok(self.0.commit()?)
+        Ok(self.transaction.commit()?)
     }
 }
 
@@ -236,11 +300,6 @@ impl Tables<'_> {
     pub(super) fn untold(&mut self) {
         self.is_told = false;
         self.touched = HashSet::new();
-    }
-
-    /// What is remembered under this name.
-    pub(super) fn get(&self, name: &str) -> Result<Option<Vec<u8>>> {
-        Ok(self.meta.get(name)?.map(|value| value.value().to_vec()))
     }
 
     /// Remembers or forgets it.
@@ -349,10 +408,12 @@ fn decode(mut bytes: &[u8]) -> Result<Vec<Row>> {
 
 const OBJECTS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("objects");
 const ADDRESSES: TableDefinition<'_, (&[u8], &[u8]), u8> = TableDefinition::new("addresses");
-const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
+pub(super) const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
 const VERSION: &str = "version";
-const FORMAT: u8 = 1;
+const FORMAT: u8 = 2;
 /// More are not remembered.
 const MOST_EDITS: usize = 1_000_000;
+/// With more changes at once, a new copy of the index is worth more than a journal.
+const MOST_JOURNALED: usize = if cfg!(test) { 10 } else { 10_000 };
 /// Memory for pages of the file.
 const CACHE: usize = 32 << 20;

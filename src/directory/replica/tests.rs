@@ -1,5 +1,7 @@
 //! A replica with a feed and a directory that do as a test says; and its file on disks that fail.
 
+mod copies;
+mod kill;
 mod model;
 
 use std::{
@@ -65,6 +67,13 @@ fn config() -> directory::Config {
 
 /// A replica of a directory that is asked as `server` says.
 fn replica(server: &Arc<Server>) -> Arc<Replica> {
+    let content = Content::new("corp");
+    content.load(None).unwrap();
+    replica_of(server, content)
+}
+
+/// The same with content that is there.
+fn replica_of(server: &Arc<Server>, content: Arc<Content>) -> Arc<Replica> {
     let metrics = Metrics::register(&Registry::default());
     let server = Arc::clone(server);
     let told = Told(Box::new(move |address| {
@@ -76,14 +85,11 @@ fn replica(server: &Arc<Server>) -> Arc<Replica> {
     }));
     let remote =
         Remote::new("corp", Backend::Told(told), Duration::from_secs(1), &Times::default(), true, &metrics);
-    let shared = Shared { stem: "corp".to_owned(), content: Content::new("corp") };
-    let content = Arc::clone(&shared.content);
-    content.load(None).unwrap();
     Arc::new(Replica {
         name: "corp".into(),
         remote: Arc::new(remote),
         content,
-        stem: shared.stem,
+        stem: "corp".to_owned(),
         config: config(),
         feed: Mutex::new(None),
         limits: Limits { max_shrink: 0.1, confirmed_after: Duration::from_secs(300) },
@@ -160,6 +166,20 @@ async fn who_is_known_needs_no_question_and_who_is_not_is_asked_for() {
     replica.content.fail(&"as a feed does");
     assert_eq!((ask(&replica, "nobody@x").await, asked()), (Answer::Absent, 1));
     assert_eq!(replica.state(), State::Stale);
+}
+
+/// What the one before told is of a server that may be another one now.
+#[tokio::test]
+async fn nothing_is_current_for_a_new_feed_before_it_says_so() {
+    let replica = replica(&Arc::default());
+    let mut first = writer(&replica).await;
+    list(&mut first, &["joe@x"]).await;
+    first.current(Instant::now(), true);
+    assert!(replica.content.is_current());
+    let mut second = writer(&replica).await;
+    assert!(!replica.content.is_current());
+    second.current(Instant::now(), true);
+    assert!(replica.content.is_current());
 }
 
 #[tokio::test]

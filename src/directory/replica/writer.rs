@@ -215,6 +215,12 @@ impl Writer {
         Self { content: Arc::clone(&self.content), cookie: self.cookie.clone(), ..*self }
     }
 
+    /// It goes to another feed. For tests of feeds.
+    pub(in crate::directory) fn hand_on(mut self) -> Self {
+        self.term = self.content.begin_term().unwrap().0;
+        self
+    }
+
     /// What the replica knows of the address, for tests of feeds.
     pub(in crate::directory) fn find(
         &self,

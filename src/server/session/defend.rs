@@ -2,10 +2,7 @@
 //!
 //! A delayed session holds no buffer, and still sees its MTA go away. Failure: nothing is counted, nothing delayed.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{net::IpAddr, sync::Arc, time::Instant};
 
 use bytes::BytesMut;
 use milter_protocol::{session::Ask, verdict::RcptVerdict};
@@ -13,9 +10,9 @@ use milter_protocol::{session::Ask, verdict::RcptVerdict};
 use super::{End, SHORT, Session, read};
 use crate::{
     address::Address,
-    defence::{Guess, Held, Purpose},
+    defence::{Guess, Held, Purpose, Standing},
     net::Connection,
-    policy::{Decision, DomainFact, Facts, Reason, RecipientFact},
+    policy::{Decision, DomainFact, Facts, Reason},
     server::{
         buffers,
         recipient::{is_found, mailbox, put_off_by_mta, unknown_to_mta},
@@ -31,26 +28,31 @@ pub(super) struct Delayed {
     pub(super) until: Instant,
 }
 
+/// What a recipient is counted as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Counted {
+    Known,
+    Unknown,
+    Trap,
+}
+
 impl Session {
-    /// Counts a recipient of an outsider.
-    pub(super) async fn count(&mut self, decision: &Decision<'_>, facts: &mut Facts) {
-        let (Some(client), Some(recipient)) = (self.client.address, facts.recipient.outermost()) else {
-            return;
-        };
+    /// What a recipient of an outsider is counted as; `None`: not at all.
+    pub(super) fn counted(&self, decision: &Decision<'_>, facts: &Facts) -> Option<Counted> {
+        let recipient = facts.recipient.outermost()?;
         // Who is blocked asks for nobody any more, but for those who are free from that.
-        if facts.blocked == Some(true) {
-            return;
+        if self.client.address.is_none() || facts.insider() || facts.submission || facts.blocked == Some(true)
+        {
+            return None;
         }
-        let defences = &self.snapshot.defences;
         let macros = self.protocol.macros();
-        let known;
-        let guess = match decision.reason {
-            Reason::UnknownRecipient => Guess::Unknown(recipient),
+        match decision.reason {
+            Reason::UnknownRecipient => Some(Counted::Unknown),
             // Where no directory says who is known, the guesses alone would make a harvester of every large sender.
             Reason::MtaRefused if unknown_to_mta(macros) && self.is_in_charge(recipient) => {
-                Guess::Unknown(recipient)
+                Some(Counted::Unknown)
             }
-            Reason::SpamTrap => Guess::Trap(recipient),
+            Reason::SpamTrap => Some(Counted::Trap),
             reason => {
                 let is_known = match reason {
                     Reason::Ok
@@ -61,25 +63,44 @@ impl Session {
                     | Reason::DynamicClient
                     | Reason::BounceMany => is_found(&facts.recipient),
                     // A greylist of the MTA's puts off all who exist: the others alone must not count.
-                    Reason::MtaRefused if put_off_by_mta(macros) => self.remembers(recipient).await,
+                    Reason::MtaRefused if put_off_by_mta(macros) => self.snapshot.directories.remembers(recipient),
                     _ => false,
                 };
-                if !is_known {
-                    return;
-                }
+                is_known.then_some(Counted::Known)
+            }
+        }
+    }
+
+    /// The client, where it is to be counted and nobody has asked yet how it stands: row 3 comes before that.
+    pub(super) fn unasked(&self, counted: Option<Counted>, facts: &Facts) -> Option<IpAddr> {
+        counted.filter(|_| facts.blocked.is_none())?;
+        Some(self.client.address?.ip())
+    }
+
+    /// Takes how the client stands, for the count.
+    pub(super) fn stands(&mut self, standing: &Standing, facts: &mut Facts) {
+        facts.lately = standing.lately.filter(|_| standing.blocked.is_none() && !standing.trusted);
+        self.client.trusted |= standing.trusted;
+    }
+
+    /// Counts a recipient of an outsider.
+    pub(super) fn count(&self, counted: Counted, facts: &Facts) {
+        let (Some(client), Some(recipient)) = (self.client.address, facts.recipient.outermost()) else {
+            return;
+        };
+        let Some(lately) = facts.lately else { return };
+        let known;
+        let guess = match counted {
+            Counted::Unknown => Guess::Unknown(recipient),
+            Counted::Trap => Guess::Trap(recipient),
+            Counted::Known => {
                 known = mailbox(recipient, self.snapshot.directories.delimiters());
                 Guess::Known(&known)
             }
         };
-        // Row 3 comes before anybody asks how the client stands.
-        if facts.blocked.is_none() {
-            let standing = defences.standings.find(client.ip()).await;
-            facts.lately = standing.lately.filter(|_| standing.blocked.is_none() && !standing.trusted);
-            self.client.trusted |= standing.trusted;
-        }
-        let Some(lately) = facts.lately else { return };
-        let is_known = matches!(guess, Guess::Known(_));
-        if defences.harvest.note(client.ip(), lately, guess, self.purpose()) && is_known {
+        let defences = &self.snapshot.defences;
+        let is_new = defences.harvest.note(client.ip(), lately, guess, self.purpose());
+        if is_new && counted == Counted::Known {
             defences.tarpit.forgive(client.ip());
         }
     }
@@ -110,7 +131,7 @@ impl Session {
         held: &mut Option<BytesMut>,
     ) -> Result<(), End> {
         let server = Arc::clone(&self.server);
-        let mut draining = std::pin::pin!(server.draining());
+        let mut draining = std::pin::pin!(server.drain.wait());
         let end = delayed.until.min(Instant::now() + delayed.held.delay);
         let mut time = std::pin::pin!(tokio::time::sleep_until(end.into()));
         loop {
@@ -133,12 +154,6 @@ impl Session {
         connection.write_all(&output, SHORT).await?;
         buffers::give_back(output);
         Ok(())
-    }
-
-    /// Whether a directory knows the recipient himself, without asking anybody who could keep us waiting.
-    async fn remembers(&self, recipient: &Address) -> bool {
-        let found = self.snapshot.directories.find_within(Duration::ZERO, recipient, false).await;
-        matches!(found.fact, RecipientFact::Exists(found) if !found.catch_all)
     }
 
     fn is_in_charge(&self, recipient: &Address) -> bool {

@@ -20,11 +20,18 @@ impl Session {
     }
 
     /// Counts a decision, remembers it, and has the log tell of it.
-    pub(super) fn record(&self, decision: &Decision<'_>, facts: &Facts, recipient: &[u8], asked: Asked) {
+    pub(super) fn record(
+        &self,
+        decision: &Decision<'_>,
+        facts: &Facts,
+        recipient: &[u8],
+        asked: Asked,
+        now: Instant,
+    ) {
         let stage = facts.stage;
         self.server.metrics.decision(stage, decision);
         self.server.history.count(stage, decision);
-        self.keep(decision, facts, recipient, asked);
+        self.keep(decision, facts, recipient, asked, now);
         let Some(reply) = decision.reply else {
             debug!(
                 session = self.id,
@@ -37,7 +44,7 @@ impl Session {
         };
         self.note(decision, facts, recipient);
         let client = self.client.address.map(|client| client.ip());
-        if !enabled!(Level::INFO) || !self.server.lines.allow(decision.reason, client, Instant::now()) {
+        if !enabled!(Level::INFO) || !self.server.lines.allow(decision.reason, client, now) {
             return;
         }
         let client = client.map(Ip::from);
@@ -87,8 +94,8 @@ impl Session {
     }
 
     /// Has a decision kept with what led to it, if it is one of those; else it costs next to nothing. Never waits.
-    fn keep(&self, decision: &Decision<'_>, facts: &Facts, recipient: &[u8], asked: Asked) {
-        self.server.history.keep(facts.stage, decision, Instant::now(), || {
+    fn keep(&self, decision: &Decision<'_>, facts: &Facts, recipient: &[u8], asked: Asked, now: Instant) {
+        self.server.history.keep(facts.stage, decision, now, || {
             let client = self.client.address.map(|client| client.ip());
             let evidence = match client.filter(|_| asked.explains()) {
                 Some(client) => self.snapshot.clients.explain(client),

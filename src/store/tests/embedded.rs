@@ -122,6 +122,29 @@ async fn what_is_over_is_gone_after_a_restart_and_what_was_removed_too() {
     store.end().await;
 }
 
+/// Low counts are not written down; what was written before must not come back in their place.
+#[tokio::test]
+async fn a_count_that_was_removed_does_not_come_back_by_being_begun_anew() {
+    let directory = tempfile::tempdir().unwrap();
+    let config = embedded(directory.path());
+    let add = |id: &str, by| Op::Add { key: key(Table::Harvest, id), by, ttl: HOUR };
+    let remove = |id: &str| Op::Remove(key(Table::Harvest, id));
+    let store = Followed::open(&config).await;
+    store.store.keep(&[add("released", 50), add("again", 50), add("gone", 50), add("low", 2)]).await.unwrap();
+    let released = [remove("released"), remove("again"), remove("gone"), remove("low")];
+    store
+        .store
+        .keep(&[&released[..], &[add("released", 1), add("again", 7), add("low", 1)]].concat())
+        .await
+        .unwrap();
+    store.end().await;
+    let store = Followed::open(&config).await;
+    let counts = ["released", "again", "gone", "low"].map(|id| Op::Count(key(Table::Harvest, id)));
+    let counts: Vec<_> = store.store.run(&counts).await.unwrap().iter().map(Outcome::count).collect();
+    assert_eq!(counts, [0, 7, 0, 0]);
+    store.end().await;
+}
+
 #[tokio::test]
 async fn a_second_process_changes_nothing() {
     let directory = tempfile::tempdir().unwrap();

@@ -85,6 +85,17 @@ impl Chromium {
     }
 
     fn call(&self, session: Option<&str>, method: &str, params: Value) -> Value {
+        loop {
+            match self.call_once(session, method, &params) {
+                Ok(result) => return result,
+                // The page gave way to another one while it was asked; the other one can be.
+                Err(error) if method == "Runtime.evaluate" && error["message"] == NAVIGATED => {}
+                Err(error) => panic!("{method}: {error}"),
+            }
+        }
+    }
+
+    fn call_once(&self, session: Option<&str>, method: &str, params: &Value) -> Result<Value, Value> {
         let mut pipe = self.pipe.borrow_mut();
         pipe.last_id += 1;
         let id = pipe.last_id;
@@ -97,13 +108,16 @@ impl Chromium {
         loop {
             let mut answer = pipe.read();
             if answer["id"] == id {
-                assert!(answer["error"].is_null(), "{method}: {}", answer["error"]);
-                return answer["result"].take();
+                let error = answer["error"].take();
+                return if error.is_null() { Ok(answer["result"].take()) } else { Err(error) };
             }
             pipe.events.push(answer);
         }
     }
 }
+
+/// What Chromium says then.
+const NAVIGATED: &str = "Inspected target navigated or closed";
 
 impl Pipe {
     fn read(&mut self) -> Value {

@@ -63,7 +63,7 @@ impl Following {
         self.stop.cancel();
         self.tasks.close();
         self.tasks.wait().await;
-        self.writer.lock().unwrap().take().unwrap()
+        self.writer.lock().unwrap().take().unwrap().hand_on()
     }
 
     fn find(&self, address: &str) -> Option<Attributes> {

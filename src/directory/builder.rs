@@ -1,0 +1,173 @@
+//! Builds an index of entries in any order: one thread reads them, one sorts and compresses, and in the end all merge.
+
+use std::{
+    collections::VecDeque,
+    panic::resume_unwind,
+    sync::{Mutex, PoisonError, mpsc},
+    thread::{self, JoinHandle},
+};
+
+use super::{
+    Entry, Index,
+    chunk::{Merge, Page, Run},
+    index::{PART, Sorted, bits, stored},
+};
+use crate::policy::Attributes;
+
+/// Collects entries in any order, with repetitions.
+#[derive(Default)]
+pub struct Builder {
+    keys: Keys,
+    sorter: Option<Sorter>,
+    /// What was sorted here, where there is no thread to be had.
+    runs: Vec<Run>,
+}
+
+/// Keys as they came.
+#[derive(Default)]
+struct Keys {
+    /// Each behind its length (2 bytes) and attributes (1 byte).
+    arena: Vec<u8>,
+    starts: Vec<u32>,
+}
+
+/// The thread that sorts what is full.
+struct Sorter {
+    full: mpsc::SyncSender<Keys>,
+    thread: JoinHandle<Vec<Run>>,
+}
+
+impl Builder {
+    /// Adds an entry; attributes of the same entry add up. An entry longer than any address can be is ignored.
+    pub fn add(&mut self, entry: &Entry, attributes: Attributes) {
+        self.key(&entry.key(), bits(attributes));
+    }
+
+    /// The same of a key as it is told.
+    pub(super) fn key(&mut self, key: &[u8], bits: u8) {
+        self.keys.add(&stored(key), bits);
+        if self.keys.arena.len() >= CHUNK {
+            self.flush();
+        }
+    }
+
+    /// The index of what was added.
+    ///
+    /// # Panics
+    /// Never: what is built here is valid.
+    pub fn finish(mut self) -> Index {
+        let Some(sorter) = self.sorter.take() else {
+            self.runs.push(self.keys.sort());
+            return if self.runs.len() == 1 { build(self.runs, (None, None)) } else { merge(self.runs) };
+        };
+        let Sorter { full, thread } = sorter;
+        // The thread has the last one too, and ends.
+        let _ = full.send(self.keys);
+        drop(full);
+        self.runs.extend(thread.join().unwrap_or_else(|panic| resume_unwind(panic)));
+        merge(self.runs)
+    }
+
+    /// Has sorted and compressed what was collected, while more is.
+    pub(super) fn flush(&mut self) {
+        let keys = std::mem::take(&mut self.keys);
+        if self.sorter.is_none() {
+            let (full, keys) = mpsc::sync_channel::<Keys>(1);
+            let thread = thread::Builder::new().spawn(move || keys.iter().map(Keys::sort).collect());
+            self.sorter = thread.ok().map(|thread| Sorter { full, thread });
+        }
+        let Some(sorter) = &self.sorter else {
+            self.runs.push(keys.sort());
+            return;
+        };
+        if let Err(mpsc::SendError(keys)) = sorter.full.send(keys) {
+            // It panicked: whoever waits for it will hear of that.
+            drop(keys);
+        }
+    }
+}
+
+impl Keys {
+    fn add(&mut self, key: &[u8], bits: u8) {
+        let Ok(length) = u16::try_from(key.len()) else { return };
+        if self.starts.len() == FEW {
+            self.arena.reserve(CHUNK);
+        }
+        self.starts.push(u32::try_from(self.arena.len()).expect("a chunk is smaller than 4 GiB"));
+        self.arena.extend_from_slice(&length.to_ne_bytes());
+        self.arena.push(bits);
+        self.arena.extend_from_slice(key);
+    }
+
+    fn sort(self) -> Run {
+        let Self { arena, mut starts } = self;
+        starts.sort_unstable_by(|&a, &b| entry(&arena, a).0.cmp(entry(&arena, b).0));
+        Run::of(starts.iter().map(|&start| entry(&arena, start)))
+    }
+}
+
+/// The key that starts at `start` in the arena, and its attributes.
+fn entry(arena: &[u8], start: u32) -> (&[u8], u8) {
+    let start = start as usize;
+    let length = usize::from(u16::from_ne_bytes([arena[start], arena[start + 1]]));
+    (&arena[start + HEAD..start + HEAD + length], arena[start + 2])
+}
+
+/// Builds ranges of the keys side by side, in their order; what was merged is freed on the way.
+fn merge(runs: Vec<Run>) -> Index {
+    let mut firsts: Vec<&[u8]> = runs.iter().flat_map(Run::firsts).collect();
+    firsts.sort_unstable();
+    // So many pages have about the keys of a part.
+    let begins: Vec<Box<[u8]>> =
+        firsts.iter().skip(PART / Page::KEYS).step_by(PART / Page::KEYS).map(|&first| first.into()).collect();
+    let mut jobs = VecDeque::new();
+    for at in 0..=begins.len() {
+        let from = at.checked_sub(1).map(|before| begins[before].clone());
+        let to = begins.get(at).cloned();
+        let range: Vec<Run> = runs.iter().map(|run| run.range(from.as_deref(), to.as_deref())).collect();
+        jobs.push_back((at, range, (from, to)));
+    }
+    drop(runs);
+    let hands = thread::available_parallelism().map_or(1, |cores| cores.get().min(MOST_HANDS));
+    let (jobs, built) = (Mutex::new(jobs), Mutex::new(Vec::new()));
+    let next = || jobs.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+    let work = || {
+        while let Some((at, runs, range)) = next() {
+            let index = build(runs, range);
+            built.lock().unwrap_or_else(PoisonError::into_inner).push((at, index));
+        }
+    };
+    thread::scope(|scope| {
+        for _ in 1..hands {
+            // Where there is no thread to be had, the others do it.
+            let _ = thread::Builder::new().spawn_scoped(scope, work);
+        }
+        work();
+    });
+    let mut built = built.into_inner().unwrap_or_else(PoisonError::into_inner);
+    built.sort_unstable_by_key(|(at, _)| *at);
+    built.into_iter().map(|(_, index)| index).collect()
+}
+
+/// From this key on, and before that one.
+type Range = (Option<Box<[u8]>>, Option<Box<[u8]>>);
+
+fn build(runs: Vec<Run>, (from, to): Range) -> Index {
+    let mut sorted = Sorted::default();
+    let mut merge = Merge::new(runs, from.as_deref());
+    while let Some((key, bits)) = merge.next() {
+        if to.as_deref().is_some_and(|to| key >= to) {
+            break;
+        }
+        sorted.add(key, bits);
+    }
+    sorted.finish()
+}
+
+const HEAD: usize = 3;
+/// Bytes of keys that are sorted at once.
+const CHUNK: usize = if cfg!(test) { 1 << 20 } else { 16 << 20 };
+/// A longer list may be long.
+const FEW: usize = 10_000;
+/// Threads that build.
+const MOST_HANDS: usize = 8;
