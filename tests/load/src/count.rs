@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
-use crate::drive::{Answers, Load};
+use crate::drive::{Answers, Load, Pace};
 use crate::measure::callgrind::{self, Callgrind};
+use crate::measure::clock::Clock;
 use crate::measure::{cpu, strace};
 use crate::peers::{Peer, Running, Start};
 use crate::{Error, Transport};
@@ -64,36 +65,51 @@ impl Subject<'_> {
 }
 
 /// Instructions in user space for one session: the difference between the load and one of twice as many sessions, so that
-/// what is done once is not in it. Callgrind's files are in `directory`.
+/// what is done once is not in it. Sessions come one at a time, [`RATE`] in a second of the server's own time. Files are in
+/// `directory`.
 ///
 /// # Errors
 /// When something does not start, or fails, or answers wrongly.
 pub fn instructions(subject: &Subject<'_>, load: &Load, directory: &Path) -> Result<f64, Error> {
-    instructions_after(subject, load.sessions.div_ceil(2), load, directory)
+    instructions_after(subject, load.sessions.div_ceil(2), SLOWER, load, directory)
 }
 
-/// The same, after `before` sessions that are not counted.
+/// The same, after `before` sessions that are not counted, and come as fast as they can; the server's clock is `slower` times
+/// as slow while it is counted: more for one that takes longer, so that it keeps up.
 ///
 /// # Errors
-/// When something does not start, or fails, or answers wrongly.
+/// When something does not start, or fails, or answers wrongly, or can't keep up.
 pub fn instructions_after(
     subject: &Subject<'_>,
     before: u64,
+    slower: i32,
     load: &Load,
     directory: &Path,
 ) -> Result<f64, Error> {
     let output = directory.join(format!("callgrind.{}.{:?}", subject.peer, subject.transport));
-    let running = subject.start(callgrind::launcher(&output))?;
+    let clock = Clock::new(directory)?;
+    let running = subject.start([clock.launcher(), callgrind::launcher(&output)].concat())?;
     let mut callgrind = Callgrind::new(running.pid(), &output);
     // What comes first pays for what is kept.
     let uncounted = Load { sessions: before.max(100), ..load.clone() };
     subject.drive(&running, &uncounted)?;
     callgrind.begin()?;
-    let once = Load { sessions: load.sessions, ..uncounted.next() };
+    clock.slow(slower)?;
+    let pace = Pace::Open(RATE / f64::from(slower));
+    let once = Load { sessions: load.sessions, pace, ..uncounted.next() };
     subject.drive(&running, &once)?;
     let counted = callgrind.count()?;
     let twice = Load { sessions: 2 * load.sessions, ..once.next() };
-    subject.drive(&running, &twice)?;
+    let answers = subject.drive(&running, &twice)?;
+    let wanted = RATE / f64::from(slower);
+    if answers.rate() < 0.8 * wanted {
+        // More time for each session is more of what is done by the clock.
+        let text = format!(
+            "{:.0} sessions in a second, where {wanted:.0} are due: the machine is too busy",
+            answers.rate()
+        );
+        return Err(Error::Wrong(text));
+    }
     let difference = callgrind.count()? as f64 - counted as f64;
     Ok(difference / load.sessions as f64)
 }
@@ -113,3 +129,9 @@ pub fn cost(subject: &Subject<'_>, load: &Load) -> Result<Cost, Error> {
     let calls = strace::calls(running.pid(), || subject.drive(&running, &load).map(drop))?;
     Ok(Cost { cpu, calls, rate: answers.rate() })
 }
+
+/// Sessions in a second of the server's time: as many as one Postfix has on one processor, where it refuses all.
+pub const RATE: f64 = 2500.0;
+
+/// Below callgrind a server takes fifty times as long for what it does itself, but not for the kernel's part.
+pub const SLOWER: i32 = 10;

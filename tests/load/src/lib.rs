@@ -4,6 +4,7 @@
 //! Nothing here is part of the program. Failure: what can't be measured ends with an error that says why; a figure is
 //! never made up, and an answer that is not the right one is counted.
 
+mod compile;
 pub mod count;
 pub mod drive;
 mod endpoint;

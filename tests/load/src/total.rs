@@ -13,8 +13,8 @@ use crate::count::Subject;
 use crate::drive::{Load, Pace};
 use crate::measure::machine::{Image, Machine};
 use crate::measure::{self, cpu};
-use crate::peers::{self, Peer, floor};
-use crate::{Error, Transport, people};
+use crate::peers::{Peer, floor};
+use crate::{Error, Transport, compile, people};
 
 /// What is counted in the machine.
 #[derive(Debug, Clone, PartialEq, Eq, clap::Args)]
@@ -49,7 +49,7 @@ pub struct Total {
 
 impl Default for Plan {
     fn default() -> Self {
-        Self { sessions: 1000, rounds: 4, at_once: 1, addresses: 1_000_000, peer: Vec::new() }
+        Self { sessions: 2000, rounds: 4, at_once: 1, addresses: 1_000_000, peer: Vec::new() }
     }
 }
 
@@ -84,8 +84,8 @@ pub fn totals(program: &Path, plan: &Plan, directory: &Path) -> Result<Vec<Total
     ))?;
     image.program(&std::env::current_exe().map_err(Error::io("find this program"))?, HERE)?;
     image.program(program, BACKSTOP)?;
-    image.program(&peers::compile("libmilter", directory)?, LIBMILTER)?;
-    image.program(&peers::compile("loop", directory)?, LOOP)?;
+    image.program(&compile::program("libmilter", directory)?, LIBMILTER)?;
+    image.program(&compile::program("loop", directory)?, LOOP)?;
     let known = people::file(directory, *addresses)?;
     let name = known.file_name().unwrap_or_default().to_string_lossy();
     image.file(&known, &format!("{FILES}/{name}"))?;

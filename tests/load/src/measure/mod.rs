@@ -1,6 +1,7 @@
 //! What a server costs while it is driven.
 
 pub mod callgrind;
+pub mod clock;
 pub mod cpu;
 pub mod machine;
 pub mod memory;

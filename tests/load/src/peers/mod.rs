@@ -2,7 +2,6 @@
 
 mod backstop;
 pub mod floor;
-mod libmilter;
 
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
@@ -13,9 +12,8 @@ use std::time::{Duration, Instant};
 
 use backstop_harness::{Process, Signal, TempDir, free_port};
 
-use crate::{Endpoint, Error, Transport};
+use crate::{Endpoint, Error, Transport, compile};
 pub use backstop::CONFIG;
-pub(crate) use libmilter::compile;
 
 /// Who is measured.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -93,7 +91,7 @@ impl Peer {
             Peer::Libmilter => {
                 let directory = TempDir::new("libmilter");
                 // The program runs on without its file.
-                Peer::Compiled(compile("libmilter", directory.path())?).start(start)
+                Peer::Compiled(compile::program("libmilter", directory.path())?).start(start)
             }
             Peer::Compiled(program) => simple("libmilter", start, |endpoint| {
                 let addresses = start.addresses.display().to_string();

@@ -44,7 +44,7 @@ fn cost(bench: &Bench, peer: &Peer, addresses: &Path, before: u64) -> Result<f64
     // Who is asked for is the same for all: unknown to each.
     let mix = Mix { unknown: 1.0, ..Mix::attack(MANY) };
     let load = Load { mix, ..Load::attack(MANY, SESSIONS) };
-    count::instructions_after(&subject, before, &load, &bench.directory)
+    count::instructions_after(&subject, before, count::SLOWER, &load, &bench.directory)
 }
 
 /// 99 more, each in charge of a domain of its own.

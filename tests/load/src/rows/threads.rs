@@ -2,7 +2,7 @@
 
 use crate::count::{self, Subject};
 use crate::drive::Load;
-use crate::peers::Peer;
+use crate::measure::cpu;
 use crate::{Error, Transport};
 
 use super::{Bench, Row};
@@ -10,12 +10,21 @@ use super::{Bench, Row};
 pub(super) fn rows(bench: &Bench) -> Result<Vec<Row>, Error> {
     let addresses = bench.people()?;
     let load = Load::attack(bench.addresses, 1000);
+    // The servers' processor, and ours: see [`cpu::part`].
+    let (Some(first), Some(second)) = (bench.pinned.last(), cpu::usable()?.first().map(usize::to_string))
+    else {
+        return Err(Error::Wrong("there is no processor".to_owned()));
+    };
+    if *first == second {
+        return Err(Error::Wrong("two threads need two processors, and there is one".to_owned()));
+    }
     let mut counts = Vec::new();
-    for threads in ["1", "2"] {
-        let env = vec![("TOKIO_WORKER_THREADS".to_owned(), threads.to_owned())];
-        let peer = Peer::Backstop { program: bench.program.clone(), more: String::new(), env };
+    // It has a thread for each processor that it may use.
+    for cpus in [first.clone(), format!("{first},{second}")] {
+        let peer = bench.backstop();
+        let pinned = ["taskset", "-c", &cpus].map(str::to_owned);
         let subject =
-            Subject { peer: &peer, transport: Transport::Unix, addresses: &addresses, pinned: &bench.pinned };
+            Subject { peer: &peer, transport: Transport::Unix, addresses: &addresses, pinned: &pinned };
         counts.push(count::instructions(&subject, &load, bench.directory())?);
     }
     let note = format!("instructions in user space, a session: {:.0} and {:.0}", counts[1], counts[0]);
