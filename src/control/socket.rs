@@ -11,7 +11,7 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{debug, info, warn};
 
-use crate::net::{BindError, Connection, Endpoint, Listener};
+use crate::net::{Accepted, BindError, Endpoint, Listener};
 
 use super::{
     Config,
@@ -110,9 +110,10 @@ impl Control {
                 () = stop.cancelled() => return Ok(()),
                 next = self.next(&places) => next,
             };
-            let stream = match accepted {
-                Ok(Connection::Unix(stream)) => stream,
-                Ok(Connection::Tcp { .. }) => continue,
+            let stream = accepted.map(|accepted| accepted.into_unix().map(UnixStream::from_std).transpose());
+            let stream = match stream.flatten() {
+                Ok(Some(stream)) => stream,
+                Ok(None) => continue,
                 Err(error) => {
                     warn!(%error, "can't accept a control connection");
                     tokio::time::sleep(Duration::from_secs(1)).await;
@@ -154,7 +155,7 @@ impl Control {
 
     /// The next connection. Who logs in comes in bursts, and waits in the kernel's queue until there is a place;
     /// for a person at a terminal there is one at once, or none.
-    async fn next(&self, places: &Places) -> (Option<OwnedSemaphorePermit>, io::Result<Connection>) {
+    async fn next(&self, places: &Places) -> (Option<OwnedSemaphorePermit>, io::Result<Accepted>) {
         match self.scope {
             Scope::All => (None, self.listener.accept().await),
             Scope::Trust => {

@@ -127,6 +127,7 @@ async fn serve(
     core.run("history", |parts, stop| async move {
         Arc::clone(&parts.history).run(|| parts.sight(), stop).await;
     });
+    core.run("sessions", |parts, stop| async move { parts.server.end_the_silent(stop).await });
     core.run("log", |parts, stop| async move { parts.server.tell_what_was_left_out(stop).await });
     // One that does not answer now is read when it does; `refresh` has said so.
     let _ = parts.commanded.refresh().await;

@@ -128,6 +128,8 @@ struct Search<'a> {
     /// A form is in another domain.
     is_forwarded: bool,
     directories: SmallVec<[Asked<'a>; 4]>,
+    /// Of their lists, before they were asked.
+    turns: Option<u64>,
     /// A configured directory is in charge.
     configured: bool,
     /// Detection could not see all.
@@ -161,12 +163,13 @@ impl<'a> Search<'a> {
         forms.retain(|form| form.address.domain() == domain);
         let is_forwarded = forms.len() < all;
 
+        let turns = turns(&directories);
         let mut merged = Merged { steps: explain.then(Vec::new), exists: None, unavailable: None };
         let mut others = merged.ask_memory(&directories, &forms);
         if merged.exists.is_some() {
             others.retain(|asked| asked.directory.source.has_attributes());
         }
-        Self { among, address, forms, is_forwarded, directories, configured, partial, merged, others }
+        Self { among, address, forms, is_forwarded, directories, turns, configured, partial, merged, others }
     }
 
     /// Asks those that are not in memory, all at the same time.
@@ -208,7 +211,7 @@ impl<'a> Search<'a> {
     }
 
     fn judge(&mut self) -> RecipientFact {
-        let Self { among, address, ref forms, ref directories, ref mut merged, .. } = *self;
+        let Self { among, address, ref forms, ref directories, turns, ref mut merged, .. } = *self;
         let domain = address.domain();
         let is_caught = among.catch_all.contains(domain);
         if directories.is_empty() && !self.partial && !is_caught {
@@ -254,6 +257,9 @@ impl<'a> Search<'a> {
             return RecipientFact::Unknown(unavailable);
         }
         // A list may have been replaced after it was asked: the address has taken the place of the catch-all.
+        if turns.is_some() && turns == self::turns(directories) {
+            return RecipientFact::Absent;
+        }
         let mut again = Merged { steps: None, exists: None, unavailable: None };
         again.ask_memory(directories, forms);
         match (again.exists, again.unavailable) {
@@ -262,6 +268,12 @@ impl<'a> Search<'a> {
             (None, None) => RecipientFact::Absent,
         }
     }
+}
+
+/// Which contents their lists have: numbers only grow, so that their sum is the same for the same contents alone. `None`: one is
+/// being replaced just now.
+fn turns(directories: &[Asked<'_>]) -> Option<u64> {
+    directories.iter().try_fold(0_u64, |sum, asked| Some(sum.wrapping_add(asked.directory.source.turn()?)))
 }
 
 /// Whether a local part holds what RFC 5321 §4.1.2 allows between quotes only. Dots may be anywhere.

@@ -182,6 +182,16 @@ impl Source {
         }
     }
 
+    /// The number of what is in memory, which is another one when that is replaced; `None`: it is being replaced just now.
+    pub(super) fn turn(&self) -> Option<u64> {
+        match self {
+            Self::List(list) => list.turn(),
+            Self::Table(table) => table.turn(),
+            Self::Replica(replica) => replica.turn(),
+            Self::Listed(..) | Self::Users(_) | Self::Remote(_) => Some(0),
+        }
+    }
+
     /// Why a server did not answer for one of these forms, in its own words; `None` where no server is asked.
     pub(super) fn failure(&self, candidates: &[Candidate<'_>]) -> Option<String> {
         match self {

@@ -21,6 +21,7 @@ mod origin;
 mod settle;
 mod stamp;
 mod table;
+mod turns;
 mod watched;
 mod words;
 
@@ -34,6 +35,7 @@ pub use metrics::Metrics;
 pub use origin::{ago, read};
 pub use settle::QUIET;
 pub use table::{BadRule, First, Grammar, Matched, RESULT_LIMIT, Table, load_table};
+pub use turns::{Turn, Turns};
 pub use watched::{OpenError, Outcome, Spec, Status, Watched};
 pub use words::{Unbalanced, first_word, trim, unquoted};
 

@@ -20,6 +20,7 @@ use super::{
     metrics::Metrics,
     settle::{Next, QUIET, Settle},
     stamp::Stamp,
+    turns::Turns,
 };
 
 /// Which files, and what to call them.
@@ -116,6 +117,11 @@ impl<T: Send + Sync + 'static> Watched<T> {
         self.shared.in_doubt.load(Ordering::Acquire)
     }
 
+    /// The number of its present content; `None`: it is being replaced just now.
+    pub fn turn(&self) -> Option<u64> {
+        self.shared.turns.now()
+    }
+
     /// The state of the list.
     pub fn status(&self) -> Status {
         self.shared.status(Instant::now())
@@ -141,6 +147,7 @@ impl<T: Send + Sync + 'static> Watched<T> {
             content: ArcSwapOption::empty(),
             offered: ArcSwapOption::empty(),
             in_doubt: AtomicBool::new(false),
+            turns: Turns::default(),
             settle: Mutex::default(),
             known: Mutex::default(),
         });
@@ -218,6 +225,8 @@ struct Shared<T> {
     offered: ArcSwapOption<T>,
     /// The last look at the files gave nothing.
     in_doubt: AtomicBool,
+    /// Of all three.
+    turns: Turns,
     /// Locked for as long as a look at the files takes.
     settle: Mutex<Settle>,
     /// Locked for moments only.
@@ -314,6 +323,7 @@ impl<T> Shared<T> {
         if !settle.read(&before, &self.stamps(), now) {
             return Outcome::Changing;
         }
+        let _turn = self.turns.begin();
         let Loaded { content, entries, faults, may_shrink } = match result {
             Ok(loaded) => loaded,
             Err(error) => {

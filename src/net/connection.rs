@@ -1,84 +1,122 @@
 //! One connection, TCP or unix, without a buffer of its own: bytes are read when they are there, into a
-//! buffer that the caller lends for that moment, so an idle connection holds no memory for bytes.
+//! buffer that the caller has for that moment, so an idle connection holds no memory for bytes.
+//!
+//! The event loop is asked for what can be read, and no more: who asks for what can be written is woken each time that the
+//! peer at a unix socket has read something (Linux, `unix_write_space`).
 
 use std::{
-    io,
-    pin::Pin,
+    io::{self, Read},
+    mem::take,
+    os::unix::net::UnixStream,
     task::{Context, Poll},
     time::Duration,
 };
 
-use bytes::BytesMut;
-use tokio::net::{TcpStream, UnixStream};
-use tokio_util::io::poll_read_buf;
+use rustix::net::SendFlags;
+use socket2::Socket;
+use tokio::io::{Interest, unix::AsyncFd};
 
-/// An accepted connection.
+use super::events::follow;
+
+/// A connection that was accepted, and that no event loop knows.
 #[derive(Debug)]
-pub enum Connection {
-    /// TCP, over IPv4 or IPv6.
-    Tcp {
-        /// The socket.
-        stream: TcpStream,
-        /// Something was read, and nothing written since that acknowledges it.
-        is_unacknowledged: bool,
-    },
-    /// A unix socket.
-    Unix(UnixStream),
+pub struct Accepted {
+    pub(super) socket: Socket,
+    pub(super) is_tcp: bool,
 }
 
-/// One that no event loop knows.
+/// One that this thread's event loop knows.
 #[derive(Debug)]
-pub enum Detached {
-    /// TCP.
-    Tcp(std::net::TcpStream),
-    /// A unix socket.
-    Unix(std::os::unix::net::UnixStream),
+pub struct Connection {
+    socket: AsyncFd<Socket>,
+    is_tcp: bool,
+    /// Over TCP: something was read, and nothing written since that acknowledges it.
+    is_unacknowledged: bool,
+    /// Nobody has looked whether there is anything.
+    is_new: bool,
 }
 
-impl Detached {
+/// What one read gave.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Got {
+    /// So many bytes; 0 is the end of the stream.
+    pub count: usize,
+    /// There was room for more.
+    pub is_all: bool,
+}
+
+impl Accepted {
     /// Gives it to this thread's event loop.
     ///
     /// # Errors
     /// When the system's event queue fails.
     pub fn attach(self) -> io::Result<Connection> {
-        Ok(match self {
-            Self::Tcp(stream) => {
-                Connection::Tcp { stream: TcpStream::from_std(stream)?, is_unacknowledged: false }
-            }
-            Self::Unix(stream) => Connection::Unix(UnixStream::from_std(stream)?),
-        })
+        let Self { socket, is_tcp } = self;
+        let socket = follow(socket, Interest::READABLE)?;
+        Ok(Connection { socket, is_tcp, is_unacknowledged: false, is_new: true })
+    }
+
+    /// One end of a pair.
+    #[cfg(test)]
+    pub(crate) fn of_pair() -> (Self, UnixStream) {
+        let (socket, peer) = UnixStream::pair().expect("a pair of sockets");
+        socket.set_nonblocking(true).expect("it does not block");
+        (Self { socket: socket.into(), is_tcp: false }, peer)
+    }
+
+    /// The stream, if it is a unix socket.
+    #[must_use]
+    pub fn into_unix(self) -> Option<UnixStream> {
+        (!self.is_tcp).then(|| self.socket.into())
     }
 }
 
 impl Connection {
-    /// Reads what is there into the spare capacity of `buffer`; 0 is the end of the stream.
+    /// Has `read` read what is there, once; the count is 0 at the end of the stream.
     ///
-    /// A read that leaves capacity over is known to have taken everything, so that the next one waits for the
+    /// A read that leaves room over is known to have taken everything, so that the next one waits for the
     /// operating system's word instead of trying in vain.
     ///
     /// # Errors
     /// As the socket reports.
-    pub fn poll_read(&mut self, context: &mut Context<'_>, buffer: &mut BytesMut) -> Poll<io::Result<usize>> {
-        match self {
-            Self::Tcp { stream, is_unacknowledged } => {
-                match poll_read_buf(Pin::new(&mut *stream), context, buffer) {
-                    Poll::Ready(read) => {
-                        *is_unacknowledged = true;
-                        Poll::Ready(read)
+    pub fn poll_read(
+        &mut self,
+        context: &mut Context<'_>,
+        mut read: impl FnMut(&mut dyn Read) -> io::Result<Got>,
+    ) -> Poll<io::Result<usize>> {
+        let Self { socket, is_tcp, is_unacknowledged, is_new } = self;
+        loop {
+            // Whoever connects has written by now, as a rule.
+            let ready = if take(is_new) {
+                None
+            } else if let Poll::Ready(ready) = socket.poll_read_ready(context) {
+                Some(ready?)
+            } else {
+                // Sendmail writes the macros and the command in two writes, and Postfix the macros of a
+                // suppressed stage in one of its own: Nagle's algorithm then waits for our delayed ACK,
+                // 40 ms each time, unless the system is told not to delay it before we wait for more. What
+                // was answered needs none: the answer brings it along.
+                if take(is_unacknowledged) {
+                    let _ = socket.get_ref().set_tcp_quickack(true);
+                }
+                return Poll::Pending;
+            };
+            match read(&mut socket.get_ref()) {
+                Ok(Got { count, is_all }) => {
+                    *is_unacknowledged = *is_tcp;
+                    if let Some(mut ready) = ready.filter(|_| is_all && count > 0) {
+                        ready.clear_ready();
                     }
-                    // Sendmail writes the macros and the command in two writes, and Postfix the macros of a
-                    // suppressed stage in one of its own: Nagle's algorithm then waits for our delayed ACK,
-                    // 40 ms each time, unless the system is told not to delay it before we wait for more. What
-                    // was answered needs none: the answer brings it along.
-                    Poll::Pending => {
-                        if std::mem::take(is_unacknowledged) {
-                            let _ = socket2::SockRef::from(&*stream).set_tcp_quickack(true);
-                        }
-                        Poll::Pending
+                    return Poll::Ready(Ok(count));
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    if let Some(mut ready) = ready {
+                        ready.clear_ready();
                     }
                 }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Poll::Ready(Err(error)),
             }
-            Self::Unix(stream) => poll_read_buf(Pin::new(stream), context, buffer),
         }
     }
 
@@ -89,9 +127,13 @@ impl Connection {
     pub async fn write_all(&mut self, bytes: &[u8], limit: Duration) -> io::Result<()> {
         let mut rest = bytes;
         while !rest.is_empty() {
-            match self.try_write(rest) {
+            match rustix::net::send(self.socket.get_ref(), rest, SendFlags::NOSIGNAL).map_err(io::Error::from)
+            {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                Ok(written) => rest = rest.get(written..).unwrap_or_default(),
+                Ok(written) => {
+                    self.is_unacknowledged = false;
+                    rest = rest.get(written..).unwrap_or_default();
+                }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     // Boxed: it is rare, and every connection would keep room for it.
                     Box::pin(tokio::time::timeout(limit, self.writable()))
@@ -105,33 +147,11 @@ impl Connection {
         Ok(())
     }
 
-    /// Takes it from this thread's event loop.
-    ///
-    /// # Errors
-    /// When the system's event queue fails.
-    pub fn detach(self) -> io::Result<Detached> {
-        Ok(match self {
-            Self::Tcp { stream, .. } => Detached::Tcp(stream.into_std()?),
-            Self::Unix(stream) => Detached::Unix(stream.into_std()?),
-        })
-    }
-
-    fn try_write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        match self {
-            Self::Tcp { stream, is_unacknowledged } => {
-                let written = stream.try_write(bytes)?;
-                *is_unacknowledged = false;
-                Ok(written)
-            }
-            Self::Unix(stream) => stream.try_write(bytes),
-        }
-    }
-
+    /// Until the peer has made room. The event loop takes a socket once: it gets another descriptor of the same.
     async fn writable(&self) -> io::Result<()> {
-        match self {
-            Self::Tcp { stream, .. } => stream.writable().await,
-            Self::Unix(stream) => stream.writable().await,
-        }
+        let socket = follow(self.socket.get_ref().try_clone()?, Interest::WRITABLE)?;
+        let _ready = socket.writable().await?;
+        Ok(())
     }
 }
 
@@ -153,8 +173,7 @@ mod tests {
         let mut peer = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let (stream, _) = listener.accept().unwrap();
         stream.set_nonblocking(true).unwrap();
-        let stream = TcpStream::from_std(stream).unwrap();
-        let mut connection = Connection::Tcp { stream, is_unacknowledged: false };
+        let mut connection = Accepted { socket: stream.into(), is_tcp: true }.attach().unwrap();
         let peer = std::thread::spawn(move || {
             let times = [(); ROUNDS].map(|()| {
                 let begun = Instant::now();
@@ -165,16 +184,67 @@ mod tests {
             });
             times[1..].iter().min().copied().unwrap()
         });
-        let mut buffer = BytesMut::with_capacity(256);
+        let mut received = 0;
         for round in 1..=ROUNDS {
-            while buffer.len() < round * b"macroscommand".len() {
-                let read = poll_fn(|context| connection.poll_read(context, &mut buffer)).await.unwrap();
+            while received < round * b"macroscommand".len() {
+                let read = poll_fn(|context| connection.poll_read(context, read)).await.unwrap();
                 assert_ne!(read, 0);
+                received += read;
             }
             connection.write_all(b"ok", Duration::from_secs(10)).await.unwrap();
         }
         let fastest = peer.join().unwrap();
         assert!(fastest < Duration::from_millis(30), "{fastest:?}: Linux delays an acknowledgement by 40 ms");
+    }
+
+    /// With less room than there may be bytes, and with more.
+    #[tokio::test]
+    async fn all_that_was_written_is_read_whatever_room_there_is() {
+        let (accepted, mut peer) = Accepted::of_pair();
+        let mut connection = accepted.attach().unwrap();
+        let writer = std::thread::spawn(move || {
+            for length in [1, 256, 257, 512, 100_000] {
+                peer.write_all(&vec![b'x'; length]).unwrap();
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        });
+        let mut received = 0;
+        loop {
+            match poll_fn(|context| connection.poll_read(context, read)).await.unwrap() {
+                0 => break,
+                read => received += read,
+            }
+        }
+        writer.join().unwrap();
+        assert_eq!(received, 101_026);
+    }
+
+    /// The peer's room is less than what is written, and it takes its time.
+    #[tokio::test]
+    async fn who_reads_slowly_is_waited_for_until_the_time_is_over() {
+        let bytes = vec![b'x'; 4 << 20];
+        let (accepted, mut peer) = Accepted::of_pair();
+        let mut connection = accepted.attach().unwrap();
+        let reader = std::thread::spawn(move || {
+            let mut received = Vec::new();
+            std::thread::sleep(Duration::from_millis(50));
+            peer.read_to_end(&mut received).unwrap();
+            received.len()
+        });
+        connection.write_all(&bytes, Duration::from_secs(20)).await.unwrap();
+        drop(connection);
+        assert_eq!(reader.join().unwrap(), bytes.len());
+
+        let (accepted, _peer) = Accepted::of_pair();
+        let mut connection = accepted.attach().unwrap();
+        let error = connection.write_all(&bytes, Duration::from_millis(50)).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+    }
+
+    fn read(socket: &mut dyn Read) -> io::Result<Got> {
+        let mut buffer = [0; 256];
+        let count = socket.read(&mut buffer)?;
+        Ok(Got { count, is_all: count < buffer.len() })
     }
 
     const ROUNDS: usize = 10;

@@ -8,27 +8,30 @@ use std::{
     os::unix::fs::FileTypeExt,
     path::Path,
     sync::Arc,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
 };
 
-use tokio::net::{TcpListener, UnixListener, UnixSocket, UnixStream, lookup_host};
+use rustix::{
+    event::{PollFd, PollFlags, Timespec},
+    net::{SocketFlags, accept_with},
+};
+use socket2::{Domain, SockAddr, Socket, Type};
+use tokio::{
+    io::{Interest, unix::AsyncFd},
+    net::{UnixStream, lookup_host},
+};
 
-use super::{Connection, Endpoint, UnixFile};
+use super::{Accepted, Endpoint, UnixFile, events::follow};
 
 /// One listening socket.
 #[derive(Debug)]
 pub struct Listener {
-    socket: Socket,
+    socket: AsyncFd<Socket>,
+    is_tcp: bool,
     /// The bound address in the form of an [`Endpoint`], with the real port.
     address: String,
     /// A unix socket of ours, removed in the end.
     owned: Option<Arc<UnixFile>>,
-}
-
-#[derive(Debug)]
-enum Socket {
-    Tcp(TcpListener),
-    Unix(UnixListener),
 }
 
 /// Could not listen.
@@ -75,14 +78,13 @@ impl Inherited {
         for index in 0..passed.len() {
             let name = names.next().filter(|name| !name.is_empty()).unwrap_or("unknown").to_owned();
             let socket = if let Ok(Some(listener)) = passed.take_tcp_listener(index) {
-                listener.set_nonblocking(true)?;
-                Socket::Tcp(TcpListener::from_std(listener)?)
+                Socket::from(listener)
             } else if let Some(listener) = passed.take_unix_listener(index)? {
-                listener.set_nonblocking(true)?;
-                Socket::Unix(UnixListener::from_std(listener)?)
+                Socket::from(listener)
             } else {
                 continue;
             };
+            socket.set_nonblocking(true)?;
             sockets.entry(name).or_default().push(socket);
         }
         Ok(Self(sockets))
@@ -109,14 +111,18 @@ impl Listener {
                 let found = lookup_host((host.as_str(), *port)).await.map_err(io_error)?;
                 let mut listeners = Vec::new();
                 for address in found.filter(|address| address.is_ipv6() == v6) {
-                    let socket = if v6 { socket_v6_only() } else { tokio::net::TcpSocket::new_v4() };
-                    let bind = |socket: tokio::net::TcpSocket| {
-                        socket.set_reuseaddr(true)?;
-                        socket.bind(address)?;
-                        socket.listen(BACKLOG)
+                    let bind = || {
+                        let socket = Socket::new(Domain::for_address(address), stream(), None)?;
+                        if v6 {
+                            // It does not take IPv4 connections: `inet:` says that separately.
+                            socket.set_only_v6(true)?;
+                        }
+                        socket.set_reuse_address(true)?;
+                        socket.bind(&address.into())?;
+                        socket.listen(BACKLOG)?;
+                        Self::of(socket)
                     };
-                    let listener = socket.and_then(bind).map_err(io_error)?;
-                    listeners.push(Self::tcp(listener).map_err(io_error)?);
+                    listeners.push(bind().map_err(io_error)?);
                 }
                 if listeners.is_empty() { Err(BindError::NoAddress(endpoint.clone())) } else { Ok(listeners) }
             }
@@ -125,7 +131,7 @@ impl Listener {
             Endpoint::Fd(name) => {
                 let sockets =
                     inherited.0.remove(name).ok_or_else(|| BindError::NotInherited(endpoint.clone()))?;
-                sockets.into_iter().map(|socket| Self::inherited(socket).map_err(io_error)).collect()
+                sockets.into_iter().map(|socket| Self::of(socket).map_err(io_error)).collect()
             }
         }
     }
@@ -139,14 +145,16 @@ impl Listener {
         let endpoint = Endpoint::Unix(path.to_owned());
         reclaim(&endpoint, path).await?;
         let bind = || {
-            let socket = UnixSocket::new_stream()?;
-            socket.bind(path)?;
+            let socket = Socket::new(Domain::UNIX, stream(), None)?;
+            socket.bind(&SockAddr::unix(path)?)?;
             let file = UnixFile::of(path)?;
             // Before it listens: nobody can connect until then.
             file.permit(mode, group).inspect_err(|_| file.remove())?;
-            let owned = Some(Arc::new(file));
-            let listener = socket.listen(BACKLOG)?;
-            Ok(Self { socket: Socket::Unix(listener), address: endpoint.to_string(), owned })
+            let file = Arc::new(file);
+            socket.listen(BACKLOG)?;
+            let mut listener = Self::of(socket)?;
+            listener.owned = Some(file);
+            Ok(listener)
         };
         bind().map_err(|error| BindError::Io { endpoint: endpoint.clone(), error })
     }
@@ -163,17 +171,24 @@ impl Listener {
         &self.address
     }
 
-    /// The next connection.
+    /// The next connection. It does not block.
     ///
     /// # Errors
     /// As accept(2); all but a broken listener pass by themselves.
-    pub fn poll_accept(&self, context: &mut Context<'_>) -> Poll<io::Result<Connection>> {
-        match &self.socket {
-            Socket::Tcp(listener) => listener
-                .poll_accept(context)
-                .map_ok(|(stream, _)| Connection::Tcp { stream, is_unacknowledged: false }),
-            Socket::Unix(listener) => {
-                listener.poll_accept(context).map_ok(|(stream, _)| Connection::Unix(stream))
+    pub fn poll_accept(&self, context: &mut Context<'_>) -> Poll<io::Result<Accepted>> {
+        loop {
+            let mut ready = ready!(self.socket.poll_read_ready(context))?;
+            let accepted = accept_with(&self.socket, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC);
+            // To ask whether there is another one costs a fifth of trying to take it.
+            if !self.has_more() {
+                ready.clear_ready();
+            }
+            match accepted.map_err(io::Error::from) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                accepted => {
+                    let accepted = accepted.map(|it| Accepted { socket: it.into(), is_tcp: self.is_tcp });
+                    return Poll::Ready(accepted);
+                }
             }
         }
     }
@@ -182,27 +197,33 @@ impl Listener {
     ///
     /// # Errors
     /// As accept(2).
-    pub async fn accept(&self) -> io::Result<Connection> {
+    pub async fn accept(&self) -> io::Result<Accepted> {
         poll_fn(|context| self.poll_accept(context)).await
     }
 
-    fn tcp(listener: TcpListener) -> io::Result<Self> {
-        // One write per reply: nothing is gained by waiting for more. Its connections inherit that.
-        let _ = socket2::SockRef::from(&listener).set_tcp_nodelay(true);
-        let address = listener.local_addr()?;
-        let family = if address.is_ipv6() { "inet6" } else { "inet" };
-        Ok(Self { socket: Socket::Tcp(listener), address: format!("{family}:{address}"), owned: None })
+    fn has_more(&self) -> bool {
+        let mut asked = [PollFd::new(&self.socket, PollFlags::IN)];
+        // Whether it can't be told, or there is an error to be taken: then it is tried.
+        !matches!(rustix::event::poll(&mut asked, Some(&Timespec::default())), Ok(0))
     }
 
-    fn inherited(socket: Socket) -> io::Result<Self> {
-        match socket {
-            Socket::Tcp(listener) => Self::tcp(listener),
-            Socket::Unix(listener) => {
-                let path = listener.local_addr()?.as_pathname().map(|path| path.display().to_string());
-                let address = format!("unix:{}", path.unwrap_or_default());
-                Ok(Self { socket: Socket::Unix(listener), address, owned: None })
+    /// A socket that listens and does not block, its own or systemd's.
+    fn of(socket: Socket) -> io::Result<Self> {
+        let bound = socket.local_addr()?;
+        let (is_tcp, address) = match bound.as_socket() {
+            Some(address) if address.is_ipv6() => (true, format!("inet6:{address}")),
+            Some(address) => (true, format!("inet:{address}")),
+            None => {
+                let path = bound.as_pathname().map(|path| path.display().to_string());
+                (false, format!("unix:{}", path.unwrap_or_default()))
             }
+        };
+        if is_tcp {
+            // One write per reply: nothing is gained by waiting for more. Its connections inherit that.
+            let _ = socket.set_tcp_nodelay(true);
         }
+        let socket = follow(socket, Interest::READABLE)?;
+        Ok(Self { socket, is_tcp, address, owned: None })
     }
 }
 
@@ -214,11 +235,8 @@ impl Drop for Listener {
     }
 }
 
-/// An IPv6 listener does not take IPv4 connections: `inet:` says that separately.
-fn socket_v6_only() -> io::Result<tokio::net::TcpSocket> {
-    let socket = tokio::net::TcpSocket::new_v6()?;
-    socket2::SockRef::from(&socket).set_only_v6(true)?;
-    Ok(socket)
+fn stream() -> Type {
+    Type::STREAM.nonblocking().cloexec()
 }
 
 /// Removes a socket that a killed process left; never one that is answered, never a file.
@@ -237,4 +255,4 @@ async fn reclaim(endpoint: &Endpoint, path: &Path) -> Result<(), BindError> {
 }
 
 /// Connections that wait for accept: an attack opens many at once.
-const BACKLOG: u32 = 4096;
+const BACKLOG: i32 = 4096;

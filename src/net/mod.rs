@@ -6,6 +6,7 @@
 mod connection;
 mod dns;
 mod endpoint;
+mod events;
 mod failover;
 mod listener;
 mod password;
@@ -13,7 +14,7 @@ pub mod smtp_reply;
 mod tls;
 mod unix_file;
 
-pub use connection::Connection;
+pub use connection::{Accepted, Connection, Got};
 pub use dns::{DnsError, NameServer, NameServerError, Resolver};
 pub use endpoint::{Endpoint, EndpointError};
 pub use failover::Failover;

@@ -8,7 +8,6 @@ mod asked;
 mod buffers;
 mod config;
 mod decide;
-mod drain;
 mod lines;
 mod metrics;
 mod recipient;
@@ -16,11 +15,11 @@ mod session;
 mod snapshot;
 #[cfg(test)]
 mod tests;
+mod waits;
 
 use std::{
     future::poll_fn,
     io,
-    pin::pin,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
@@ -30,7 +29,7 @@ use std::{
 };
 
 use arc_swap::{ArcSwap, ArcSwapOption};
-use futures_util::{FutureExt, future::Either};
+use futures_util::FutureExt;
 use milter_protocol::{
     flags::{Actions, Steps},
     macros::Stage,
@@ -40,11 +39,11 @@ use tokio::runtime::Handle;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{error, warn};
 
-use drain::{Drain, Watch};
+use waits::{Place, Waits};
 
 use crate::{
     history::History,
-    net::{Connection, Listener},
+    net::{Accepted, Listener},
     telemetry::Rate,
 };
 
@@ -73,7 +72,9 @@ pub struct Server {
     tasks: TaskTracker,
     /// What is found out beside the sessions; nobody waits for it.
     asides: TaskTracker,
-    drain: Drain,
+    /// Where that runs: not on the threads that serve MTAs.
+    home: Handle,
+    waits: Waits,
     wanted: WantedSteps,
     last_mta: ArcSwapOption<String>,
     /// Beside the snapshot that a session keeps: open sessions follow at once.
@@ -93,10 +94,10 @@ struct WantedSteps {
 }
 
 impl Server {
-    /// A server that decides by `snapshot`.
+    /// A server that decides by `snapshot`. What it finds out beside its sessions is done here, and not where it accepts.
     ///
     /// # Panics
-    /// Never: the negotiated steps are constants of this module.
+    /// Outside of an event loop.
     #[must_use]
     pub fn new(snapshot: Snapshot, limits: &Limits, metrics: Metrics, history: Arc<History>) -> Arc<Self> {
         let wanted = |steps| {
@@ -121,7 +122,8 @@ impl Server {
             next_id: AtomicU64::new(1),
             tasks: TaskTracker::new(),
             asides: TaskTracker::new(),
-            drain: Drain::default(),
+            home: Handle::current(),
+            waits: Waits::default(),
             wanted: WantedSteps {
                 quiet: wanted(QUIET | Steps::NR_CONNECT),
                 connect: wanted(QUIET),
@@ -208,20 +210,19 @@ impl Server {
     pub async fn accept(self: Arc<Self>, listener: Listener, others: Vec<Handle>) -> io::Result<()> {
         let mut told: Option<Instant> = None;
         let mut turns = others.iter().cycle();
-        let wait = pin!(self.drain.wait());
-        let mut drain = Watch::new(&self.drain, wait);
+        let mut place = Place::new(&self.waits, self.began + FOR_EVER);
         loop {
             let accepted = poll_fn(|context| {
-                if drain.poll(context) { Poll::Ready(None) } else { listener.poll_accept(context).map(Some) }
+                if place.wait(context) { Poll::Ready(None) } else { listener.poll_accept(context).map(Some) }
             });
             let Some(accepted) = accepted.await else { return Ok(()) };
             match accepted {
-                Ok(connection) => {
-                    self.begin(connection, None);
+                Ok(accepted) => {
+                    self.begin(accepted, None);
                     while !others.is_empty()
-                        && let Some(Ok(connection)) = listener.accept().now_or_never()
+                        && let Some(Ok(accepted)) = listener.accept().now_or_never()
                     {
-                        self.begin(connection, turns.next());
+                        self.begin(accepted, turns.next());
                     }
                 }
                 Err(error) if is_of_one_connection(&error) => {}
@@ -243,20 +244,25 @@ impl Server {
 
     /// Accepts nothing more, lets the messages under way finish, at most for `limit`. Gives the number of sessions cut.
     pub async fn drain(&self, limit: Duration) -> usize {
-        self.drain.begin();
+        self.waits.begin_end();
         self.tasks.close();
         let _ = tokio::time::timeout(limit, self.tasks.wait()).await;
         self.open()
     }
 
+    /// Ends sessions whose MTA is silent for too long, until `stop`.
+    pub async fn end_the_silent(&self, stop: CancellationToken) {
+        self.waits.run(stop).await;
+    }
+
     /// Whether it stops: nothing more is accepted.
     #[must_use]
     pub fn is_draining(&self) -> bool {
-        self.drain.has_begun()
+        self.waits.is_ending()
     }
 
     /// Serves it on this thread, or on that one.
-    fn begin(self: &Arc<Self>, connection: Connection, elsewhere: Option<&Handle>) {
+    fn begin(self: &Arc<Self>, accepted: Accepted, elsewhere: Option<&Handle>) {
         self.metrics.sessions.inc();
         if self.open() >= self.sessions.load(Ordering::Relaxed) {
             // Closed, not left waiting: the MTA then does at once what its admin chose.
@@ -265,28 +271,14 @@ impl Server {
             return;
         }
         let open = Open::new(self);
-        let mut session =
-            session::Session::new(self.next_id.fetch_add(1, Ordering::Relaxed), Arc::clone(self));
-        let connection = match elsewhere {
-            None => Either::Left(connection),
-            // A connection whose events came here would wake this thread each time.
-            Some(_) => match connection.detach() {
-                Ok(connection) => Either::Right(connection),
-                Err(_) => return,
-            },
-        };
-        let served = async move {
-            let _open = open;
-            let mut connection = match connection {
-                Either::Left(connection) => connection,
-                Either::Right(detached) => match detached.attach() {
-                    Ok(connection) => connection,
-                    Err(_) => return,
-                },
-            };
+        let id = self.next_id.fetch_add(1, Ordering::Relaxed);
+        // Boxed: it is moved some times until it is where it stays.
+        let served = Box::pin(async move {
+            let Ok(mut connection) = accepted.attach() else { return };
+            let mut session = session::Session::new(id, Arc::clone(&open.0));
             // Lent: each call that took them would keep a place for them of its own.
             session.run(&mut connection).await;
-        };
+        });
         match elsewhere {
             None => self.tasks.spawn(served),
             Some(thread) => self.tasks.spawn_on(served, thread),
@@ -349,6 +341,9 @@ fn is_shortage(error: &io::Error) -> bool {
     let known = [Errno::EMFILE, Errno::ENFILE, Errno::ENOBUFS, Errno::ENOMEM];
     error.raw_os_error().is_some_and(|code| known.contains(&Errno::from_raw(code)))
 }
+
+/// Longer than any machine is up.
+const FOR_EVER: Duration = Duration::from_secs(100 * 365 * 86_400);
 
 /// A shortage fills no log.
 const TELL_AGAIN: Duration = Duration::from_secs(60);

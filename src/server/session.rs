@@ -4,7 +4,6 @@
 //! Failure: whatever breaks the protocol, times out or vanishes ends this session alone, counted by its kind; the MTA
 //! then does what its admin chose for a missing filter.
 
-mod alarm;
 mod defend;
 mod end;
 mod note;
@@ -14,7 +13,6 @@ use std::{
     future::poll_fn,
     io,
     net::SocketAddr,
-    pin::pin,
     sync::{Arc, atomic::Ordering},
     task::{Context, Poll},
     time::{Instant, SystemTime, UNIX_EPOCH},
@@ -29,10 +27,9 @@ use milter_protocol::{
         HeloVerdict, MailVerdict, UnknownVerdict,
     },
 };
-use tokio::time::{Duration, sleep_until};
+use tokio::time::Duration;
 use tracing::{debug, info};
 
-use alarm::Alarm;
 use defend::Delayed;
 pub(super) use end::End;
 
@@ -46,11 +43,12 @@ use crate::{
 };
 
 use super::{
-    Asked, Server, Snapshot, buffers,
+    Asked, Server, Snapshot,
+    buffers::{self, Input},
     decide::{Envelope, decide},
-    drain::Watch,
     metrics::Callback,
     recipient::{client_address, completed_sender, is_authenticated},
+    waits::Place,
 };
 
 /// One connection from an MTA.
@@ -121,23 +119,24 @@ impl Session {
     }
 
     async fn serve(&mut self, connection: &mut Connection) -> Result<End, End> {
-        let mut held: Option<BytesMut> = None;
+        let mut held: Option<Input> = None;
         let mut last = Instant::now();
         let server = Arc::clone(&self.server);
-        let wait = pin!(server.drain.wait());
-        let mut drain = Watch::new(&server.drain, wait);
-        let sleep = pin!(sleep_until((last + SHORT).into()));
-        let mut alarm = Alarm::new(sleep);
+        let mut place = Place::new(&server.waits, last + SHORT);
         loop {
             let begun_frame = held.is_some();
+            let mut is_woken = false;
             let woken = poll_fn(|context| {
                 if let Poll::Ready(read) = poll_read(connection, &mut held, context) {
                     return Poll::Ready(Woken::Read(read));
                 }
-                if !self.message.under_way && drain.poll(context) {
-                    return Poll::Ready(Woken::Drain);
+                if place.wait(context) && !self.message.under_way {
+                    return Poll::Ready(Woken::End);
                 }
-                alarm.poll(context).map(|()| Woken::Time)
+                if std::mem::replace(&mut is_woken, true) && Instant::now() >= place.until() {
+                    return Poll::Ready(Woken::Time);
+                }
+                Poll::Pending
             });
             match woken.await {
                 Woken::Read(read) => match read? {
@@ -145,19 +144,19 @@ impl Session {
                     0 => return Err(End::CutShort),
                     _ => {}
                 },
-                Woken::Drain => return Ok(End::Drained),
+                Woken::End => return Ok(End::Drained),
                 Woken::Time => {
                     let limit = self.limit(held.is_some());
                     if last.elapsed() >= limit {
                         return Err(End::Silent(limit));
                     }
-                    alarm.set(last + limit);
+                    place.set(last + limit);
                     continue;
                 }
             }
             // Once more for what lies behind a refusal that was kept back.
             while let Some(mut input) = held.take() {
-                let mut output = buffers::take();
+                let mut output = buffers::output();
                 let now = Instant::now();
                 let mut rest: &[u8] = &input;
                 let outcome = self.answer_all(&mut rest, &mut output, now).await;
@@ -173,13 +172,15 @@ impl Session {
                 if let Some(end) = outcome? {
                     return Ok(end);
                 }
-                bytes::Buf::advance(&mut input, taken);
+                input.advance(taken);
                 if input.is_empty() {
-                    buffers::give_back(input);
+                    input.give_back();
                 } else {
                     held = Some(input);
                     // The rest of a begun frame must come soon.
-                    alarm.bring_forward(last + SHORT);
+                    if place.until() > last + SHORT {
+                        place.set(last + SHORT);
+                    }
                 }
                 let Some(delayed) = self.delayed.take() else { break };
                 Box::pin(self.pause(*delayed, connection, &mut held)).await?;
@@ -319,10 +320,11 @@ impl Session {
         }
         let times = self.server.unclassified.swap(0, Ordering::Relaxed);
         let (server, classifier) = (Arc::clone(&self.server), Arc::clone(self.snapshot.clients.classifier()));
-        self.server.asides.spawn(async move {
+        let found_out = async move {
             let found = classifier.classify(client, Hint::default()).await;
             server.metrics.client(found.class, times);
-        });
+        };
+        self.server.asides.spawn_on(found_out, &self.server.home);
     }
 
     /// Remembers who asks, for `backstop status`; written only when it changes.
@@ -430,23 +432,18 @@ impl Session {
 }
 
 /// Waits for bytes and reads them behind those that are held. No buffer is held while there is none to be.
-async fn read(connection: &mut Connection, held: &mut Option<BytesMut>) -> io::Result<usize> {
+async fn read(connection: &mut Connection, held: &mut Option<Input>) -> io::Result<usize> {
     poll_fn(|context| poll_read(connection, held, context)).await
 }
 
 fn poll_read(
     connection: &mut Connection,
-    held: &mut Option<BytesMut>,
+    held: &mut Option<Input>,
     context: &mut Context<'_>,
 ) -> Poll<io::Result<usize>> {
-    let mut buffer = held.take().unwrap_or_else(buffers::take);
-    // A frame may be larger than what is free: it grows by what has come, never by what was announced.
-    buffer.reserve(buffers::SIZE);
-    let read = connection.poll_read(context, &mut buffer);
-    if buffer.is_empty() {
-        buffers::give_back(buffer);
-    } else {
-        *held = Some(buffer);
+    let read = connection.poll_read(context, |socket| held.get_or_insert_with(Input::take).read_from(socket));
+    if let Some(input) = held.take_if(|input| input.is_empty()) {
+        input.give_back();
     }
     read
 }
@@ -465,7 +462,7 @@ fn unix_seconds() -> u64 {
 /// What a session waits for.
 enum Woken {
     Read(io::Result<usize>),
-    Drain,
+    End,
     Time,
 }
 

@@ -23,7 +23,7 @@ use crate::{
     defence::{self, Defences},
     directory::{self, Directories, Domains, Recipients},
     files::{self, Keeper},
-    net::{Connection, Endpoint, Inherited, NameServer},
+    net::{Accepted, Endpoint, Inherited, NameServer},
     policy::{self, ClientClass, Facts, Rules},
     store,
     suspension::{self, Suspensions},
@@ -51,8 +51,8 @@ async fn a_panic_ends_its_own_session_alone() {
 #[tokio::test]
 async fn an_idle_connection_takes_little() {
     let server = server(&Registry::default());
-    let (stream, _mta) = tokio::net::UnixStream::pair().expect("a pair of sockets");
-    let mut connection = Connection::Unix(stream);
+    let (accepted, _mta) = Accepted::of_pair();
+    let mut connection = accepted.attach().expect("the event loop takes it");
     let mut session = session::Session::new(1, server);
     let own = size_of_val(&session) + size_of_val(&connection);
     let waiting = size_of_val(&session.run(&mut connection));

@@ -22,6 +22,7 @@ use crate::{
         index::{self, Index, Sorted, Stored, as_told, stored},
         similar::Near,
     },
+    files::Turns,
     policy::Attributes,
 };
 
@@ -29,6 +30,7 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct Memory {
     view: ArcSwap<View>,
+    turns: Turns,
     addresses: AtomicU64,
 }
 
@@ -47,7 +49,7 @@ type Level = HashMap<Arc<[u8]>, Option<u8>>;
 
 impl Memory {
     pub(super) fn new() -> Self {
-        Self { view: ArcSwap::default(), addresses: AtomicU64::new(0) }
+        Self { view: ArcSwap::default(), turns: Turns::default(), addresses: AtomicU64::new(0) }
     }
 
     /// What is known of the address. The catch-all doesn't count.
@@ -127,6 +129,7 @@ impl Memory {
         }
         let (level, come, gone) = self.view.load_full().level(touched);
         let level = Arc::new(level);
+        let _turn = self.turns.begin();
         self.view.rcu(|view| {
             let mut levels = view.levels.clone();
             levels.push(Arc::clone(&level));
@@ -147,7 +150,13 @@ impl Memory {
             view.levels.push(Arc::new(level));
         }
         self.addresses.store(addresses, Ordering::Relaxed);
+        let _turn = self.turns.begin();
         self.view.store(Arc::new(view));
+    }
+
+    /// The number of the present list; `None`: it is being changed just now.
+    pub(super) fn turn(&self) -> Option<u64> {
+        self.turns.now()
     }
 
     /// How many changes are beside the index.

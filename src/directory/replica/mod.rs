@@ -228,6 +228,11 @@ impl Replica {
         self.content.memory.catches_all(domain)
     }
 
+    /// The number of its present list; `None`: it is being changed just now.
+    pub(super) fn turn(&self) -> Option<u64> {
+        self.content.memory.turn()
+    }
+
     /// Whether it may know more of somebody whom it did not recall.
     pub(super) fn has_attributes(&self) -> bool {
         !self.content.is_sure()

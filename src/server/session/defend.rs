@@ -4,7 +4,6 @@
 
 use std::{net::IpAddr, sync::Arc, time::Instant};
 
-use bytes::BytesMut;
 use milter_protocol::{session::Ask, verdict::RcptVerdict};
 
 use super::{End, SHORT, Session, read};
@@ -14,7 +13,7 @@ use crate::{
     net::Connection,
     policy::{Decision, DomainFact, Facts, Reason},
     server::{
-        buffers,
+        buffers::{self, Input},
         recipient::{is_found, mailbox, put_off_by_mta, unknown_to_mta},
     },
 };
@@ -128,10 +127,10 @@ impl Session {
         &mut self,
         delayed: Delayed,
         connection: &mut Connection,
-        held: &mut Option<BytesMut>,
+        held: &mut Option<Input>,
     ) -> Result<(), End> {
         let server = Arc::clone(&self.server);
-        let mut draining = std::pin::pin!(server.drain.wait());
+        let mut draining = std::pin::pin!(server.waits.ending());
         let end = delayed.until.min(Instant::now() + delayed.held.delay);
         let mut time = std::pin::pin!(tokio::time::sleep_until(end.into()));
         loop {
@@ -149,7 +148,7 @@ impl Session {
             }
         }
         drop(delayed.held);
-        let mut output = buffers::take();
+        let mut output = buffers::output();
         self.protocol.answer(delayed.ask, delayed.verdict, &mut output);
         connection.write_all(&output, SHORT).await?;
         buffers::give_back(output);
