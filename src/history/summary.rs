@@ -1,11 +1,11 @@
 //! What is told of a span of time.
 
-use std::{collections::BTreeMap, fmt::Write};
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
 use super::{Rule, queue::Noted, top::Entry};
-use crate::policy::Reason;
+use crate::{policy::Reason, readable::Ip};
 
 /// Everything since a time.
 #[derive(Debug, Clone, Default)]
@@ -131,7 +131,7 @@ impl Sample {
         }
         self.client.clear();
         if let Some(client) = client {
-            write!(self.client, "{client}").expect("writing to memory cannot fail");
+            self.client.push_str(Ip::from(client).as_str());
         }
     }
 }

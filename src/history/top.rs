@@ -11,6 +11,7 @@ use std::{
 };
 
 use foldhash::quality::RandomState;
+use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
 use super::{queue::Noted, sketch::Sketch, summary::Sample, text::clip};
@@ -27,7 +28,7 @@ pub(super) struct Top<K: Key> {
     /// Nobody can choose what falls together.
     keys: RandomState,
     /// By their hash, which the sketch needs, too.
-    entries: HashMap<u64, (K, Entry), BuildHasherDefault<AsItIs>>,
+    entries: IndexMap<u64, (K, Entry), BuildHasherDefault<AsItIs>>,
     sketch: Option<Box<Sketch>>,
     /// Nobody in the list is of a lower rank: ranks only grow.
     least: Rank,
@@ -94,8 +95,9 @@ impl<K: Key> Top<K> {
             self.is_crowded = true;
             self.is_robbed |= self.least.0;
             let is_least = |(_, (_, entry)): &(&u64, &(K, Entry))| entry.rank(samples) <= self.least;
-            if let Some(gone) = self.entries.iter().find(is_least).map(|(hash, _)| *hash) {
-                self.entries.remove(&gone);
+            // The last that came is one of them, as a rule.
+            if let Some(gone) = self.entries.iter().rev().find(is_least).map(|(hash, _)| *hash) {
+                self.entries.swap_remove(&gone);
             }
             self.least = self.least.min((rank.0, 1));
         }
@@ -109,7 +111,7 @@ impl<K: Key> Top<K> {
 
     /// Of whoever has the lowest rank. It is looked for only when nobody has that which was the lowest.
     fn find_least(&mut self, samples: usize) -> Rank {
-        let ranks = || self.entries.values().map(|(_, entry)| entry.rank(samples));
+        let ranks = || self.entries.values().rev().map(|(_, entry)| entry.rank(samples));
         if ranks().all(|rank| rank > self.least) {
             self.least = ranks().min().unwrap_or_default();
         }
@@ -167,7 +169,7 @@ impl<K: Key> Default for Top<K> {
     fn default() -> Self {
         Self {
             keys: RandomState::default(),
-            entries: HashMap::default(),
+            entries: IndexMap::default(),
             sketch: None,
             least: Rank::default(),
             is_crowded: false,

@@ -170,6 +170,7 @@ impl Session {
                 }
                 buffers::give_back(output);
                 if let Some(end) = outcome? {
+                    input.give_back();
                     return Ok(end);
                 }
                 input.advance(taken);
