@@ -20,7 +20,7 @@ const ORDER: [(&str, &[&str]); 21] = [
     ("client", &["address", "policy", "net", "telemetry", "files"]),
     ("defence", &["readable", "address", "policy", "net", "telemetry", "files", "store"]),
     ("suspension", &["address", "policy", "telemetry", "files", "store"]),
-    ("history", &["address", "policy", "telemetry"]),
+    ("history", &["readable", "address", "policy", "telemetry"]),
     (
         "server",
         &[
