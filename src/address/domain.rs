@@ -49,10 +49,10 @@ impl Domain {
         Ok(Domain(name))
     }
 
-    /// A name of letters, digits, `-`, `_` and single dots between them.
-    pub(super) fn plain(name: &str) -> Domain {
+    /// A name of letters, digits, `-`, `_` and single dots between them; `is_lower`: none of the letters is a capital.
+    pub(super) fn plain(name: &str, is_lower: bool) -> Domain {
         let mut text = Text::default();
-        text.push_folded(name);
+        text.push_ascii(name, is_lower);
         Domain(text)
     }
 

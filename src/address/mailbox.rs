@@ -49,10 +49,10 @@ impl Address {
         }
     }
 
-    /// Of a local part in ASCII that has nothing to undo.
-    pub(super) fn plain(local: &str, domain: Domain) -> Address {
+    /// Of a local part in ASCII that has nothing to undo; `is_lower`: and nothing to fold.
+    pub(super) fn plain(local: &str, is_lower: bool, domain: Domain) -> Address {
         let mut key = Text::default();
-        key.push_folded(local);
+        key.push_ascii(local, is_lower);
         let at = key.len();
         key.push_str("@");
         key.push_str(domain.as_str());

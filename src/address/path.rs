@@ -121,26 +121,46 @@ fn plain(argument: &[u8]) -> Option<Address> {
         [b'<', inside @ .., b'>'] => inside,
         _ => argument,
     };
+    if inside.len() > MAX_PLAIN {
+        return None;
+    }
     let at = memchr::memchr(b'@', inside)?;
-    let (local, domain) = (&inside[..at], &inside[at + 1..]);
-    let is_plain = |part: &[u8], kind: u8| part.iter().all(|byte| KINDS[usize::from(*byte)] & kind != 0);
-    if inside.len() > MAX_PLAIN || local.is_empty() || !is_plain(local, LOCAL) || !is_plain(domain, DOMAIN) {
-        return None;
-    }
+    let (local, domain) = (Looked::at(&inside[..at]), Looked::at(&inside[at + 1..]));
     // The one place that may have an empty label: a trailing dot.
-    let mut before = b'.';
-    for &byte in domain {
-        if byte == b'.' && before == b'.' {
-            return None;
-        }
-        before = byte;
-    }
-    if before == b'.' {
+    if local.all & LOCAL == 0 || domain.all & DOMAIN == 0 || domain.has_empty_label {
         return None;
     }
-    // Both are ASCII.
-    let (local, domain) = (str::from_utf8(local).ok()?, str::from_utf8(domain).ok()?);
-    Some(Address::plain(local, Domain::plain(domain)))
+    // All of it is ASCII.
+    let inside = str::from_utf8(inside).ok()?;
+    let is_lower = (local.any | domain.any) & UPPER == 0;
+    let (local, domain) = (&inside[..at], &inside[at + 1..]);
+    Some(Address::plain(local, is_lower, Domain::plain(domain, is_lower)))
+}
+
+/// What kinds of bytes a part has.
+struct Looked {
+    /// What all of them are; nothing, of none.
+    all: u8,
+    /// What one of them is.
+    any: u8,
+    /// Two dots follow each other, or the first byte is one, or the last one of few.
+    has_empty_label: bool,
+}
+
+impl Looked {
+    fn at(part: &[u8]) -> Self {
+        let (mut all, mut any, mut before, mut empty) = (LOCAL | DOMAIN, 0, DOT, 0);
+        for byte in part {
+            let kind = KINDS[usize::from(*byte)];
+            (all, any) = (all & kind, any | kind);
+            empty |= kind & before & DOT;
+            before = kind;
+        }
+        if part.is_empty() {
+            all = 0;
+        }
+        Self { all, any, has_empty_label: (empty | before & DOT) != 0 }
+    }
 }
 
 /// The domain of an argument that is no address: what follows the last `@`, less blanks, control characters,
@@ -185,12 +205,20 @@ const KINDS: [u8; 256] = {
         if is_name {
             kinds[byte] |= DOMAIN;
         }
+        if character == b'.' {
+            kinds[byte] |= DOT;
+        }
+        if character.is_ascii_uppercase() {
+            kinds[byte] |= UPPER;
+        }
         byte += 1;
     }
     kinds
 };
 const LOCAL: u8 = 1;
 const DOMAIN: u8 = 2;
+const DOT: u8 = 4;
+const UPPER: u8 = 8;
 
 /// Longer ones are not worth the haste.
 const MAX_PLAIN: usize = 255;

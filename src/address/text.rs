@@ -29,12 +29,19 @@ impl Text {
         self.0.push_str(text);
     }
 
+    /// Appends ASCII folded; `is_lower`: there is nothing to fold.
+    pub(super) fn push_ascii(&mut self, text: &str, is_lower: bool) {
+        let start = self.0.len();
+        self.push_str(text);
+        if !is_lower {
+            self.0[start..].make_ascii_lowercase();
+        }
+    }
+
     /// Appends `text` as [`fold`] would make it.
     pub(super) fn push_folded(&mut self, text: &str) {
         if text.is_ascii() {
-            let start = self.0.len();
-            self.push_str(text);
-            self.0[start..].make_ascii_lowercase();
+            self.push_ascii(text, false);
         } else {
             self.push_str(&fold_unicode(text));
         }
