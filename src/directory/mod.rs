@@ -77,9 +77,11 @@ pub struct Detected {
 impl Detected {
     /// What was found for the domain itself, or for all domains below one of its parents.
     fn get(&self, domain: &Domain) -> Option<&DetectedDomain> {
-        let is_below = !self.below.is_empty();
-        let below = || domain.ancestors().filter(|_| is_below).find_map(|above| self.below.get(above));
-        self.domains.get(domain).or_else(below)
+        let found = self.domains.get(domain);
+        if found.is_some() || self.below.is_empty() {
+            return found;
+        }
+        domain.ancestors().find_map(|above| self.below.get(above))
     }
 }
 
