@@ -198,61 +198,49 @@ impl Session {
         mut begun: Instant,
     ) -> Result<Option<End>, End> {
         while let Some(event) = self.protocol.next(input, output)? {
-            let callback = match event {
-                Event::Negotiated => Callback::Negotiate,
+            let (callback, is_answered) = match event {
+                Event::Negotiated => (Callback::Negotiate, true),
                 Event::Connect(connect, ask) => {
                     self.connect(&connect);
+                    let is_answered = ask.is_some();
                     if let Some(ask) = ask {
                         Box::pin(self.admit(ask, output)).await;
                     }
-                    Callback::Connect
+                    (Callback::Connect, is_answered)
                 }
                 Event::Helo(helo, ask) => {
                     self.client.helo = str::from_utf8(helo)
                         .ok()
                         .filter(|helo| helo.len() <= LONGEST_HELO)
                         .map(str::to_owned);
-                    self.pass(ask, HeloVerdict::Continue, output);
-                    Callback::Helo
+                    (Callback::Helo, self.pass(ask, HeloVerdict::Continue, output))
                 }
                 Event::Mail(mail, ask) => {
                     self.mail(&mail);
-                    self.pass(ask, MailVerdict::Continue, output);
-                    Callback::Mail
+                    (Callback::Mail, self.pass(ask, MailVerdict::Continue, output))
                 }
                 Event::Rcpt(rcpt, ask) => {
                     if let Some(hearing) = self.rcpt(&rcpt, ask, begun, output) {
                         Box::pin(self.rcpt_later(hearing, output)).await;
                     }
-                    Callback::Rcpt
+                    (Callback::Rcpt, true)
                 }
-                Event::Data(ask) => {
-                    self.pass(ask, DataVerdict::Continue, output);
-                    Callback::Data
-                }
-                Event::Header(_, ask) => {
-                    self.pass(ask, HeaderVerdict::Continue, output);
-                    Callback::Header
-                }
+                Event::Data(ask) => (Callback::Data, self.pass(ask, DataVerdict::Continue, output)),
+                Event::Header(_, ask) => (Callback::Header, self.pass(ask, HeaderVerdict::Continue, output)),
                 Event::EndOfHeaders(ask) => {
-                    self.pass(ask, EndOfHeadersVerdict::Continue, output);
-                    Callback::EndOfHeaders
+                    (Callback::EndOfHeaders, self.pass(ask, EndOfHeadersVerdict::Continue, output))
                 }
-                Event::Body(_, ask) => {
-                    self.pass(ask, BodyVerdict::Continue, output);
-                    Callback::Body
-                }
+                Event::Body(_, ask) => (Callback::Body, self.pass(ask, BodyVerdict::Continue, output)),
                 Event::EndOfMessage(_, ask) => {
                     Box::pin(self.end_of_message(ask, output)).await;
-                    Callback::EndOfMessage
+                    (Callback::EndOfMessage, true)
                 }
                 Event::Unknown(_, ask) => {
-                    self.pass(ask, UnknownVerdict::Continue, output);
-                    Callback::Unknown
+                    (Callback::Unknown, self.pass(ask, UnknownVerdict::Continue, output))
                 }
                 Event::Abort => {
                     self.message.under_way = false;
-                    Callback::Abort
+                    (Callback::Abort, false)
                 }
                 Event::NewConnection => {
                     self.message.under_way = false;
@@ -261,10 +249,12 @@ impl Session {
                 }
                 Event::Quit => return Ok(Some(End::Closed)),
             };
-            let now = Instant::now();
             self.server.metrics.callback(callback);
-            self.server.metrics.answered(callback, now.duration_since(begun).as_secs_f64());
-            begun = now;
+            if is_answered {
+                let now = Instant::now();
+                self.server.metrics.answered(callback, now.duration_since(begun).as_secs_f64());
+                begun = now;
+            }
             if self.delayed.is_some() {
                 break;
             }
@@ -401,16 +391,17 @@ impl Session {
         }
     }
 
-    /// Answers an event that decides nothing; most MTAs leave these out, as they were asked to.
+    /// Answers an event that decides nothing, if it wants an answer; whether it does. Most MTAs leave these out, as they were
+    /// asked to.
     fn pass<V: milter_protocol::verdict::Verdict>(
         &mut self,
         ask: Option<Ask<V>>,
         go_on: V,
         output: &mut BytesMut,
-    ) {
-        if let Some(ask) = ask {
-            self.protocol.answer(ask, go_on, output);
-        }
+    ) -> bool {
+        let Some(ask) = ask else { return false };
+        self.protocol.answer(ask, go_on, output);
+        true
     }
 
     /// What is known at every stage.
