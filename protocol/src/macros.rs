@@ -114,8 +114,8 @@ impl Macros {
     /// The most bytes that all stages may hold together: names, values, and six for each of them.
     pub const LIMIT: usize = 128 * 1024;
 
-    /// The macros of a recipient with all that came before take less.
-    const USUAL: usize = 512;
+    /// The macros of a message and of a recipient take less, as a rule.
+    const USUAL: usize = 384;
 
     /// What is kept of the buffer between two messages; a longer one is given back.
     const KEPT: usize = 4096;
@@ -148,9 +148,10 @@ impl Macros {
     pub fn set(&mut self, stage: Stage, list: &[u8]) -> Result<(), MacrosTooLong> {
         self.forget(stage);
         let (at, before, mut names) = (self.end(stage), self.values.len(), 0);
-        // As a rule that is enough: six bytes for each in place of two, and one piece of memory for all stages.
+        // As a rule that is enough: six bytes for each in place of two, and for a message one piece of memory for all stages.
         let most = list.len() + list.len() / 2;
-        self.values.reserve(most.max(if before == 0 { Macros::USUAL } else { 0 }).min(Macros::KEPT));
+        let usual = if stage == Stage::Mail { Macros::USUAL } else { 0 };
+        self.values.reserve(most.max(usual).min(Macros::KEPT));
         for (name, value) in told(list) {
             // Behind all others at first: as a rule its place is there.
             let length = self.values.len() + HEADER + name.len() + value.len();
