@@ -2,6 +2,7 @@
 
 use std::{
     collections::VecDeque,
+    num::NonZero,
     panic::resume_unwind,
     sync::{Mutex, PoisonError, mpsc},
     thread::{self, JoinHandle},
@@ -9,8 +10,9 @@ use std::{
 
 use super::{
     Entry, Index,
-    chunk::{Merge, Page, Run},
+    chunk::{Merge, PAGE, Run},
     index::{PART, Sorted, bits, stored},
+    part::MAPPED,
 };
 use crate::policy::Attributes;
 
@@ -58,7 +60,7 @@ impl Builder {
     pub fn finish(mut self) -> Index {
         let Some(sorter) = self.sorter.take() else {
             self.runs.push(self.keys.sort());
-            return if self.runs.len() == 1 { build(self.runs, (None, None)) } else { merge(self.runs) };
+            return merge(self.runs);
         };
         let Sorter { full, thread } = sorter;
         // The thread has the last one too, and ends.
@@ -91,7 +93,8 @@ impl Keys {
     fn add(&mut self, key: &[u8], bits: u8) {
         let Ok(length) = u16::try_from(key.len()) else { return };
         if self.starts.len() == FEW {
-            self.arena.reserve(CHUNK);
+            self.arena.reserve_exact(MAPPED);
+            self.starts.reserve_exact(MAPPED / size_of::<u32>());
         }
         self.starts.push(u32::try_from(self.arena.len()).expect("a chunk is smaller than 4 GiB"));
         self.arena.extend_from_slice(&length.to_ne_bytes());
@@ -118,22 +121,22 @@ fn merge(runs: Vec<Run>) -> Index {
     let mut firsts: Vec<&[u8]> = runs.iter().flat_map(Run::firsts).collect();
     firsts.sort_unstable();
     // So many pages have about the keys of a part.
-    let begins: Vec<Box<[u8]>> =
-        firsts.iter().skip(PART / Page::KEYS).step_by(PART / Page::KEYS).map(|&first| first.into()).collect();
+    let begins = firsts.into_iter().step_by(PART / PAGE).skip(1).map(Box::from);
+    let begins: Vec<Box<[u8]>> = [Box::default()].into_iter().chain(begins).collect();
     let mut jobs = VecDeque::new();
-    for at in 0..=begins.len() {
-        let from = at.checked_sub(1).map(|before| begins[before].clone());
-        let to = begins.get(at).cloned();
-        let range: Vec<Run> = runs.iter().map(|run| run.range(from.as_deref(), to.as_deref())).collect();
-        jobs.push_back((at, range, (from, to)));
+    for (at, from) in begins.iter().enumerate() {
+        let to = begins.get(at + 1).cloned();
+        let range: Vec<Run> = runs.iter().map(|run| run.range(from, to.as_deref())).collect();
+        jobs.push_back((at, range, from.clone(), to));
     }
     drop(runs);
-    let hands = thread::available_parallelism().map_or(1, |cores| cores.get().min(MOST_HANDS));
+    let cores = thread::available_parallelism().map_or(1, NonZero::get);
+    let hands = cores.min(MOST_HANDS).min(jobs.len());
     let (jobs, built) = (Mutex::new(jobs), Mutex::new(Vec::new()));
     let next = || jobs.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
     let work = || {
-        while let Some((at, runs, range)) = next() {
-            let index = build(runs, range);
+        while let Some((at, runs, from, to)) = next() {
+            let index = build(runs, &from, to.as_deref());
             built.lock().unwrap_or_else(PoisonError::into_inner).push((at, index));
         }
     };
@@ -149,14 +152,12 @@ fn merge(runs: Vec<Run>) -> Index {
     built.into_iter().map(|(_, index)| index).collect()
 }
 
-/// From this key on, and before that one.
-type Range = (Option<Box<[u8]>>, Option<Box<[u8]>>);
-
-fn build(runs: Vec<Run>, (from, to): Range) -> Index {
+/// The index of the keys from this one on, and before that one.
+fn build(runs: Vec<Run>, from: &[u8], to: Option<&[u8]>) -> Index {
     let mut sorted = Sorted::default();
-    let mut merge = Merge::new(runs, from.as_deref());
+    let mut merge = Merge::new(runs, from);
     while let Some((key, bits)) = merge.next() {
-        if to.as_deref().is_some_and(|to| key >= to) {
+        if to.is_some_and(|to| key >= to) {
             break;
         }
         sorted.add(key, bits);

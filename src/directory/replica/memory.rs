@@ -81,18 +81,20 @@ impl Memory {
         self.view.load_full().for_each(|key, bits| each(as_told(key, &mut plain), bits))
     }
 
-    /// Everything, to be compared with `like`; `None` if it is not in the order that look-ups rely on.
+    /// Everything, to be compared with `like`; `None` if it is not in its order, or a look-up does not find it.
     pub(super) fn sum(&self, like: &Sum) -> Option<Sum> {
         let mut sum = like.other();
         let (mut before, mut plain): (Option<Stored>, _) = (None, Vec::new());
-        let in_order = self.view.load_full().for_each(|key, bits| {
-            if before.as_deref().is_some_and(|before| before >= key) {
+        let view = self.view.load_full();
+        let in_order = view.for_each(|key, bits| {
+            let told = as_told(key, &mut plain);
+            if before.as_deref().is_some_and(|before| before >= key) || view.get(told) != Some(bits) {
                 return Err(());
             }
             let before = before.get_or_insert_default();
             before.clear();
             before.extend_from_slice(key);
-            sum.add(as_told(key, &mut plain), bits);
+            sum.add(told, bits);
             Ok(())
         });
         in_order.ok().map(|()| sum)
@@ -110,14 +112,17 @@ impl Memory {
     }
 
     /// Keys that are near, while `each` wants more.
-    pub(super) fn search(&self, near: &Near, each: &mut dyn FnMut(&[u8]) -> bool) {
+    pub(super) fn search(&self, near: &Near, each: &mut dyn FnMut(&[u8], u8) -> bool) {
         let view = self.view.load();
         for key in view.levels.iter().flat_map(|level| level.keys()) {
-            if near.accepts(key) && view.get(key).is_some() && !each(key) {
+            if let Some(distance) = near.distance(key)
+                && view.get(key).is_some()
+                && !each(key, distance)
+            {
                 return;
             }
         }
-        view.index.search(near, &mut |key| view.get(key).is_none() || each(key));
+        near.search(&view.index, &mut |key, distance| view.get(key).is_none() || each(key, distance));
     }
 
     /// Puts changes into force, all at once.
@@ -211,15 +216,16 @@ impl View {
         changed.sort_unstable();
         let mut changed = changed.into_iter().peekable();
         let mut tell = |key: &[u8], bits: Option<u8>| bits.map_or(Ok(()), |bits| each(key, bits));
-        self.index.for_each(|key, bits| {
+        let mut walk = self.index.walk(b"");
+        while let Some((key, bits)) = walk.next() {
             while let Some((before, now)) = changed.next_if(|(before, _)| **before < *key) {
                 tell(&before, now)?;
             }
             match changed.next_if(|(same, _)| **same == *key) {
-                Some((_, now)) => tell(key, now),
-                None => tell(key, Some(bits)),
+                Some((_, now)) => tell(key, now)?,
+                None => tell(key, Some(bits))?,
             }
-        })?;
+        }
         changed.try_for_each(|(key, now)| tell(&key, now))
     }
 
