@@ -210,7 +210,7 @@ impl<const VALUE: usize> Writer<VALUE> {
         }
         let is_long = self.tails.len() > u8::MAX.into();
         let has_values = self.values.iter().any(|value| *value != [0; VALUE]);
-        let flags = u8::from(is_long) * LONG | u8::from(has_values) * VALUES;
+        let flags = (u8::from(is_long) * LONG) | (u8::from(has_values) * VALUES);
         self.bytes.push(self.marks.len() as u8 | flags);
         self.bytes.extend_from_slice(self.marks.as_flattened());
         for end in &self.ends {

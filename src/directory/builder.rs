@@ -12,7 +12,7 @@ use super::{
     Entry, Index,
     chunk::{Merge, PAGE, Run},
     index::{PART, Sorted, bits, stored},
-    part::MAPPED,
+    keys::Keys,
 };
 use crate::policy::Attributes;
 
@@ -23,14 +23,6 @@ pub struct Builder {
     sorter: Option<Sorter>,
     /// What was sorted here, where there is no thread to be had.
     runs: Vec<Run>,
-}
-
-/// Keys as they came.
-#[derive(Default)]
-struct Keys {
-    /// Each behind its length (2 bytes) and attributes (1 byte).
-    arena: Vec<u8>,
-    starts: Vec<u32>,
 }
 
 /// The thread that sorts what is full.
@@ -48,7 +40,7 @@ impl Builder {
     /// The same of a key as it is told.
     pub(super) fn key(&mut self, key: &[u8], bits: u8) {
         self.keys.add(&stored(key), bits);
-        if self.keys.arena.len() >= CHUNK {
+        if self.keys.is_full() {
             self.flush();
         }
     }
@@ -87,33 +79,6 @@ impl Builder {
             drop(keys);
         }
     }
-}
-
-impl Keys {
-    fn add(&mut self, key: &[u8], bits: u8) {
-        let Ok(length) = u16::try_from(key.len()) else { return };
-        if self.starts.len() == FEW {
-            self.arena.reserve_exact(MAPPED);
-            self.starts.reserve_exact(MAPPED / size_of::<u32>());
-        }
-        self.starts.push(u32::try_from(self.arena.len()).expect("a chunk is smaller than 4 GiB"));
-        self.arena.extend_from_slice(&length.to_ne_bytes());
-        self.arena.push(bits);
-        self.arena.extend_from_slice(key);
-    }
-
-    fn sort(self) -> Run {
-        let Self { arena, mut starts } = self;
-        starts.sort_unstable_by(|&a, &b| entry(&arena, a).0.cmp(entry(&arena, b).0));
-        Run::of(starts.iter().map(|&start| entry(&arena, start)))
-    }
-}
-
-/// The key that starts at `start` in the arena, and its attributes.
-fn entry(arena: &[u8], start: u32) -> (&[u8], u8) {
-    let start = start as usize;
-    let length = usize::from(u16::from_ne_bytes([arena[start], arena[start + 1]]));
-    (&arena[start + HEAD..start + HEAD + length], arena[start + 2])
 }
 
 /// Builds ranges of the keys side by side, in their order; what was merged is freed on the way.
@@ -165,10 +130,5 @@ fn build(runs: Vec<Run>, from: &[u8], to: Option<&[u8]>) -> Index {
     sorted.finish()
 }
 
-const HEAD: usize = 3;
-/// Bytes of keys that are sorted at once.
-const CHUNK: usize = if cfg!(test) { 1 << 20 } else { 16 << 20 };
-/// A longer list may be long.
-const FEW: usize = 10_000;
 /// Threads that build.
 const MOST_HANDS: usize = 8;

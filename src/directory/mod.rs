@@ -13,6 +13,7 @@ mod domains;
 mod entry;
 pub mod file;
 mod index;
+mod keys;
 mod ldap;
 mod metrics;
 mod part;
