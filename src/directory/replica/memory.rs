@@ -368,4 +368,33 @@ mod tests {
         memory.change(touched(&[("u2@x", None)]));
         knows(&memory, &[("u0@x", None), ("u1@x", Some(1)), ("u2@x", None), ("new@x", Some(0))]);
     }
+
+    /// Not only what an index has to say: what does not find it may be damaged, too.
+    #[test]
+    fn what_a_look_up_would_not_find_is_missed() {
+        let mut sorted = Sorted::default();
+        (10..60).for_each(|n| sorted.add(&stored(format!("u{n}@x").as_bytes()), n % 2));
+        let memory = Memory::new();
+        let index = sorted.finish();
+        let bytes: Vec<u8> = index.as_bytes().flatten().copied().collect();
+        memory.reset(index, Vec::new());
+        let sum = memory.sum(&Sum::new()).unwrap();
+        let mut hidden = 0;
+        for at in 0..bytes.len() {
+            let mut damaged = bytes.clone();
+            damaged[at] ^= 1;
+            let Ok(index) = Index::from_bytes([damaged]) else { continue };
+            memory.reset(index, Vec::new());
+            let is_found = (10..60).all(|n| memory.get(format!("u{n}@x").as_bytes()) == Some(n % 2));
+            let is_same = memory.sum(&sum).is_some_and(|found| found.is_same(&sum));
+            assert!(is_found || !is_same, "byte {at}");
+            let mut told = sum.other();
+            let Ok(()) = memory.for_each(|key, bits| {
+                told.add(key, bits);
+                Ok::<_, Infallible>(())
+            });
+            hidden += usize::from(!is_found && told.is_same(&sum));
+        }
+        assert!(hidden > 0, "some of it is not seen by going through all keys");
+    }
 }
