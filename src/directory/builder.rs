@@ -2,6 +2,7 @@
 
 use std::{
     collections::VecDeque,
+    num::NonZero,
     panic::resume_unwind,
     sync::{Mutex, PoisonError, mpsc},
     thread::{self, JoinHandle},
@@ -9,8 +10,9 @@ use std::{
 
 use super::{
     Entry, Index,
-    chunk::{Merge, Page, Run},
+    chunk::{Merge, PAGE, Run},
     index::{PART, Sorted, bits, stored},
+    keys::Keys,
 };
 use crate::policy::Attributes;
 
@@ -21,14 +23,6 @@ pub struct Builder {
     sorter: Option<Sorter>,
     /// What was sorted here, where there is no thread to be had.
     runs: Vec<Run>,
-}
-
-/// Keys as they came.
-#[derive(Default)]
-struct Keys {
-    /// Each behind its length (2 bytes) and attributes (1 byte).
-    arena: Vec<u8>,
-    starts: Vec<u32>,
 }
 
 /// The thread that sorts what is full.
@@ -46,7 +40,7 @@ impl Builder {
     /// The same of a key as it is told.
     pub(super) fn key(&mut self, key: &[u8], bits: u8) {
         self.keys.add(&stored(key), bits);
-        if self.keys.arena.len() >= CHUNK {
+        if self.keys.is_full() {
             self.flush();
         }
     }
@@ -58,7 +52,7 @@ impl Builder {
     pub fn finish(mut self) -> Index {
         let Some(sorter) = self.sorter.take() else {
             self.runs.push(self.keys.sort());
-            return if self.runs.len() == 1 { build(self.runs, (None, None)) } else { merge(self.runs) };
+            return merge(self.runs);
         };
         let Sorter { full, thread } = sorter;
         // The thread has the last one too, and ends.
@@ -87,53 +81,27 @@ impl Builder {
     }
 }
 
-impl Keys {
-    fn add(&mut self, key: &[u8], bits: u8) {
-        let Ok(length) = u16::try_from(key.len()) else { return };
-        if self.starts.len() == FEW {
-            self.arena.reserve(CHUNK);
-        }
-        self.starts.push(u32::try_from(self.arena.len()).expect("a chunk is smaller than 4 GiB"));
-        self.arena.extend_from_slice(&length.to_ne_bytes());
-        self.arena.push(bits);
-        self.arena.extend_from_slice(key);
-    }
-
-    fn sort(self) -> Run {
-        let Self { arena, mut starts } = self;
-        starts.sort_unstable_by(|&a, &b| entry(&arena, a).0.cmp(entry(&arena, b).0));
-        Run::of(starts.iter().map(|&start| entry(&arena, start)))
-    }
-}
-
-/// The key that starts at `start` in the arena, and its attributes.
-fn entry(arena: &[u8], start: u32) -> (&[u8], u8) {
-    let start = start as usize;
-    let length = usize::from(u16::from_ne_bytes([arena[start], arena[start + 1]]));
-    (&arena[start + HEAD..start + HEAD + length], arena[start + 2])
-}
-
 /// Builds ranges of the keys side by side, in their order; what was merged is freed on the way.
 fn merge(runs: Vec<Run>) -> Index {
     let mut firsts: Vec<&[u8]> = runs.iter().flat_map(Run::firsts).collect();
     firsts.sort_unstable();
     // So many pages have about the keys of a part.
-    let begins: Vec<Box<[u8]>> =
-        firsts.iter().skip(PART / Page::KEYS).step_by(PART / Page::KEYS).map(|&first| first.into()).collect();
+    let begins = firsts.into_iter().step_by(PART / PAGE).skip(1).map(Box::from);
+    let begins: Vec<Box<[u8]>> = [Box::default()].into_iter().chain(begins).collect();
     let mut jobs = VecDeque::new();
-    for at in 0..=begins.len() {
-        let from = at.checked_sub(1).map(|before| begins[before].clone());
-        let to = begins.get(at).cloned();
-        let range: Vec<Run> = runs.iter().map(|run| run.range(from.as_deref(), to.as_deref())).collect();
-        jobs.push_back((at, range, (from, to)));
+    for (at, from) in begins.iter().enumerate() {
+        let to = begins.get(at + 1).cloned();
+        let range: Vec<Run> = runs.iter().map(|run| run.range(from, to.as_deref())).collect();
+        jobs.push_back((at, range, from.clone(), to));
     }
     drop(runs);
-    let hands = thread::available_parallelism().map_or(1, |cores| cores.get().min(MOST_HANDS));
+    let cores = thread::available_parallelism().map_or(1, NonZero::get);
+    let hands = cores.min(MOST_HANDS).min(jobs.len());
     let (jobs, built) = (Mutex::new(jobs), Mutex::new(Vec::new()));
     let next = || jobs.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
     let work = || {
-        while let Some((at, runs, range)) = next() {
-            let index = build(runs, range);
+        while let Some((at, runs, from, to)) = next() {
+            let index = build(runs, &from, to.as_deref());
             built.lock().unwrap_or_else(PoisonError::into_inner).push((at, index));
         }
     };
@@ -149,14 +117,12 @@ fn merge(runs: Vec<Run>) -> Index {
     built.into_iter().map(|(_, index)| index).collect()
 }
 
-/// From this key on, and before that one.
-type Range = (Option<Box<[u8]>>, Option<Box<[u8]>>);
-
-fn build(runs: Vec<Run>, (from, to): Range) -> Index {
+/// The index of the keys from this one on, and before that one.
+fn build(runs: Vec<Run>, from: &[u8], to: Option<&[u8]>) -> Index {
     let mut sorted = Sorted::default();
-    let mut merge = Merge::new(runs, from.as_deref());
+    let mut merge = Merge::new(runs, from);
     while let Some((key, bits)) = merge.next() {
-        if to.as_deref().is_some_and(|to| key >= to) {
+        if to.is_some_and(|to| key >= to) {
             break;
         }
         sorted.add(key, bits);
@@ -164,10 +130,5 @@ fn build(runs: Vec<Run>, (from, to): Range) -> Index {
     sorted.finish()
 }
 
-const HEAD: usize = 3;
-/// Bytes of keys that are sorted at once.
-const CHUNK: usize = if cfg!(test) { 1 << 20 } else { 16 << 20 };
-/// A longer list may be long.
-const FEW: usize = 10_000;
 /// Threads that build.
 const MOST_HANDS: usize = 8;

@@ -4,6 +4,7 @@
 //! was heard and none knows it is it [`RecipientFact::Absent`]; anything else is Unknown with what the admin
 //! chose for that case. Sources in memory are asked first, without waiting or allocating; slow ones together.
 
+mod block;
 mod builder;
 mod chunk;
 mod config;
@@ -12,8 +13,10 @@ mod domains;
 mod entry;
 pub mod file;
 mod index;
+mod keys;
 mod ldap;
 mod metrics;
+mod part;
 mod remote;
 mod remotes;
 mod replica;

@@ -3,9 +3,7 @@
 //!
 //! Only lists that are in memory are searched, and nothing that is found goes to a client. Failure: nothing is found.
 
-use fst::Automaton;
-
-use super::{Detected, Directories, Source, index::stored};
+use super::{Detected, Directories, Index, Source, block::common};
 use crate::address::{Address, Domain};
 
 impl Directories {
@@ -43,9 +41,8 @@ impl Directories {
         let near = Near::new(address);
         let mut all = Vec::new();
         for source in configured.chain(found.map(|directory| &directory.source)) {
-            let mut take = |key: &[u8]| {
-                if let Some(distance) = near.distance(key)
-                    && let Some(at) = key.iter().rposition(|&byte| byte == b'@')
+            let mut take = |key: &[u8], distance| {
+                if let Some(at) = key.iter().rposition(|&byte| byte == b'@')
                     && let Ok(local) = std::str::from_utf8(&key[..at])
                 {
                     all.push((distance, format!("{local}@{domain}")));
@@ -55,10 +52,10 @@ impl Directories {
             match source {
                 Source::List(list) => {
                     if let Some(index) = &*list.current() {
-                        index.search(&near, &mut take);
+                        near.search(index, &mut take);
                     }
                 }
-                Source::Listed(index, _) => index.search(&near, &mut take),
+                Source::Listed(index, _) => near.search(index, &mut take),
                 Source::Replica(replica) => replica.search(&near, &mut take),
                 Source::Table(_) | Source::Users(_) | Source::Remote(_) => {}
             }
@@ -69,24 +66,19 @@ impl Directories {
     }
 }
 
-/// Accepts `LOCAL@DOMAIN` and `LOCAL@`, as an index stores them, where `LOCAL` is near: letters that are missing, too many or
-/// others (Levenshtein), in bytes.
+/// Finds `LOCAL@DOMAIN` and `LOCAL@` where `LOCAL` is near: letters that are missing, too many or others (Levenshtein), in
+/// bytes.
 pub(super) struct Near {
     local: Vec<u8>,
-    /// The domain and `@`.
-    domain: Vec<u8>,
+    domain: String,
     limit: u8,
 }
 
-/// How far a key was read.
-#[derive(Clone)]
-pub(super) enum State {
-    /// So much of the domain was read.
-    Domain(usize),
-    /// The distances of what was read to each beginning of the local part.
-    Local(Vec<u8>),
-    /// It is somebody else.
-    Other,
+/// The distances between each beginning of a local part that is read and each beginning of the one sought.
+struct Rows<'n> {
+    near: &'n Near,
+    read: Vec<u8>,
+    rows: Vec<Vec<u8>>,
 }
 
 impl Near {
@@ -94,83 +86,73 @@ impl Near {
         let local = address.local().as_bytes().to_vec();
         // Of a short one nearly everybody is two letters away.
         let limit = if local.len() < 5 { 1 } else { 2 };
-        let domain = format!("{}@", address.domain().as_str()).into_bytes();
-        Self { local, domain, limit }
+        Self { local, domain: address.domain().as_str().to_owned(), limit }
     }
 
-    fn distance(&self, key: &[u8]) -> Option<u8> {
-        self.found(&stored(key).iter().fold(State::Domain(0), |state, &byte| self.step(&state, byte)))
-    }
-
-    /// Whether a key is near.
-    pub(super) fn accepts(&self, key: &[u8]) -> bool {
-        self.distance(key).is_some()
-    }
-
-    /// The distance of what was read. As it is written it is unknown: whoever has that address is in another directory. Of
-    /// a catch-all nothing was read.
-    fn found(&self, state: &State) -> Option<u8> {
-        let State::Local(row) = state else { return None };
-        let is_any = row.first().is_some_and(|&read| read > 0);
-        row.last().copied().filter(|distance| is_any && (1..=self.limit).contains(distance))
-    }
-}
-
-impl Automaton for Near {
-    type State = State;
-
-    fn start(&self) -> State {
-        State::Domain(0)
-    }
-
-    fn is_match(&self, state: &State) -> bool {
-        self.found(state).is_some()
-    }
-
-    fn can_match(&self, state: &State) -> bool {
-        !matches!(state, State::Other)
-    }
-
-    fn accept(&self, state: &State, byte: u8) -> State {
-        self.step(state, byte)
-    }
-}
-
-impl Near {
-    fn begin(&self) -> State {
-        State::Local(
-            (0..=self.local.len())
-                .map(|length| u8::try_from(length).map_or(FAR, |far| far.min(FAR)))
-                .collect(),
-        )
-    }
-
-    fn step(&self, state: &State, byte: u8) -> State {
-        match state {
-            // In any domain.
-            State::Domain(0) if byte == b'@' => self.begin(),
-            State::Domain(read) if self.domain.get(*read) == Some(&byte) => match read + 1 {
-                read if read == self.domain.len() => self.begin(),
-                read => State::Domain(read),
-            },
-            State::Local(_) if byte == b'@' => State::Other,
-            State::Local(row) => {
-                let mut next = Vec::with_capacity(row.len());
-                let mut left = row.first().map_or(FAR, |distance| (distance + 1).min(FAR));
-                next.push(left);
-                for (at, &expected) in self.local.iter().enumerate() {
-                    let replaced = row[at] + u8::from(expected != byte);
-                    left = replaced.min(row[at + 1] + 1).min(left + 1).min(FAR);
-                    next.push(left);
-                }
-                if next.iter().all(|&distance| distance > self.limit) {
-                    State::Other
-                } else {
-                    State::Local(next)
+    /// All keys of an index that are near, with their distances, while `each` wants more.
+    pub(super) fn search(&self, index: &Index, each: &mut dyn FnMut(&[u8], u8) -> bool) {
+        for domain in ["", self.domain.as_str()] {
+            let begin = format!("{domain}@");
+            let (mut rows, mut walk) = (Rows::new(self), index.walk(begin.as_bytes()));
+            while let Some((key, _)) = walk.next()
+                && let Some(local) = key.strip_prefix(begin.as_bytes())
+            {
+                match rows.read(local) {
+                    Ok(Some(distance)) if !each(&[local, b"@", domain.as_bytes()].concat(), distance) => {
+                        return;
+                    }
+                    Ok(_) => {}
+                    Err(read) => walk.pass(begin.len() + read),
                 }
             }
-            State::Domain(..) | State::Other => State::Other,
         }
+    }
+
+    /// The distance of a key, if it is near.
+    pub(super) fn distance(&self, key: &[u8]) -> Option<u8> {
+        let at = key.iter().rposition(|&byte| byte == b'@')?;
+        let (local, domain) = (&key[..at], &key[at + 1..]);
+        let is_there = domain.is_empty() || domain == self.domain.as_bytes();
+        if is_there { Rows::new(self).read(local).ok()? } else { None }
+    }
+}
+
+impl<'n> Rows<'n> {
+    fn new(near: &'n Near) -> Self {
+        let first = (0..=near.local.len()).map(|length| u8::try_from(length).map_or(FAR, |far| far.min(FAR)));
+        Self { near, read: Vec::new(), rows: vec![first.collect()] }
+    }
+
+    /// The distance of a local part, if it is near; or so many bytes of it that whoever begins with these is not. As the one
+    /// sought is written it is unknown: whoever has that address is in another directory. A catch-all is nobody.
+    fn read(&mut self, local: &[u8]) -> Result<Option<u8>, usize> {
+        let limit = self.near.limit;
+        self.read.truncate(common(&self.read, local));
+        self.rows.truncate(self.read.len() + 1);
+        for &byte in &local[self.read.len()..] {
+            let row = self.next(byte);
+            if byte == b'@' || row.iter().all(|&distance| distance > limit) {
+                return Err(self.read.len() + 1);
+            }
+            self.read.push(byte);
+            self.rows.push(row);
+        }
+        let distance = self.rows[local.len()].last().copied();
+        Ok(distance.filter(|distance| !local.is_empty() && (1..=limit).contains(distance)))
+    }
+
+    /// The row behind one more byte.
+    fn next(&self, byte: u8) -> Vec<u8> {
+        let row = &self.rows[self.read.len()];
+        let mut next = Vec::with_capacity(row.len());
+        let mut left = (row[0] + 1).min(FAR);
+        next.push(left);
+        for (at, &expected) in self.near.local.iter().enumerate() {
+            let replaced = row[at] + u8::from(expected != byte);
+            left = replaced.min(row[at + 1] + 1).min(left + 1).min(FAR);
+            next.push(left);
+        }
+        next
     }
 }
 
@@ -196,7 +178,7 @@ mod tests {
         }
         let near = Near::new(&Address::parse(unknown).unwrap());
         let mut found = Vec::new();
-        builder.finish().search(&near, &mut |key| {
+        near.search(&builder.finish(), &mut |key, _| {
             found.push(String::from_utf8_lossy(key).into_owned());
             true
         });

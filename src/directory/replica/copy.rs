@@ -133,7 +133,7 @@ impl Digested {
     }
 }
 
-/// With the version of what follows: place in the journal, number of maps, their lengths, the maps, SHA-256 of all that.
-const MAGIC: &[u8] = b"backstop index 1\n";
+/// With the version of what follows: place in the journal, number of parts, their lengths, the parts, SHA-256 of all that.
+const MAGIC: &[u8] = b"backstop index 2\n";
 /// Small enough for the processor's memory.
 const PIECE: usize = 256 << 10;

@@ -83,18 +83,20 @@ impl Memory {
         self.view.load_full().for_each(|key, bits| each(as_told(key, &mut plain), bits))
     }
 
-    /// Everything, to be compared with `like`; `None` if it is not in the order that look-ups rely on.
+    /// Everything, to be compared with `like`; `None` if it is not in its order, or a look-up does not find it.
     pub(super) fn sum(&self, like: &Sum) -> Option<Sum> {
         let mut sum = like.other();
         let (mut before, mut plain): (Option<Stored>, _) = (None, Vec::new());
-        let in_order = self.view.load_full().for_each(|key, bits| {
-            if before.as_deref().is_some_and(|before| before >= key) {
+        let view = self.view.load_full();
+        let in_order = view.for_each(|key, bits| {
+            let told = as_told(key, &mut plain);
+            if before.as_deref().is_some_and(|before| before >= key) || view.get(told) != Some(bits) {
                 return Err(());
             }
             let before = before.get_or_insert_default();
             before.clear();
             before.extend_from_slice(key);
-            sum.add(as_told(key, &mut plain), bits);
+            sum.add(told, bits);
             Ok(())
         });
         in_order.ok().map(|()| sum)
@@ -112,14 +114,17 @@ impl Memory {
     }
 
     /// Keys that are near, while `each` wants more.
-    pub(super) fn search(&self, near: &Near, each: &mut dyn FnMut(&[u8]) -> bool) {
+    pub(super) fn search(&self, near: &Near, each: &mut dyn FnMut(&[u8], u8) -> bool) {
         let view = self.view.load();
         for key in view.levels.iter().flat_map(|level| level.keys()) {
-            if near.accepts(key) && view.get(key).is_some() && !each(key) {
+            if let Some(distance) = near.distance(key)
+                && view.get(key).is_some()
+                && !each(key, distance)
+            {
                 return;
             }
         }
-        view.index.search(near, &mut |key| view.get(key).is_none() || each(key));
+        near.search(&view.index, &mut |key, distance| view.get(key).is_none() || each(key, distance));
     }
 
     /// Puts changes into force, all at once.
@@ -220,15 +225,16 @@ impl View {
         changed.sort_unstable();
         let mut changed = changed.into_iter().peekable();
         let mut tell = |key: &[u8], bits: Option<u8>| bits.map_or(Ok(()), |bits| each(key, bits));
-        self.index.for_each(|key, bits| {
+        let mut walk = self.index.walk(b"");
+        while let Some((key, bits)) = walk.next() {
             while let Some((before, now)) = changed.next_if(|(before, _)| **before < *key) {
                 tell(&before, now)?;
             }
             match changed.next_if(|(same, _)| **same == *key) {
-                Some((_, now)) => tell(key, now),
-                None => tell(key, Some(bits)),
+                Some((_, now)) => tell(key, now)?,
+                None => tell(key, Some(bits))?,
             }
-        })?;
+        }
         changed.try_for_each(|(key, now)| tell(&key, now))
     }
 
@@ -370,5 +376,34 @@ mod tests {
         memory.folded(&view, None);
         memory.change(touched(&[("u2@x", None)]));
         knows(&memory, &[("u0@x", None), ("u1@x", Some(1)), ("u2@x", None), ("new@x", Some(0))]);
+    }
+
+    /// Not only what an index has to say: what does not find it may be damaged, too.
+    #[test]
+    fn what_a_look_up_would_not_find_is_missed() {
+        let mut sorted = Sorted::default();
+        (10..60).for_each(|n| sorted.add(&stored(format!("u{n}@x").as_bytes()), n % 2));
+        let memory = Memory::new();
+        let index = sorted.finish();
+        let bytes: Vec<u8> = index.as_bytes().flatten().copied().collect();
+        memory.reset(index, Vec::new());
+        let sum = memory.sum(&Sum::new()).unwrap();
+        let mut hidden = 0;
+        for at in 0..bytes.len() {
+            let mut damaged = bytes.clone();
+            damaged[at] ^= 1;
+            let Ok(index) = Index::from_bytes([damaged]) else { continue };
+            memory.reset(index, Vec::new());
+            let is_found = (10..60).all(|n| memory.get(format!("u{n}@x").as_bytes()) == Some(n % 2));
+            let is_same = memory.sum(&sum).is_some_and(|found| found.is_same(&sum));
+            assert!(is_found || !is_same, "byte {at}");
+            let mut told = sum.other();
+            let Ok(()) = memory.for_each(|key, bits| {
+                told.add(key, bits);
+                Ok::<_, Infallible>(())
+            });
+            hidden += usize::from(!is_found && told.is_same(&sum));
+        }
+        assert!(hidden > 0, "some of it is not seen by going through all keys");
     }
 }

@@ -219,7 +219,7 @@ impl Replica {
     }
 
     /// Keys that are near, while `each` wants more.
-    pub(super) fn search(&self, near: &directory::similar::Near, each: &mut dyn FnMut(&[u8]) -> bool) {
+    pub(super) fn search(&self, near: &directory::similar::Near, each: &mut dyn FnMut(&[u8], u8) -> bool) {
         self.content.memory.search(near, each);
     }
 
