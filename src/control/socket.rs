@@ -1,6 +1,13 @@
 //! The server's side of the control socket.
 
-use std::{fs, io, os::unix::fs::DirBuilderExt, path::Path, sync::Arc, time::Duration};
+use std::{
+    fs,
+    io::{self, Write},
+    os::unix::fs::DirBuilderExt,
+    path::Path,
+    sync::Arc,
+    time::Duration,
+};
 
 use nix::unistd::Group;
 use tokio::{
@@ -131,7 +138,7 @@ impl Control {
                 Ok(permit) => permit,
                 Err(why) => {
                     warn!(uid = peer.uid, pid = peer.pid, why, "a control connection was closed");
-                    turn_away(&stream, why);
+                    turn_away(stream, why);
                     continue;
                 }
             };
@@ -247,7 +254,7 @@ impl<H: Handler> Talk<'_, H> {
 }
 
 /// Says why, if that needs no waiting: a new connection has room for it.
-fn turn_away(stream: &UnixStream, why: &str) {
+fn turn_away(stream: UnixStream, why: &str) {
     let lines =
         [serde_json::to_vec(&greeting()), serde_json::to_vec(&Response::Error { message: why.to_owned() })];
     let mut bytes = Vec::new();
@@ -255,7 +262,8 @@ fn turn_away(stream: &UnixStream, why: &str) {
         bytes.extend(line);
         bytes.push(b'\n');
     }
-    let _ = stream.try_write(&bytes);
+    // The event loop has not said yet that it can be written.
+    let _ = stream.into_std().and_then(|mut stream| stream.write(&bytes));
 }
 
 fn greeting() -> Greeting {
