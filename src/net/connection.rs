@@ -32,8 +32,8 @@ pub struct Connection {
     is_tcp: bool,
     /// Over TCP: something was read, and nothing written since that acknowledges it.
     is_unacknowledged: bool,
-    /// Nobody has looked whether there is anything.
-    is_new: bool,
+    /// The next read is tried, whatever the event loop knows.
+    is_tried: bool,
 }
 
 /// What one read gave.
@@ -53,7 +53,7 @@ impl Accepted {
     pub fn attach(self) -> io::Result<Connection> {
         let Self { socket, is_tcp } = self;
         let socket = follow(socket, Interest::READABLE)?;
-        Ok(Connection { socket, is_tcp, is_unacknowledged: false, is_new: true })
+        Ok(Connection { socket, is_tcp, is_unacknowledged: false, is_tried: true })
     }
 
     /// One end of a pair.
@@ -84,10 +84,10 @@ impl Connection {
         context: &mut Context<'_>,
         mut read: impl FnMut(&mut dyn Read) -> io::Result<Got>,
     ) -> Poll<io::Result<usize>> {
-        let Self { socket, is_tcp, is_unacknowledged, is_new } = self;
+        let Self { socket, is_tcp, is_unacknowledged, is_tried } = self;
         loop {
             // Whoever connects has written by now, as a rule.
-            let ready = if take(is_new) {
+            let ready = if take(is_tried) {
                 None
             } else if let Poll::Ready(ready) = socket.poll_read_ready(context) {
                 Some(ready?)
@@ -118,6 +118,11 @@ impl Connection {
                 Err(error) => return Poll::Ready(Err(error)),
             }
         }
+    }
+
+    /// The next read does not wait for the event loop's word, which may come later than a time is over.
+    pub fn look(&mut self) {
+        self.is_tried = true;
     }
 
     /// Writes all of `bytes`, as a rule in one write.

@@ -123,6 +123,7 @@ impl Session {
         let mut last = Instant::now();
         let server = Arc::clone(&self.server);
         let mut place = Place::new(&server.waits, last + SHORT);
+        let mut is_doubted = false;
         loop {
             let begun_frame = held.is_some();
             let mut is_woken = false;
@@ -147,10 +148,15 @@ impl Session {
                 Woken::End => return Ok(End::Drained),
                 Woken::Time => {
                     let limit = self.limit(held.is_some());
-                    if last.elapsed() >= limit {
+                    if last.elapsed() < limit {
+                        place.set(last + limit);
+                    } else if is_doubted {
                         return Err(End::Silent(limit));
+                    } else {
+                        // If all of us stood still, the event loop may not know yet that it has written.
+                        connection.look();
+                        is_doubted = true;
                     }
-                    place.set(last + limit);
                     continue;
                 }
             }
@@ -163,7 +169,7 @@ impl Session {
                 let taken = input.len() - rest.len();
                 // More of a frame that stays incomplete is no sign of life: else a byte now and then would hold a session.
                 if taken > 0 || !begun_frame {
-                    last = now;
+                    (last, is_doubted) = (now, false);
                 }
                 if !output.is_empty() {
                     connection.write_all(&output, SHORT).await?;

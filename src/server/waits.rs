@@ -13,7 +13,7 @@ use std::{
 };
 
 use slab::Slab;
-use tokio::time::interval;
+use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 /// Everybody who waits.
@@ -51,6 +51,8 @@ impl Waits {
     /// Wakes those whose time is over, until `stop`.
     pub(super) async fn run(&self, stop: CancellationToken) {
         let mut ticks = interval(TICK);
+        // A process that stood still looks once.
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         while stop.run_until_cancelled(ticks.tick()).await.is_some() {
             self.tick(Instant::now());
         }
@@ -197,5 +199,23 @@ mod tests {
         };
         tokio::join!(waits.run(stop.clone()), looked);
         assert_eq!(times(&woken), 3, "at 0, 1 and 2 seconds");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_process_that_stood_still_looks_once() {
+        let (waits, stop) = (Waits::default(), CancellationToken::new());
+        let woken = Arc::new(Woken::default());
+        let waker = Waker::from(Arc::clone(&woken));
+        let mut place = Place::new(&waits, Instant::now());
+        place.wait(&Context::from_waker(&waker));
+        let stood_still = async {
+            tokio::time::sleep(Duration::from_millis(500)).await;
+            assert_eq!(times(&woken), 1);
+            tokio::time::advance(Duration::from_secs(7200)).await;
+            tokio::time::sleep(Duration::from_millis(500)).await;
+            stop.cancel();
+        };
+        tokio::join!(waits.run(stop.clone()), stood_still);
+        assert_eq!(times(&woken), 1);
     }
 }
