@@ -13,6 +13,7 @@ use std::{
 
 use rustix::{
     event::{PollFd, PollFlags, Timespec},
+    io::Errno,
     net::{SocketFlags, accept_with},
 };
 use socket2::{Domain, SockAddr, Socket, Type};
@@ -179,16 +180,14 @@ impl Listener {
         loop {
             let mut ready = ready!(self.socket.poll_read_ready(context))?;
             let accepted = accept_with(&self.socket, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC);
+            let is_none = matches!(accepted, Err(Errno::WOULDBLOCK));
             // To ask whether there is another one costs a fifth of trying to take it.
-            if !self.has_more() {
+            if is_none || !self.has_more() {
                 ready.clear_ready();
             }
-            match accepted.map_err(io::Error::from) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                accepted => {
-                    let accepted = accepted.map(|it| Accepted { socket: it.into(), is_tcp: self.is_tcp });
-                    return Poll::Ready(accepted);
-                }
+            if !is_none {
+                let accepted = accepted.map(|it| Accepted { socket: it.into(), is_tcp: self.is_tcp });
+                return Poll::Ready(accepted.map_err(io::Error::from));
             }
         }
     }
