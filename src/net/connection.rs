@@ -32,7 +32,7 @@ pub struct Connection {
     is_tcp: bool,
     /// Over TCP: something was read, and nothing written since that acknowledges it.
     is_unacknowledged: bool,
-    /// The next read is tried, whatever the event loop knows.
+    /// The next read tries, whatever the event loop has told.
     is_tried: bool,
 }
 
@@ -72,6 +72,11 @@ impl Accepted {
 }
 
 impl Connection {
+    /// Has the next read try what there is: the event loop of a process that stood still tells late.
+    pub fn look(&mut self) {
+        self.is_tried = true;
+    }
+
     /// Has `read` read what is there, once; the count is 0 at the end of the stream.
     ///
     /// A read that leaves room over is known to have taken everything, so that the next one waits for the
@@ -120,11 +125,6 @@ impl Connection {
         }
     }
 
-    /// The next read does not wait for the event loop's word, which may come later than a time is over.
-    pub fn look(&mut self) {
-        self.is_tried = true;
-    }
-
     /// Writes all of `bytes`, as a rule in one write.
     ///
     /// # Errors
@@ -167,6 +167,8 @@ mod tests {
         io::{Read, Write},
         time::Instant,
     };
+
+    use futures_util::FutureExt;
 
     use super::*;
 
@@ -222,6 +224,26 @@ mod tests {
         }
         writer.join().unwrap();
         assert_eq!(received, 101_026);
+    }
+
+    #[tokio::test]
+    async fn what_no_event_told_of_yet_is_seen_by_who_looks() {
+        let (accepted, mut peer) = Accepted::of_pair();
+        let mut connection = accepted.attach().unwrap();
+        // Without a turn of the event loop in between.
+        let now = |connection: &mut Connection| {
+            poll_fn(|context| connection.poll_read(context, read)).now_or_never().map(Result::unwrap)
+        };
+        assert_eq!(now(&mut connection), None);
+        peer.write_all(b"late").unwrap();
+        assert_eq!(now(&mut connection), None);
+        connection.look();
+        assert_eq!(now(&mut connection), Some(4));
+        connection.look();
+        assert_eq!(now(&mut connection), None);
+        drop(peer);
+        connection.look();
+        assert_eq!(now(&mut connection), Some(0));
     }
 
     /// The peer's room is less than what is written, and it takes its time.

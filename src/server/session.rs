@@ -19,6 +19,7 @@ use std::{
 };
 
 use bytes::BytesMut;
+use futures_util::FutureExt;
 use milter_protocol::{
     command::{Connect, Mail},
     session::{Ask, Event},
@@ -123,7 +124,6 @@ impl Session {
         let mut last = Instant::now();
         let server = Arc::clone(&self.server);
         let mut place = Place::new(&server.waits, last + SHORT);
-        let mut is_doubted = false;
         loop {
             let begun_frame = held.is_some();
             let mut is_woken = false;
@@ -139,26 +139,24 @@ impl Session {
                 }
                 Poll::Pending
             });
-            match woken.await {
-                Woken::Read(read) => match read? {
-                    0 if held.is_none() => return Ok(End::Closed),
-                    0 => return Err(End::CutShort),
-                    _ => {}
-                },
-                Woken::End => return Ok(End::Drained),
-                Woken::Time => {
-                    let limit = self.limit(held.is_some());
-                    if last.elapsed() < limit {
-                        place.set(last + limit);
-                    } else if is_doubted {
-                        return Err(End::Silent(limit));
-                    } else {
-                        // If all of us stood still, the event loop may not know yet that it has written.
-                        connection.look();
-                        is_doubted = true;
-                    }
+            let read = match woken.await {
+                Woken::Read(read) => read?,
+                Woken::Time if last.elapsed() < self.limit(held.is_some()) => {
+                    place.set(last + self.limit(held.is_some()));
                     continue;
                 }
+                over => {
+                    // What has come may be there without an event that has told of it: other threads are faster.
+                    connection.look();
+                    match read(connection, &mut held).now_or_never() {
+                        Some(read) => read?,
+                        None if matches!(over, Woken::End) => return Ok(End::Drained),
+                        None => return Err(End::Silent(self.limit(held.is_some()))),
+                    }
+                }
+            };
+            if read == 0 {
+                return if held.is_none() { Ok(End::Closed) } else { Err(End::CutShort) };
             }
             // Once more for what lies behind a refusal that was kept back.
             while let Some(mut input) = held.take() {
@@ -169,7 +167,7 @@ impl Session {
                 let taken = input.len() - rest.len();
                 // More of a frame that stays incomplete is no sign of life: else a byte now and then would hold a session.
                 if taken > 0 || !begun_frame {
-                    (last, is_doubted) = (now, false);
+                    last = now;
                 }
                 if !output.is_empty() {
                     connection.write_all(&output, SHORT).await?;

@@ -47,6 +47,18 @@ async fn a_panic_ends_its_own_session_alone() {
     assert_eq!((waited, server.metrics.session_panics.get(), server.metrics.sessions_open.get()), (0, 1, 0));
 }
 
+/// The end is told by another thread, at once; what has come, by the event loop in its next turn.
+#[tokio::test]
+async fn a_message_that_has_begun_to_come_is_no_victim_of_the_end() {
+    let server = server(&Registry::default());
+    let address = listen(&server).await;
+    let mut mta = tokio::task::spawn_blocking(move || negotiated(&address)).await.expect("it is served");
+    tell(&mut mta, b"<anna@example.test>");
+    server.waits.begin_end();
+    let answer = tokio::task::spawn_blocking(move || answer(&mut mta)).await.expect("it waits");
+    assert_eq!(answer, b"\0\0\0\x01c");
+}
+
 /// Ten thousand of them are open on a busy host, and nearly all of them wait.
 #[tokio::test]
 async fn an_idle_connection_takes_little() {
@@ -240,6 +252,11 @@ fn negotiated(address: &str) -> TcpStream {
 
 /// The answer to a recipient; nothing where the connection was closed instead.
 fn ask(stream: &mut TcpStream, address: &[u8]) -> Vec<u8> {
+    tell(stream, address);
+    answer(stream)
+}
+
+fn tell(stream: &mut TcpStream, address: &[u8]) {
     let mut output = BytesMut::new();
     let parameters = CStrings::default();
     let connect = milter_protocol::command::Connect {
@@ -250,6 +267,9 @@ fn ask(stream: &mut TcpStream, address: &[u8]) -> Vec<u8> {
     Command::Mail(Mail { address: b"<sender@elsewhere.test>", parameters }).encode(&mut output);
     Command::Rcpt(Rcpt { address, parameters }).encode(&mut output);
     stream.write_all(&output).expect("it reads");
+}
+
+fn answer(stream: &mut TcpStream) -> Vec<u8> {
     let mut answers = Vec::new();
     let mut some = [0; 64];
     // Connect is answered, too: NR_CONNECT is not offered.

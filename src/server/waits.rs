@@ -51,7 +51,7 @@ impl Waits {
     /// Wakes those whose time is over, until `stop`.
     pub(super) async fn run(&self, stop: CancellationToken) {
         let mut ticks = interval(TICK);
-        // A process that stood still looks once.
+        // After a stop of the process one look tells all.
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         while stop.run_until_cancelled(ticks.tick()).await.is_some() {
             self.tick(Instant::now());

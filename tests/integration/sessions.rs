@@ -523,25 +523,6 @@ mod full {
         );
     }
 
-    /// What an MTA wrote while the server stood still has come in time.
-    #[test]
-    fn who_wrote_while_the_server_stood_still_was_not_silent() {
-        let mut backstop = site::backstop().start();
-        let port = backstop.milter_port();
-        let offer = b"\0\0\0\x0dO\0\0\0\x06\0\0\x01\xff\0\x1f\xff\xff";
-        let mut streams: Vec<_> =
-            (0..100).map(|_| TcpStream::connect((Ipv4Addr::LOCALHOST, port)).expect("it listens")).collect();
-        wait_until(SOON, "all are taken", || backstop.metric("backstop_sessions_open", &[]) == 100.0);
-        backstop.signal(Signal::STOP);
-        for stream in &mut streams {
-            stream.write_all(offer).expect("it takes an offer");
-        }
-        std::thread::sleep(Duration::from_secs(32));
-        backstop.signal(Signal::CONT);
-        let answered = streams.iter().filter(|stream| matches!({ *stream }.read(&mut [0; 256]), Ok(1..)));
-        assert_eq!(answered.count(), 100);
-    }
-
     /// The pages: a connection is cut, also one that asks for one byte at a time.
     #[test]
     fn a_slow_scraper_is_cut() {
