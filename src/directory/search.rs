@@ -271,7 +271,7 @@ impl<'a> Search<'a> {
 }
 
 /// Which contents their lists have: numbers only grow, so that their sum is the same for the same contents alone. `None`: one is
-/// being replaced just now.
+/// being replaced just now, or is what a server has answered, which may change at any time.
 fn turns(directories: &[Asked<'_>]) -> Option<u64> {
     directories.iter().try_fold(0_u64, |sum, asked| Some(sum.wrapping_add(asked.directory.source.turn()?)))
 }

@@ -182,13 +182,15 @@ impl Source {
         }
     }
 
-    /// The number of what is in memory, which is another one when that is replaced; `None`: it is being replaced just now.
+    /// The number of what is in memory, which is another one when that is replaced; `None`: it is being replaced just now, or
+    /// that can't be told.
     pub(super) fn turn(&self) -> Option<u64> {
         match self {
             Self::List(list) => list.turn(),
             Self::Table(table) => table.turn(),
             Self::Replica(replica) => replica.turn(),
-            Self::Listed(..) | Self::Users(_) | Self::Remote(_) => Some(0),
+            Self::Listed(..) | Self::Users(_) => Some(0),
+            Self::Remote(_) => None,
         }
     }
 
