@@ -186,13 +186,19 @@ mod tests {
         assert!(late.wait(&Context::from_waker(&waker)), "who comes later is told at once");
     }
 
+    /// Whose time is over, and how often he was woken.
+    fn overdue(waits: &Waits) -> (Place<'_>, Arc<Woken>) {
+        let woken = Arc::new(Woken::default());
+        let waker = Waker::from(Arc::clone(&woken));
+        let mut place = Place::new(waits, Instant::now());
+        place.wait(&Context::from_waker(&waker));
+        (place, woken)
+    }
+
     #[tokio::test(start_paused = true)]
     async fn it_is_looked_at_each_second() {
         let (waits, stop) = (Waits::default(), CancellationToken::new());
-        let woken = Arc::new(Woken::default());
-        let waker = Waker::from(Arc::clone(&woken));
-        let mut place = Place::new(&waits, Instant::now());
-        place.wait(&Context::from_waker(&waker));
+        let (_place, woken) = overdue(&waits);
         let looked = async {
             tokio::time::sleep(Duration::from_millis(2500)).await;
             stop.cancel();
@@ -204,10 +210,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_process_that_stood_still_looks_once() {
         let (waits, stop) = (Waits::default(), CancellationToken::new());
-        let woken = Arc::new(Woken::default());
-        let waker = Waker::from(Arc::clone(&woken));
-        let mut place = Place::new(&waits, Instant::now());
-        place.wait(&Context::from_waker(&waker));
+        let (_place, woken) = overdue(&waits);
         let stood_still = async {
             tokio::time::sleep(Duration::from_millis(500)).await;
             assert_eq!(times(&woken), 1);
