@@ -6,7 +6,7 @@ use crate::measure::{cpu, strace};
 use crate::peers::{Peer, floor};
 use crate::{Error, Transport};
 
-use super::{Bench, Row, median};
+use super::{Bench, COUNTED, Row, median};
 
 pub(super) fn rows(bench: &Bench) -> Result<Vec<Row>, Error> {
     let mut rows = Vec::new();
@@ -113,6 +113,5 @@ fn calls(bench: &Bench, transport: Transport) -> Result<Row, Error> {
     Ok(Row::new(name, backstop, "calls").note(note))
 }
 
-/// Sessions of one count, so many that what is done twice in a second counts evenly; and of one round.
-const COUNTED: u64 = 3000;
+/// Sessions of one round.
 const TIMED: u64 = 4000;

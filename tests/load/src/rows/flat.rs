@@ -8,7 +8,7 @@ use crate::drive::{Load, Mix};
 use crate::peers::Peer;
 use crate::{Error, Transport, people};
 
-use super::{Bench, Row};
+use super::{Bench, COUNTED, Row};
 
 pub(super) fn rows(bench: &Bench) -> Result<Vec<Row>, Error> {
     let few = people::file(&bench.directory, FEW)?;
@@ -43,7 +43,7 @@ fn cost(bench: &Bench, peer: &Peer, addresses: &Path, before: u64) -> Result<f64
     let subject = Subject { peer, transport: Transport::Unix, addresses, pinned: &bench.pinned };
     // Who is asked for is the same for all: unknown to each.
     let mix = Mix { unknown: 1.0, ..Mix::attack(MANY) };
-    let load = Load { mix, ..Load::attack(MANY, SESSIONS) };
+    let load = Load { mix, ..Load::attack(MANY, COUNTED) };
     count::instructions_after(&subject, before, count::SLOWER, &load, &bench.directory)
 }
 
@@ -75,4 +75,3 @@ const FEW: u64 = 10;
 const MANY: u64 = 1_000_000;
 /// About what a configuration file of 4 MiB, the most that is read, has room for.
 const NETWORKS: u64 = 200_000;
-const SESSIONS: u64 = 1000;

@@ -18,6 +18,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::Error;
+use crate::measure::cpu;
 use crate::peers::Peer;
 
 /// All groups, in the order of the table.
@@ -112,6 +113,16 @@ impl Bench {
         Peer::Backstop { program: self.program.clone(), more: more.to_owned(), env: Vec::new() }
     }
 
+    /// The servers' processor, and ours: see [`cpu::part`].
+    ///
+    /// # Errors
+    /// When there is none.
+    fn processors(&self) -> Result<(&str, String), Error> {
+        let ours = cpu::usable()?.first().map(usize::to_string);
+        let servers = self.pinned.last().map(String::as_str);
+        servers.zip(ours).ok_or_else(|| Error::Wrong("there is no processor".to_owned()))
+    }
+
     /// The file of the addresses that are known.
     ///
     /// # Errors
@@ -175,6 +186,9 @@ fn median(mut values: Vec<f64>) -> f64 {
         _ => values[half],
     }
 }
+
+/// Sessions of one count, so many that what is done twice in a second counts evenly.
+const COUNTED: u64 = 3000;
 
 #[cfg(test)]
 mod tests {

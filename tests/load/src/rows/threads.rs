@@ -2,25 +2,20 @@
 
 use crate::count::{self, Subject};
 use crate::drive::Load;
-use crate::measure::cpu;
 use crate::{Error, Transport};
 
-use super::{Bench, Row};
+use super::{Bench, COUNTED, Row};
 
 pub(super) fn rows(bench: &Bench) -> Result<Vec<Row>, Error> {
     let addresses = bench.people()?;
-    let load = Load::attack(bench.addresses, 1000);
-    // The servers' processor, and ours: see [`cpu::part`].
-    let (Some(first), Some(second)) = (bench.pinned.last(), cpu::usable()?.first().map(usize::to_string))
-    else {
-        return Err(Error::Wrong("there is no processor".to_owned()));
-    };
-    if *first == second {
+    let load = Load::attack(bench.addresses, COUNTED);
+    let (first, second) = bench.processors()?;
+    if first == second {
         return Err(Error::Wrong("two threads need two processors, and there is one".to_owned()));
     }
     let mut counts = Vec::new();
     // It has a thread for each processor that it may use.
-    for cpus in [first.clone(), format!("{first},{second}")] {
+    for cpus in [first.to_owned(), format!("{first},{second}")] {
         let peer = bench.backstop();
         let pinned = ["taskset", "-c", &cpus].map(str::to_owned);
         let subject =
