@@ -12,6 +12,7 @@ use std::{
     time::Duration,
 };
 
+use bytes::{Buf, BytesMut};
 use rustix::net::SendFlags;
 use socket2::Socket;
 use tokio::io::{Interest, unix::AsyncFd};
@@ -125,6 +126,16 @@ impl Connection {
         }
     }
 
+    /// Writes what can be written of `bytes` at once, and takes it off them. What is wrong with the socket the next write
+    /// tells.
+    pub fn write_now(&mut self, bytes: &mut BytesMut) {
+        match self.write(bytes) {
+            Ok(written) if written == bytes.len() => bytes.clear(),
+            Ok(written) => bytes.advance(written),
+            Err(_) => {}
+        }
+    }
+
     /// Writes all of `bytes`, as a rule in one write.
     ///
     /// # Errors
@@ -132,13 +143,9 @@ impl Connection {
     pub async fn write_all(&mut self, bytes: &[u8], limit: Duration) -> io::Result<()> {
         let mut rest = bytes;
         while !rest.is_empty() {
-            match rustix::net::send(self.socket.get_ref(), rest, SendFlags::NOSIGNAL).map_err(io::Error::from)
-            {
+            match self.write(rest) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                Ok(written) => {
-                    self.is_unacknowledged = false;
-                    rest = rest.get(written..).unwrap_or_default();
-                }
+                Ok(written) => rest = rest.get(written..).unwrap_or_default(),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     // Boxed: it is rare, and every connection would keep room for it.
                     Box::pin(tokio::time::timeout(limit, self.writable()))
@@ -150,6 +157,12 @@ impl Connection {
             }
         }
         Ok(())
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = rustix::net::send(self.socket.get_ref(), bytes, SendFlags::NOSIGNAL)?;
+        self.is_unacknowledged = false;
+        Ok(written)
     }
 
     /// Until the peer has made room. The event loop takes a socket once: it gets another descriptor of the same.

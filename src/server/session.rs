@@ -163,7 +163,7 @@ impl Session {
                 let mut output = buffers::output();
                 let now = Instant::now();
                 let mut rest: &[u8] = &input;
-                let outcome = self.answer_all(&mut rest, &mut output, now).await;
+                let outcome = self.answer_all(&mut rest, &mut output, connection, now).await;
                 let taken = input.len() - rest.len();
                 // More of a frame that stays incomplete is no sign of life: else a byte now and then would hold a session.
                 if taken > 0 || !begun_frame {
@@ -199,6 +199,7 @@ impl Session {
         &mut self,
         input: &mut &[u8],
         output: &mut BytesMut,
+        connection: &mut Connection,
         mut begun: Instant,
     ) -> Result<Option<End>, End> {
         while let Some(event) = self.protocol.next(input, output)? {
@@ -224,8 +225,11 @@ impl Session {
                     (Callback::Mail, self.pass(ask, MailVerdict::Continue, output))
                 }
                 Event::Rcpt(rcpt, ask) => {
-                    if let Some(hearing) = self.rcpt(&rcpt, ask, begun, output) {
-                        Box::pin(self.rcpt_later(hearing, output)).await;
+                    // What is written together goes out together.
+                    let connection = input.is_empty().then_some(&mut *connection);
+                    let mut output = Output { bytes: output, connection };
+                    if let Some(hearing) = self.rcpt(&rcpt, ask, begun, &mut output) {
+                        Box::pin(self.rcpt_later(hearing, &mut output)).await;
                     }
                     (Callback::Rcpt, true)
                 }
@@ -286,7 +290,8 @@ impl Session {
         let mut asked = self.asked(Instant::now());
         let decision = decide(&snapshot, self.envelope(), &mut facts, Some(&mut asked)).await;
         self.client.trusted |= facts.trusted;
-        self.record(&decision, &facts, b"", asked, Instant::now());
+        self.count_decision(&decision, facts.stage);
+        self.tell(&decision, &facts, b"", asked, Instant::now());
         let verdict = match decision.enforced_reply() {
             None => ConnectVerdict::Continue,
             Some(reply) => ConnectVerdict::Refuse(snapshot.smtp_reply(reply, None)),
@@ -374,7 +379,8 @@ impl Session {
         let decision = decide(&snapshot, self.envelope(), &mut facts, Some(&mut asked)).await;
         // Of a bounce the log names whom it is for.
         let recipient = self.message.recipients.first().map(ToString::to_string).unwrap_or_default();
-        self.record(&decision, &facts, recipient.as_bytes(), asked, Instant::now());
+        self.count_decision(&decision, facts.stage);
+        self.tell(&decision, &facts, recipient.as_bytes(), asked, Instant::now());
         let verdict = match decision.enforced_reply() {
             None => EndOfMessageVerdict::Continue,
             Some(reply) => EndOfMessageVerdict::Refuse(snapshot.smtp_reply(reply, None)),
@@ -424,6 +430,22 @@ impl Session {
     fn limit(&self, within_frame: bool) -> Duration {
         let idle = !within_frame && self.protocol.agreed().is_some();
         if idle { IDLE } else { SHORT }
+    }
+}
+
+/// Answers on their way.
+struct Output<'c> {
+    bytes: &'c mut BytesMut,
+    /// Nothing more is there to be answered together with them.
+    connection: Option<&'c mut Connection>,
+}
+
+impl Output<'_> {
+    /// Sends them before what nobody has to wait for is done, as far as they can be sent at once.
+    fn send(&mut self) {
+        if let Some(connection) = &mut self.connection {
+            connection.write_now(self.bytes);
+        }
     }
 }
 

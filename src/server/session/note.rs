@@ -19,8 +19,14 @@ impl Session {
         if self.server.history.explains(now) { Asked::explained() } else { Asked::default() }
     }
 
-    /// Counts a decision, remembers it, and has the log tell of it.
-    pub(super) fn record(
+    /// Counts a decision.
+    pub(super) fn count_decision(&self, decision: &Decision<'_>, stage: Stage) {
+        self.server.metrics.decision(stage, decision);
+        self.server.history.count(stage, decision);
+    }
+
+    /// Remembers a decision, and has the log tell of it. Nobody has to wait for that.
+    pub(super) fn tell(
         &self,
         decision: &Decision<'_>,
         facts: &Facts,
@@ -29,8 +35,6 @@ impl Session {
         now: Instant,
     ) {
         let stage = facts.stage;
-        self.server.metrics.decision(stage, decision);
-        self.server.history.count(stage, decision);
         self.keep(decision, facts, recipient, asked, now);
         let Some(reply) = decision.reply else {
             debug!(

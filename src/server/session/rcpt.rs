@@ -5,11 +5,10 @@
 
 use std::{sync::Arc, time::Instant};
 
-use bytes::BytesMut;
 use milter_protocol::{command::Rcpt, session::Ask, verdict::RcptVerdict};
 
 use super::{
-    Session,
+    Output, Session,
     defend::{Counted, Delayed},
 };
 use crate::{
@@ -38,7 +37,7 @@ impl Session {
         rcpt: &Rcpt<'i>,
         ask: Ask<RcptVerdict>,
         begun: Instant,
-        output: &mut BytesMut,
+        output: &mut Output<'_>,
     ) -> Option<Box<Hearing<'i>>> {
         #[cfg(test)]
         crate::server::tests::fault(rcpt.address);
@@ -69,7 +68,7 @@ impl Session {
     }
 
     /// Answers a recipient when everybody has been asked.
-    pub(super) async fn rcpt_later(&mut self, mut hearing: Box<Hearing<'_>>, output: &mut BytesMut) {
+    pub(super) async fn rcpt_later(&mut self, mut hearing: Box<Hearing<'_>>, output: &mut Output<'_>) {
         let snapshot = Arc::clone(&self.snapshot);
         let Hearing { facts, asked, .. } = &mut *hearing;
         let decision = decide(&snapshot, self.envelope(), facts, Some(asked)).await;
@@ -88,7 +87,7 @@ impl Session {
         counted: Option<Counted>,
         hearing: Hearing<'_>,
         now: Instant,
-        output: &mut BytesMut,
+        output: &mut Output<'_>,
     ) {
         let Hearing { begun, argument, facts, asked, ask } = hearing;
         self.client.trusted |= facts.trusted;
@@ -98,23 +97,27 @@ impl Session {
         if unknown && !self.message.null_sender && enforced.is_some_and(|reply| reply.code.is_permanent()) {
             self.server.metrics.backscatter_prevented.inc();
         }
-        self.record(decision, &facts, argument, asked, now);
+        self.count_decision(decision, facts.stage);
         let text = decision.reply.and_then(|reply| facts.own_text(reply.reason));
         let verdict = match enforced {
             None => RcptVerdict::Continue,
             Some(reply) => RcptVerdict::Refuse(self.snapshot.smtp_reply(reply, text)),
         };
-        self.remember(decision, &facts);
-        if let Some(counted) = counted {
-            self.count(counted, &facts);
-        }
         match enforced.and_then(|_| self.hold(decision.reason)) {
-            None => self.protocol.answer(ask, verdict, output),
+            None => {
+                self.protocol.answer(ask, verdict, output.bytes);
+                output.send();
+            }
             Some(held) => {
                 let until = begun + LONGEST_REPLY;
                 self.delayed = Some(Box::new(Delayed { held, ask, verdict, until }));
             }
         }
+        self.remember(decision, &facts);
+        if let Some(counted) = counted {
+            self.count(counted, &facts);
+        }
+        self.tell(decision, &facts, argument, asked, now);
     }
 
     /// What the defences learn from a recipient that was decided.
