@@ -1,10 +1,9 @@
 //! `[defence]`, as written.
 
-use std::collections::BTreeSet;
-
 use serde::{Deserialize, Serialize};
 
 use super::{bounces, greylist, harvest, tarpit, traps};
+use crate::policy::Locals;
 
 /// `[defence]`
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -24,7 +23,7 @@ pub struct Config {
 
 impl Config {
     /// Tells `say` what can't be used: where, below `defence`, and why. `exempt`: `recipients.exempt`, in comparison form.
-    pub fn check(&self, exempt: &BTreeSet<String>, say: &mut dyn FnMut(&[&str], String)) {
+    pub fn check(&self, exempt: &Locals, say: &mut dyn FnMut(&[&str], String)) {
         self.harvest.check(&mut |key, message| say(&["harvest", key], message));
         self.tarpit.check(&mut |key, message| say(&["tarpit", key], message));
         self.greylist.check(&mut |key, message| say(&["greylist", key], message));

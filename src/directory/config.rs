@@ -1,15 +1,11 @@
 //! The configuration of domains, recipients and directories, as written.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    path::PathBuf,
-    time::Duration,
-};
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
 use super::{file, ldap, remote, replica, smtp, sql};
-use crate::policy::Unavailable;
+use crate::policy::{Locals, Unavailable};
 
 /// All `[directory.NAME]`, by name.
 pub type Configs = BTreeMap<String, Config>;
@@ -90,7 +86,7 @@ impl Default for Domains {
 impl Recipients {
     /// `exempt` in comparison form.
     #[must_use]
-    pub fn exempt(&self) -> BTreeSet<String> {
+    pub fn exempt(&self) -> Locals {
         self.exempt.iter().map(|local| local.to_lowercase()).collect()
     }
 }

@@ -24,5 +24,5 @@ pub use facts::{Facts, Level, Question, Recipient, Stage};
 pub use next::{Decision, Step, Verdict, next};
 pub use reason::{Reason, UnknownReason};
 pub use reply::{Code, Replies, Reply, ReplyConfig, ReplyError, is_reply_text};
-pub use rules::{Defences, Rules};
+pub use rules::{Defences, Locals, Rules};
 pub use trace::{Trace, TraceStep};

@@ -16,9 +16,9 @@ pub struct Rules {
     /// Monitor mode for these reasons only.
     pub monitor_reasons: BTreeSet<Reason>,
     /// Local parts in comparison form that are free from the defences (`recipients.exempt`).
-    pub exempt: BTreeSet<String>,
+    pub exempt: Locals,
     /// Local parts in comparison form that are never refused: the MTAs' own probes.
-    pub probes: BTreeSet<String>,
+    pub probes: Locals,
     /// What is refused, and how.
     pub replies: Replies,
     /// Which questions are worth asking.
@@ -42,6 +42,34 @@ pub struct Defences {
     pub greylist: bool,
     /// Row 17.
     pub unsolicited: bool,
+}
+
+/// Local parts in comparison form.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Locals {
+    names: BTreeSet<String>,
+    /// One bit for each length that a name has: hardly anybody who is asked about has one of these.
+    lengths: u64,
+}
+
+impl Locals {
+    /// Whether this is one of them.
+    #[must_use]
+    pub fn contains(&self, local: &str) -> bool {
+        self.lengths & bit_of_length(local) != 0 && self.names.contains(local)
+    }
+}
+
+impl FromIterator<String> for Locals {
+    fn from_iter<I: IntoIterator<Item = String>>(names: I) -> Self {
+        let names: BTreeSet<String> = names.into_iter().collect();
+        let lengths = names.iter().fold(0, |lengths, name| lengths | bit_of_length(name));
+        Self { names, lengths }
+    }
+}
+
+fn bit_of_length(name: &str) -> u64 {
+    1 << (name.len() % 64)
 }
 
 impl Defences {

@@ -106,7 +106,7 @@ fn everything_on() -> Rules {
         greylist: true,
         unsolicited: true,
     };
-    Rules { defences, exempt: ["abuse".to_owned()].into(), ..Rules::default() }
+    Rules { defences, exempt: Locals::from_iter(["abuse".to_owned()]), ..Rules::default() }
 }
 
 fn reason(rules: &Rules, mut facts: Facts, world: &World) -> Reason {

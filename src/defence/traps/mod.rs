@@ -15,7 +15,7 @@ use tracing::warn;
 use crate::{
     address::{Address, AddressSet},
     files::{Keeper, Loaded, OpenError, Spec, Watched, read_words},
-    policy::Rules,
+    policy::{Locals, Rules},
     telemetry::log::shown,
 };
 
@@ -42,7 +42,7 @@ pub struct Traps {
 
 impl Config {
     /// Tells `say` which key can't be used, and why. `exempt`: local parts that the defences leave alone.
-    pub fn check(&self, exempt: &BTreeSet<String>, say: &mut dyn FnMut(&'static str, String)) {
+    pub fn check(&self, exempt: &Locals, say: &mut dyn FnMut(&'static str, String)) {
         let rules = Rules { exempt: exempt.clone(), ..Rules::default() };
         for word in &self.addresses {
             let mut listed = AddressSet::default();

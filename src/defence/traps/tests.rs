@@ -64,7 +64,7 @@ fn what_is_no_address_is_told() {
     let config =
         Config { addresses: vec!["bait@example.com".into(), "a b".into(), "@".into()], files: vec![] };
     let mut said = Vec::new();
-    config.check(&BTreeSet::new(), &mut |key, message| said.push((key, message)));
+    config.check(&Locals::default(), &mut |key, message| said.push((key, message)));
     assert_eq!(said.iter().map(|(key, _)| *key).collect::<Vec<_>>(), ["addresses", "addresses"]);
     assert!(said[0].1.starts_with("\"a b\" is neither an address"), "{said:?}");
     let missing = Config { addresses: vec![], files: vec!["/nonexistent/traps".into()] };
@@ -74,7 +74,7 @@ fn what_is_no_address_is_told() {
 /// RFC 5321 §4.5.1, RFC 2142 §4: some addresses must be reachable; who writes to them guesses nothing.
 #[test]
 fn who_must_be_reachable_is_no_trap() {
-    let exempt = BTreeSet::from(["abuse".to_owned()]);
+    let exempt = Locals::from_iter(["abuse".to_owned()]);
     let listed = ["Postmaster@example.com", "mailer-daemon", "Abuse@example.com", "bait", "example.org"];
     let config = Config { addresses: listed.map(str::to_owned).to_vec(), files: vec![] };
     let mut said = Vec::new();
