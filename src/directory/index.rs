@@ -22,6 +22,8 @@ pub struct Index {
     parts: Vec<Part>,
     /// There are local parts in any domain.
     has_anywhere: bool,
+    /// There may be domains of which everything is taken.
+    may_catch_all: bool,
 }
 
 /// What no index is made of.
@@ -39,10 +41,24 @@ pub(super) type Stored = SmallVec<[u8; 128]>;
 
 impl Index {
     fn new(parts: Vec<Part>) -> Self {
-        let mut index = Self { parts, has_anywhere: false };
+        let mut index = Self { parts, has_anywhere: false, may_catch_all: false };
         let mut walk = index.walk(ANYWHERE);
         index.has_anywhere = walk.next().is_some_and(|(key, _)| key.starts_with(ANYWHERE));
+        index.may_catch_all = index.may_catch_all();
         index
+    }
+
+    /// Looks at the first key of each domain, unless there are many.
+    fn may_catch_all(&self) -> bool {
+        let mut walk = self.walk(b"");
+        for _ in 0..MOST_DOMAINS {
+            let Some((key, _)) = walk.next() else { return false };
+            match key.iter().position(|&byte| byte == b'@') {
+                Some(at) if at + 1 < key.len() => walk.pass(at + 1),
+                _ => return true,
+            }
+        }
+        true
     }
 
     /// What is known of the address itself, or of its local part in any domain. The catch-all doesn't count.
@@ -59,7 +75,7 @@ impl Index {
 
     /// Whether the list takes everything that is sent to the domain.
     pub fn catches_all(&self, domain: &Domain) -> bool {
-        self.get_stored(&join(domain.as_str().as_bytes(), b"")).is_some()
+        self.may_catch_all && self.get_stored(&join(domain.as_str().as_bytes(), b"")).is_some()
     }
 
     /// The bits of exactly this key.
@@ -229,6 +245,8 @@ const RESTRICTED: u8 = 2;
 const ANYWHERE: &[u8] = b"@";
 /// Keys of one part. Parts are built side by side.
 pub(super) const PART: usize = if cfg!(test) { 10_000 } else { 1 << 20 };
+/// Of so many domains the first key is looked at.
+const MOST_DOMAINS: usize = if cfg!(test) { 20 } else { 1000 };
 /// So many keys are read, to pass them, before others are looked for.
 const NEAR: usize = if cfg!(test) { 2 } else { 100 };
 
@@ -277,6 +295,28 @@ mod tests {
         assert!(index.catches_all(&Domain::parse("Example.org").unwrap()));
         assert!(!index.catches_all(&Domain::parse("example.com").unwrap()));
         assert!(!index.catches_all(&Domain::parse("mail.example.org").unwrap()));
+    }
+
+    /// Of few domains, and of more than are looked at; each has keys enough to be passed.
+    #[test]
+    fn the_one_domain_that_takes_everything_is_found_wherever_it_is() {
+        for count in [1, 2, MOST_DOMAINS - 1, MOST_DOMAINS, MOST_DOMAINS + 1, 3 * MOST_DOMAINS] {
+            let people = || {
+                (0..count).flat_map(|domain| (0..5).map(move |name| format!("{name}@{domain}.example.com")))
+            };
+            for caught in (0..count).map(Some).chain([None]) {
+                let catch_all = caught.map(|domain| format!("@{domain}.example.com"));
+                let entries: Vec<String> = people().chain(["anna".to_owned()]).chain(catch_all).collect();
+                let index = index(&entries.iter().map(String::as_str).collect::<Vec<_>>());
+                for domain in 0..count {
+                    let name = Domain::parse(format!("{domain}.example.com")).unwrap();
+                    assert_eq!(index.catches_all(&name), caught == Some(domain), "{domain} of {count}");
+                }
+                // The domain of those who are in any, and the end, are looked at as well.
+                let asks = caught.is_some() || count + 2 > MOST_DOMAINS;
+                assert_eq!(index.may_catch_all, asks, "{caught:?} of {count}");
+            }
+        }
     }
 
     #[test]
