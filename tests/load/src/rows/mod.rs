@@ -17,9 +17,9 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::Error;
 use crate::measure::cpu;
 use crate::peers::Peer;
+use crate::{Error, count};
 
 /// All groups, in the order of the table.
 pub const GROUPS: [Group; 10] = [
@@ -187,8 +187,8 @@ fn median(mut values: Vec<f64>) -> f64 {
     }
 }
 
-/// Sessions of one count, so many that what is done twice in a second counts evenly.
-const COUNTED: u64 = 3000;
+/// Sessions of one count: those of a second of the server's time, so that what it does once in a second is in it once.
+const COUNTED: u64 = count::RATE as u64;
 
 #[cfg(test)]
 mod tests {
