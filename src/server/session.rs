@@ -290,8 +290,9 @@ impl Session {
         let mut asked = self.asked(Instant::now());
         let decision = decide(&snapshot, self.envelope(), &mut facts, Some(&mut asked)).await;
         self.client.trusted |= facts.trusted;
-        self.count_decision(&decision, facts.stage);
-        self.tell(&decision, &facts, b"", asked, Instant::now());
+        let now = Instant::now();
+        self.record(&decision, &facts, b"", asked, now);
+        self.tell(&decision, &facts, b"", now);
         let verdict = match decision.enforced_reply() {
             None => ConnectVerdict::Continue,
             Some(reply) => ConnectVerdict::Refuse(snapshot.smtp_reply(reply, None)),
@@ -379,8 +380,9 @@ impl Session {
         let decision = decide(&snapshot, self.envelope(), &mut facts, Some(&mut asked)).await;
         // Of a bounce the log names whom it is for.
         let recipient = self.message.recipients.first().map(ToString::to_string).unwrap_or_default();
-        self.count_decision(&decision, facts.stage);
-        self.tell(&decision, &facts, recipient.as_bytes(), asked, Instant::now());
+        let now = Instant::now();
+        self.record(&decision, &facts, recipient.as_bytes(), asked, now);
+        self.tell(&decision, &facts, recipient.as_bytes(), now);
         let verdict = match decision.enforced_reply() {
             None => EndOfMessageVerdict::Continue,
             Some(reply) => EndOfMessageVerdict::Refuse(snapshot.smtp_reply(reply, None)),

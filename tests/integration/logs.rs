@@ -86,7 +86,7 @@ fn under_an_attack_refusals_are_counted_and_others_keep_their_lines() {
     // That one client alone has no line left does not concern another.
     let mut other = from(&backstop, [198, 51, 100, 9]);
     assert!(matches!(other.rcpt("<typo@example.test>"), Answer::Refused(_)));
-    assert!(backstop.log().contains("recipient=\"<typo@example.test>\""), "{}", backstop.log());
+    backstop.wait_for_log("recipient=\"<typo@example.test>\"");
     assert_eq!(backstop.log().matches(" WARN many refusals: from now on").count(), 1);
 
     backstop.wait_for_log(" refusals were not logged in the last ");

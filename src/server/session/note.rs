@@ -19,14 +19,8 @@ impl Session {
         if self.server.history.explains(now) { Asked::explained() } else { Asked::default() }
     }
 
-    /// Counts a decision.
-    pub(super) fn count_decision(&self, decision: &Decision<'_>, stage: Stage) {
-        self.server.metrics.decision(stage, decision);
-        self.server.history.count(stage, decision);
-    }
-
-    /// Remembers a decision, and has the log tell of it. Nobody has to wait for that.
-    pub(super) fn tell(
+    /// Counts a decision, and keeps it for who looks at the last ones.
+    pub(super) fn record(
         &self,
         decision: &Decision<'_>,
         facts: &Facts,
@@ -34,8 +28,14 @@ impl Session {
         asked: Asked,
         now: Instant,
     ) {
-        let stage = facts.stage;
+        self.server.metrics.decision(facts.stage, decision);
+        self.server.history.count(facts.stage, decision);
         self.keep(decision, facts, recipient, asked, now);
+    }
+
+    /// Has reports and the log tell of a decision. Nobody has to wait for that.
+    pub(super) fn tell(&self, decision: &Decision<'_>, facts: &Facts, recipient: &[u8], now: Instant) {
+        let stage = facts.stage;
         let Some(reply) = decision.reply else {
             debug!(
                 session = self.id,

@@ -97,12 +97,16 @@ impl Session {
         if unknown && !self.message.null_sender && enforced.is_some_and(|reply| reply.code.is_permanent()) {
             self.server.metrics.backscatter_prevented.inc();
         }
-        self.count_decision(decision, facts.stage);
+        self.record(decision, &facts, argument, asked, now);
         let text = decision.reply.and_then(|reply| facts.own_text(reply.reason));
         let verdict = match enforced {
             None => RcptVerdict::Continue,
             Some(reply) => RcptVerdict::Refuse(self.snapshot.smtp_reply(reply, text)),
         };
+        self.remember(decision, &facts);
+        if let Some(counted) = counted {
+            self.count(counted, &facts);
+        }
         match enforced.and_then(|_| self.hold(decision.reason)) {
             None => {
                 self.protocol.answer(ask, verdict, output.bytes);
@@ -113,11 +117,7 @@ impl Session {
                 self.delayed = Some(Box::new(Delayed { held, ask, verdict, until }));
             }
         }
-        self.remember(decision, &facts);
-        if let Some(counted) = counted {
-            self.count(counted, &facts);
-        }
-        self.tell(decision, &facts, argument, asked, now);
+        self.tell(decision, &facts, argument, now);
     }
 
     /// What the defences learn from a recipient that was decided.

@@ -207,9 +207,10 @@ impl Backstop {
         self.dir.join(name)
     }
 
-    /// Everything logged so far.
+    /// Everything logged so far. A line about an answer is written right behind it: for that there is some time.
     #[must_use]
     pub fn log(&self) -> String {
+        std::thread::sleep(Duration::from_millis(50));
         self.process.log()
     }
 
