@@ -50,8 +50,8 @@ impl DomainSet {
     }
 
     /// The domain above it all of whose subdomains are in the set.
-    pub(super) fn above<'d>(&'d self, domain: &'d Domain) -> Option<&'d Domain> {
-        domain.ancestors().find_map(|above| self.above.get(above))
+    pub(super) fn above<'d>(&self, domain: &'d Domain) -> Option<&'d str> {
+        domain.ancestors().find(|above| self.above.contains(*above))
     }
 
     /// Number of names and patterns.

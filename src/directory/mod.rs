@@ -6,6 +6,7 @@
 
 mod block;
 mod builder;
+mod charge;
 mod chunk;
 mod config;
 pub mod detected;
@@ -48,6 +49,8 @@ pub use source::{Answer, Directory, Source, Why};
 pub use status::{Health, State};
 pub use users::Users;
 
+use charge::Charge;
+
 use crate::{
     address::{Address, Delimiters, Domain, DomainError},
     files::{Keeper, OpenError, Spec, Status, Watched, load_table},
@@ -62,6 +65,7 @@ pub struct Directories {
     catch_all: DomainSet,
     delimiters: Delimiters,
     configured: Vec<Configured>,
+    charge: Charge,
     detected: Arc<ArcSwap<Detected>>,
     metrics: Metrics,
 }
@@ -177,6 +181,11 @@ impl Directories {
                     .map_err(|error| BuildError::File { key: "domains.files".to_owned(), error })?,
             ),
         };
+        let mut charge = Charge::default();
+        for (place, (name, config)) in directories.iter().enumerate() {
+            let key = || format!("directory.{name}.domains");
+            charge.add(place, config.domains.as_deref()).map_err(|bad| bad_domain(key(), bad))?;
+        }
         let configured = directories
             .iter()
             .map(|(name, config)| Configured::build(name, config, &domains.names, keeper, remotes, metrics))
@@ -187,6 +196,7 @@ impl Directories {
             catch_all: domain_set("recipients.catch_all", &recipients.catch_all)?,
             delimiters: Delimiters::new(&recipients.delimiters),
             configured,
+            charge,
             detected,
             metrics: metrics.clone(),
         })
@@ -238,10 +248,8 @@ impl Directories {
 
     /// The configured directories in charge of a domain, which `[domains]` lists or not.
     fn in_charge(&self, domain: &Domain, listed: bool) -> impl Iterator<Item = &Directory> {
-        self.configured.iter().filter_map(move |Configured { directory, domains, .. }| {
-            let in_charge = domains.as_ref().map_or(listed, |domains| domains.contains(domain));
-            in_charge.then_some(directory)
-        })
+        let places = self.charge.places(domain, listed).into_iter();
+        places.filter_map(|place| self.configured.get(place)).map(|configured| &configured.directory)
     }
 }
 
@@ -249,8 +257,6 @@ impl Directories {
 #[derive(Debug)]
 struct Configured {
     directory: Directory,
-    /// In charge of these; `None`: of what `[domains]` lists.
-    domains: Option<DomainSet>,
     /// A recipient whom it can be asked for without mail.
     example: Option<Address>,
 }
@@ -265,10 +271,6 @@ impl Configured {
         metrics: &Metrics,
     ) -> Result<Self, BuildError> {
         let key = format!("directory.{name}");
-        let domains = match &config.domains {
-            Some(names) => Some(domain_set(&format!("{key}.domains"), names)?),
-            None => None,
-        };
         let source = match &config.file {
             Some(file) => open_file(name, file, keeper, metrics)
                 .map_err(|error| BuildError::File { key: format!("{key}.file.path"), error })?,
@@ -276,7 +278,7 @@ impl Configured {
         };
         let directory = Directory { name: name.into(), source, on_unavailable: config.on_unavailable };
         let example = postmaster(config.domains.as_deref().unwrap_or(listed));
-        Ok(Self { directory, domains, example })
+        Ok(Self { directory, example })
     }
 }
 
@@ -306,11 +308,11 @@ fn spec(
 }
 
 fn domain_set(key: &str, names: &[String]) -> Result<DomainSet, BuildError> {
-    DomainSet::parse(names).map_err(|(name, error)| BuildError::Domain {
-        key: key.to_owned(),
-        name: name.to_owned(),
-        error,
-    })
+    DomainSet::parse(names).map_err(|bad| bad_domain(key.to_owned(), bad))
+}
+
+fn bad_domain(key: String, (name, error): (&str, DomainError)) -> BuildError {
+    BuildError::Domain { key, name: name.to_owned(), error }
 }
 
 /// Whom every domain should have (RFC 5321 §4.5.1), in the first of these.

@@ -12,23 +12,18 @@ impl Directories {
     pub fn listed_as<'d>(&self, domain: &'d Domain) -> Option<&'d str> {
         let files = self.files.as_ref().map(|files| files.current());
         let files = files.as_ref().and_then(|files| files.as_deref());
-        let of_directories = self.configured.iter().filter_map(|configured| configured.domains.as_ref());
-        let sets =
-            [Some(&self.names), files, Some(&self.catch_all)].into_iter().flatten().chain(of_directories);
-        let name = domain.as_str();
-        let mut above: Option<usize> = None;
-        for set in sets {
-            if set.names(domain) {
-                return Some(name);
-            }
-            above = above.or_else(|| set.above(domain).map(|above| above.as_str().len()));
-        }
+        let sets = || [Some(&self.names), files, Some(&self.catch_all)].into_iter().flatten();
         let detected: &Detected = &self.detected.load();
-        if detected.domains.contains_key(domain) {
+        let name = domain.as_str();
+        if sets().any(|set| set.names(domain))
+            || self.charge.names(domain)
+            || detected.domains.contains_key(domain)
+        {
             return Some(name);
         }
-        let below = || domain.ancestors().find(|above| detected.below.contains_key(*above)).map(str::len);
-        let above = above.or_else(below)?;
+        let below = || domain.ancestors().find(|above| detected.below.contains_key(*above));
+        let above = sets().find_map(|set| set.above(domain));
+        let above = above.or_else(|| self.charge.above(domain)).or_else(below)?.len();
         name.get(name.len().checked_sub(above + 1)?..)
     }
 

@@ -135,7 +135,7 @@ impl Directories {
         self.names.is_empty()
             && self.files.is_none()
             && self.catch_all.is_empty()
-            && self.configured.iter().all(|configured| configured.domains.is_none())
+            && self.charge.names_nothing()
     }
 
     /// Why the domain is local, and who is in charge of it, a line each.
