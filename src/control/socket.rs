@@ -12,13 +12,13 @@ use std::{
 use nix::unistd::Group;
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
-    net::UnixStream,
+    net::{UnixListener, UnixStream, unix::SocketAddr},
     sync::{OwnedSemaphorePermit, Semaphore},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{debug, info, warn};
 
-use crate::net::{Accepted, BindError, Endpoint, Listener};
+use crate::net::{BindError, Endpoint, Listener};
 
 use super::{
     Config,
@@ -43,7 +43,9 @@ impl<H: Handler> Handler for Arc<H> {
 /// A bound control socket.
 #[derive(Debug)]
 pub struct Control {
-    listener: Listener,
+    /// As long as it is there, so is its file.
+    _listener: Listener,
+    socket: UnixListener,
     door: Arc<Door>,
     scope: Scope,
 }
@@ -87,7 +89,14 @@ impl Control {
         let listener = Listener::unix(path, mode, group).await?;
         let missing = || failed(path, io::ErrorKind::NotFound.into());
         let file = listener.file().map(Arc::clone).ok_or_else(missing)?;
-        Ok(Self { listener, door: Arc::new(Door::new(file, Permit { mode, group })), scope })
+        let socket = listener.as_unix().map_err(|error| failed(path, error))?.ok_or_else(missing)?;
+        let socket = UnixListener::from_std(socket).map_err(|error| failed(path, error))?;
+        Ok(Self {
+            _listener: listener,
+            socket,
+            door: Arc::new(Door::new(file, Permit { mode, group })),
+            scope,
+        })
     }
 
     /// Where it is.
@@ -117,10 +126,8 @@ impl Control {
                 () = stop.cancelled() => return Ok(()),
                 next = self.next(&places) => next,
             };
-            let stream = accepted.map(|accepted| accepted.into_unix().map(UnixStream::from_std).transpose());
-            let stream = match stream.flatten() {
-                Ok(Some(stream)) => stream,
-                Ok(None) => continue,
+            let stream = match accepted {
+                Ok((stream, _)) => stream,
                 Err(error) => {
                     warn!(%error, "can't accept a control connection");
                     tokio::time::sleep(Duration::from_secs(1)).await;
@@ -162,12 +169,15 @@ impl Control {
 
     /// The next connection. Who logs in comes in bursts, and waits in the kernel's queue until there is a place;
     /// for a person at a terminal there is one at once, or none.
-    async fn next(&self, places: &Places) -> (Option<OwnedSemaphorePermit>, io::Result<Accepted>) {
+    async fn next(
+        &self,
+        places: &Places,
+    ) -> (Option<OwnedSemaphorePermit>, io::Result<(UnixStream, SocketAddr)>) {
         match self.scope {
-            Scope::All => (None, self.listener.accept().await),
+            Scope::All => (None, self.socket.accept().await),
             Scope::Trust => {
                 let permit = Arc::clone(&places.others).acquire_owned().await.ok();
-                (permit, self.listener.accept().await)
+                (permit, self.socket.accept().await)
             }
         }
     }

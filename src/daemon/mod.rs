@@ -25,7 +25,7 @@ use std::{
 };
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
+use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::{
@@ -59,8 +59,8 @@ pub fn run(path: Option<PathBuf>, loaded: Loaded) -> Result<(), Error> {
     let log = Log::start(&loaded.config.log, loaded.config.store.place_of_files())?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Error::Runtime)?;
     let commands = commands::thread().map_err(Error::Runtime)?;
-    let mail = mail::Threads::start().map_err(Error::Runtime)?;
-    let result = runtime.block_on(serve(path, loaded, log, commands.handle().clone(), mail.handles()));
+    let mail = mail::Threads::new();
+    let result = runtime.block_on(serve(path, loaded, log, commands.handle().clone(), &mail));
     mail.end();
     commands.shutdown_timeout(LEAVE);
     runtime.shutdown_timeout(LEAVE);
@@ -72,7 +72,7 @@ async fn serve(
     loaded: Loaded,
     log: Log,
     thread: tokio::runtime::Handle,
-    mail: mail::Handles,
+    mail: &mail::Threads,
 ) -> Result<(), Error> {
     let mut stop = signal(SignalKind::terminate()).map_err(Error::Runtime)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(Error::Runtime)?;
@@ -85,16 +85,11 @@ async fn serve(
     // First of all: the programs that detection runs must not get them.
     let mut inherited = Inherited::take().map_err(Error::Runtime)?;
     // The sockets are open before anything is read or asked: who connects meanwhile waits.
-    let endpoints = config.listen.clone();
-    let bind = async move {
-        let mut listeners = Vec::new();
-        for endpoint in &endpoints {
-            listeners.extend(Listener::bind(endpoint, &mut inherited).await?);
-        }
-        Ok::<_, Error>((listeners, inherited.left()))
-    };
-    // Their events come on the thread that binds them.
-    let (listeners, left) = mail.first.spawn(bind).await.unwrap_or(Err(Error::Part("milter listener")))?;
+    let mut listeners = Vec::new();
+    for endpoint in &config.listen {
+        listeners.extend(Listener::bind(endpoint, &mut inherited).await?);
+    }
+    let left = inherited.left();
     let listening = listeners.iter().map(|listener| listener.address().to_owned()).collect::<Vec<_>>();
     let parts = Parts::build(config, descriptors::enough_for(config.limits.sessions)).await?;
     for name in left {
@@ -136,13 +131,11 @@ async fn serve(
     core.run("switch", |parts, stop| async move { Arc::clone(&parts.switch).run(stop).await });
     // Who waits is answered from the disk's copy.
     parts.remotes.loaded(LOAD).await;
-    for listener in listeners {
-        info!(address = %listener.address(), "listening");
-        let server = Arc::clone(&parts.server);
-        let accepted = mail.first.spawn(server.accept(listener, mail.others.clone()));
-        let accepted = AbortOnDropHandle::new(accepted);
-        core.serve("milter listener", |_| async move { accepted.await? });
+    for address in &listening {
+        info!(%address, "listening");
     }
+    let accepted = mail.start(&parts.server, listeners).map_err(Error::Runtime)?;
+    core.serve("milter listener", |_| accepted);
     if let Some(text) = welcome::text(&loaded, &parts.live.findings(), &listening) {
         // Who tries it may look at the log only.
         let _ = write!(std::io::stdout(), "{text}");

@@ -7,8 +7,7 @@
 use std::{
     io::{self, Read},
     mem::take,
-    os::unix::net::UnixStream,
-    task::{Context, Poll},
+    task::Poll,
     time::Duration,
 };
 
@@ -17,24 +16,19 @@ use rustix::net::SendFlags;
 use socket2::Socket;
 use tokio::io::{Interest, unix::AsyncFd};
 
-use super::events::follow;
+use super::event_loop::{Watch, Watched, watch};
 
-/// A connection that was accepted, and that no event loop knows.
-#[derive(Debug)]
-pub struct Accepted {
-    pub(super) socket: Socket,
-    pub(super) is_tcp: bool,
-}
-
-/// One that this thread's event loop knows.
+/// A connection that was accepted. It stays with the task that reads it first.
 #[derive(Debug)]
 pub struct Connection {
-    socket: AsyncFd<Socket>,
+    socket: Socket,
     is_tcp: bool,
     /// Over TCP: something was read, and nothing written since that acknowledges it.
     is_unacknowledged: bool,
     /// The next read tries, whatever the event loop has told.
     is_tried: bool,
+    /// From the first wait on.
+    watched: Option<Watched>,
 }
 
 /// What one read gave.
@@ -46,39 +40,28 @@ pub struct Got {
     pub is_all: bool,
 }
 
-impl Accepted {
-    /// Gives it to this thread's event loop.
-    ///
-    /// # Errors
-    /// When the system's event queue fails.
-    pub fn attach(self) -> io::Result<Connection> {
-        let Self { socket, is_tcp } = self;
-        let socket = follow(socket, Interest::READABLE)?;
-        Ok(Connection { socket, is_tcp, is_unacknowledged: false, is_tried: true })
+impl Connection {
+    /// One that does not block.
+    pub(super) fn new(socket: Socket, is_tcp: bool) -> Self {
+        // Whoever connects has written by now, as a rule.
+        Self { socket, is_tcp, is_unacknowledged: false, is_tried: true, watched: None }
     }
 
     /// One end of a pair.
     #[cfg(test)]
-    pub(crate) fn of_pair() -> (Self, UnixStream) {
-        let (socket, peer) = UnixStream::pair().expect("a pair of sockets");
+    pub(crate) fn of_pair() -> (Self, std::os::unix::net::UnixStream) {
+        let (socket, peer) = std::os::unix::net::UnixStream::pair().expect("a pair of sockets");
         socket.set_nonblocking(true).expect("it does not block");
-        (Self { socket: socket.into(), is_tcp: false }, peer)
+        (Self::new(socket.into(), false), peer)
     }
 
-    /// The stream, if it is a unix socket.
-    #[must_use]
-    pub fn into_unix(self) -> Option<UnixStream> {
-        (!self.is_tcp).then(|| self.socket.into())
-    }
-}
-
-impl Connection {
     /// Has the next read try what there is: the event loop of a process that stood still tells late.
     pub fn look(&mut self) {
         self.is_tried = true;
     }
 
-    /// Has `read` read what is there, once; the count is 0 at the end of the stream.
+    /// Has `read` read what is there, once; the count is 0 at the end of the stream. Within a task of an
+    /// [event loop](super::event_loop), which is polled when there is more.
     ///
     /// A read that leaves room over is known to have taken everything, so that the next one waits for the
     /// operating system's word instead of trying in vain.
@@ -87,43 +70,42 @@ impl Connection {
     /// As the socket reports.
     pub fn poll_read(
         &mut self,
-        context: &mut Context<'_>,
         mut read: impl FnMut(&mut dyn Read) -> io::Result<Got>,
     ) -> Poll<io::Result<usize>> {
-        let Self { socket, is_tcp, is_unacknowledged, is_tried } = self;
         loop {
-            // Whoever connects has written by now, as a rule.
-            let ready = if take(is_tried) {
-                None
-            } else if let Poll::Ready(ready) = socket.poll_read_ready(context) {
-                Some(ready?)
-            } else {
-                // Sendmail writes the macros and the command in two writes, and Postfix the macros of a
-                // suppressed stage in one of its own: Nagle's algorithm then waits for our delayed ACK,
-                // 40 ms each time, unless the system is told not to delay it before we wait for more. What
-                // was answered needs none: the answer brings it along.
-                if take(is_unacknowledged) {
-                    let _ = socket.get_ref().set_tcp_quickack(true);
-                }
-                return Poll::Pending;
-            };
-            match read(&mut socket.get_ref()) {
-                Ok(Got { count, is_all }) => {
-                    *is_unacknowledged = *is_tcp;
-                    if let Some(mut ready) = ready.filter(|_| is_all && count > 0) {
-                        ready.clear_ready();
+            if !take(&mut self.is_tried) {
+                match &self.watched {
+                    Some(watched) if watched.look() => {}
+                    Some(_) => return self.pend(),
+                    None => {
+                        // What comes until then is told as well.
+                        self.watched = Some(watch(&self.socket, Watch::Connection)?);
+                        return self.pend();
                     }
+                }
+            }
+            match read(&mut &self.socket) {
+                Ok(Got { count, is_all }) => {
+                    self.is_unacknowledged = self.is_tcp;
+                    self.is_tried = !is_all || count == 0;
                     return Poll::Ready(Ok(count));
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    if let Some(mut ready) = ready {
-                        ready.clear_ready();
-                    }
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => self.is_tried = true,
                 Err(error) => return Poll::Ready(Err(error)),
             }
         }
+    }
+
+    fn pend<T>(&mut self) -> Poll<T> {
+        // Sendmail writes the macros and the command in two writes, and Postfix the macros of a
+        // suppressed stage in one of its own: Nagle's algorithm then waits for our delayed ACK,
+        // 40 ms each time, unless the system is told not to delay it before we wait for more. What
+        // was answered needs none: the answer brings it along.
+        if take(&mut self.is_unacknowledged) {
+            let _ = self.socket.set_tcp_quickack(true);
+        }
+        Poll::Pending
     }
 
     /// Writes what can be written of `bytes` at once, and takes it off them. What is wrong with the socket the next write
@@ -160,14 +142,18 @@ impl Connection {
     }
 
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let written = rustix::net::send(self.socket.get_ref(), bytes, SendFlags::NOSIGNAL)?;
+        let written = rustix::net::send(&self.socket, bytes, SendFlags::NOSIGNAL)?;
         self.is_unacknowledged = false;
         Ok(written)
     }
 
-    /// Until the peer has made room. The event loop takes a socket once: it gets another descriptor of the same.
+    /// Until the peer has made room: told by the runtime, with another descriptor of the same socket.
+    #[expect(
+        deprecated,
+        reason = "tokio wants a promise, as `unsafe`, that the descriptor stays the same: that of a `Socket` does"
+    )]
     async fn writable(&self) -> io::Result<()> {
-        let socket = follow(self.socket.get_ref().try_clone()?, Interest::WRITABLE)?;
+        let socket = AsyncFd::with_interest(self.socket.try_clone()?, Interest::WRITABLE)?;
         let _ready = socket.writable().await?;
         Ok(())
     }
@@ -181,104 +167,111 @@ mod tests {
         time::Instant,
     };
 
-    use futures_util::FutureExt;
-
     use super::*;
+    use crate::net::event_loop::served;
 
     /// Two writes before each answer, as Sendmail has them for its macros and its command: Nagle's algorithm holds back the
     /// second until the first is acknowledged.
-    #[tokio::test]
-    async fn who_writes_twice_does_not_wait_for_a_delayed_acknowledgement() {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let mut peer = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-        let (stream, _) = listener.accept().unwrap();
-        stream.set_nonblocking(true).unwrap();
-        let mut connection = Accepted { socket: stream.into(), is_tcp: true }.attach().unwrap();
-        let peer = std::thread::spawn(move || {
-            let times = [(); ROUNDS].map(|()| {
-                let begun = Instant::now();
-                peer.write_all(b"macros").unwrap();
-                peer.write_all(b"command").unwrap();
-                peer.read_exact(&mut [0; 2]).unwrap();
-                begun.elapsed()
+    #[test]
+    fn who_writes_twice_does_not_wait_for_a_delayed_acknowledgement() {
+        served(async {
+            let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+            let mut peer = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+            let (stream, _) = listener.accept().unwrap();
+            stream.set_nonblocking(true).unwrap();
+            let mut connection = Connection::new(stream.into(), true);
+            let peer = std::thread::spawn(move || {
+                let times = [(); ROUNDS].map(|()| {
+                    let begun = Instant::now();
+                    peer.write_all(b"macros").unwrap();
+                    peer.write_all(b"command").unwrap();
+                    peer.read_exact(&mut [0; 2]).unwrap();
+                    begun.elapsed()
+                });
+                times[1..].iter().min().copied().unwrap()
             });
-            times[1..].iter().min().copied().unwrap()
-        });
-        let mut received = 0;
-        for round in 1..=ROUNDS {
-            while received < round * b"macroscommand".len() {
-                let read = poll_fn(|context| connection.poll_read(context, read)).await.unwrap();
-                assert_ne!(read, 0);
-                received += read;
+            let mut received = 0;
+            for round in 1..=ROUNDS {
+                while received < round * b"macroscommand".len() {
+                    let read = poll_fn(|_| connection.poll_read(read)).await.unwrap();
+                    assert_ne!(read, 0);
+                    received += read;
+                }
+                connection.write_all(b"ok", Duration::from_secs(10)).await.unwrap();
             }
-            connection.write_all(b"ok", Duration::from_secs(10)).await.unwrap();
-        }
-        let fastest = peer.join().unwrap();
-        assert!(fastest < Duration::from_millis(30), "{fastest:?}: Linux delays an acknowledgement by 40 ms");
+            let fastest = peer.join().unwrap();
+            assert!(
+                fastest < Duration::from_millis(30),
+                "{fastest:?}: Linux delays an acknowledgement by 40 ms"
+            );
+        });
     }
 
     /// With less room than there may be bytes, and with more.
-    #[tokio::test]
-    async fn all_that_was_written_is_read_whatever_room_there_is() {
-        let (accepted, mut peer) = Accepted::of_pair();
-        let mut connection = accepted.attach().unwrap();
-        let writer = std::thread::spawn(move || {
-            for length in [1, 256, 257, 512, 100_000] {
-                peer.write_all(&vec![b'x'; length]).unwrap();
-                std::thread::sleep(Duration::from_millis(5));
+    #[test]
+    fn all_that_was_written_is_read_whatever_room_there_is() {
+        served(async {
+            let (mut connection, mut peer) = Connection::of_pair();
+            let writer = std::thread::spawn(move || {
+                for length in [1, 256, 257, 512, 100_000] {
+                    peer.write_all(&vec![b'x'; length]).unwrap();
+                    std::thread::sleep(Duration::from_millis(5));
+                }
+            });
+            let mut received = 0;
+            loop {
+                match poll_fn(|_| connection.poll_read(read)).await.unwrap() {
+                    0 => break,
+                    read => received += read,
+                }
             }
+            writer.join().unwrap();
+            assert_eq!(received, 101_026);
         });
-        let mut received = 0;
-        loop {
-            match poll_fn(|context| connection.poll_read(context, read)).await.unwrap() {
-                0 => break,
-                read => received += read,
-            }
-        }
-        writer.join().unwrap();
-        assert_eq!(received, 101_026);
     }
 
-    #[tokio::test]
-    async fn what_no_event_told_of_yet_is_seen_by_who_looks() {
-        let (accepted, mut peer) = Accepted::of_pair();
-        let mut connection = accepted.attach().unwrap();
-        // Without a turn of the event loop in between.
-        let now = |connection: &mut Connection| {
-            poll_fn(|context| connection.poll_read(context, read)).now_or_never().map(Result::unwrap)
-        };
-        assert_eq!(now(&mut connection), None);
-        peer.write_all(b"late").unwrap();
-        assert_eq!(now(&mut connection), None);
-        connection.look();
-        assert_eq!(now(&mut connection), Some(4));
-        connection.look();
-        assert_eq!(now(&mut connection), None);
-        drop(peer);
-        connection.look();
-        assert_eq!(now(&mut connection), Some(0));
+    #[test]
+    fn what_no_event_told_of_yet_is_seen_by_who_looks() {
+        served(async {
+            let (mut connection, mut peer) = Connection::of_pair();
+            // Without a turn of the event loop in between.
+            let now = |connection: &mut Connection| match connection.poll_read(read) {
+                Poll::Ready(read) => Some(read.unwrap()),
+                Poll::Pending => None,
+            };
+            assert_eq!(now(&mut connection), None);
+            peer.write_all(b"late").unwrap();
+            assert_eq!(now(&mut connection), None);
+            connection.look();
+            assert_eq!(now(&mut connection), Some(4));
+            connection.look();
+            assert_eq!(now(&mut connection), None);
+            drop(peer);
+            connection.look();
+            assert_eq!(now(&mut connection), Some(0));
+        });
     }
 
     /// The peer's room is less than what is written, and it takes its time.
-    #[tokio::test]
-    async fn who_reads_slowly_is_waited_for_until_the_time_is_over() {
-        let bytes = vec![b'x'; 4 << 20];
-        let (accepted, mut peer) = Accepted::of_pair();
-        let mut connection = accepted.attach().unwrap();
-        let reader = std::thread::spawn(move || {
-            let mut received = Vec::new();
-            std::thread::sleep(Duration::from_millis(50));
-            peer.read_to_end(&mut received).unwrap();
-            received.len()
-        });
-        connection.write_all(&bytes, Duration::from_secs(20)).await.unwrap();
-        drop(connection);
-        assert_eq!(reader.join().unwrap(), bytes.len());
+    #[test]
+    fn who_reads_slowly_is_waited_for_until_the_time_is_over() {
+        served(async {
+            let bytes = vec![b'x'; 4 << 20];
+            let (mut connection, mut peer) = Connection::of_pair();
+            let reader = std::thread::spawn(move || {
+                let mut received = Vec::new();
+                std::thread::sleep(Duration::from_millis(50));
+                peer.read_to_end(&mut received).unwrap();
+                received.len()
+            });
+            connection.write_all(&bytes, Duration::from_secs(20)).await.unwrap();
+            drop(connection);
+            assert_eq!(reader.join().unwrap(), bytes.len());
 
-        let (accepted, _peer) = Accepted::of_pair();
-        let mut connection = accepted.attach().unwrap();
-        let error = connection.write_all(&bytes, Duration::from_millis(50)).await.unwrap_err();
-        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+            let (mut connection, _peer) = Connection::of_pair();
+            let error = connection.write_all(&bytes, Duration::from_millis(50)).await.unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        });
     }
 
     fn read(socket: &mut dyn Read) -> io::Result<Got> {

@@ -2,32 +2,29 @@
 
 use std::{
     collections::HashMap,
-    fs,
-    future::poll_fn,
-    io,
-    os::unix::fs::FileTypeExt,
+    fs, io,
+    os::unix::{fs::FileTypeExt, net::UnixListener},
     path::Path,
     sync::Arc,
-    task::{Context, Poll, ready},
+    task::Poll,
 };
 
 use rustix::{
-    event::{PollFd, PollFlags, Timespec},
     io::Errno,
     net::{SocketFlags, accept_with},
 };
 use socket2::{Domain, SockAddr, Socket, Type};
-use tokio::{
-    io::{Interest, unix::AsyncFd},
-    net::{UnixStream, lookup_host},
-};
+use tokio::net::{UnixStream, lookup_host};
 
-use super::{Accepted, Endpoint, UnixFile, events::follow};
+use super::{
+    Connection, Endpoint, UnixFile,
+    event_loop::{Watch, Watched, watch},
+};
 
 /// One listening socket.
 #[derive(Debug)]
 pub struct Listener {
-    socket: AsyncFd<Socket>,
+    socket: Socket,
     is_tcp: bool,
     /// The bound address in the form of an [`Endpoint`], with the real port.
     address: String,
@@ -172,38 +169,18 @@ impl Listener {
         &self.address
     }
 
-    /// The next connection. It does not block.
+    /// The same socket, if it is a unix socket, for another event loop.
     ///
     /// # Errors
-    /// As accept(2); all but a broken listener pass by themselves.
-    pub fn poll_accept(&self, context: &mut Context<'_>) -> Poll<io::Result<Accepted>> {
-        loop {
-            let mut ready = ready!(self.socket.poll_read_ready(context))?;
-            let accepted = accept_with(&self.socket, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC);
-            let is_none = matches!(accepted, Err(Errno::WOULDBLOCK));
-            // To ask whether there is another one costs a fifth of trying to take it.
-            if is_none || !self.has_more() {
-                ready.clear_ready();
-            }
-            if !is_none {
-                let accepted = accepted.map(|it| Accepted { socket: it.into(), is_tcp: self.is_tcp });
-                return Poll::Ready(accepted.map_err(io::Error::from));
-            }
-        }
+    /// When there is no descriptor left.
+    pub fn as_unix(&self) -> io::Result<Option<UnixListener>> {
+        (!self.is_tcp).then(|| Ok(self.socket.try_clone()?.into())).transpose()
     }
 
-    /// The same, waited for.
-    ///
-    /// # Errors
-    /// As accept(2).
-    pub async fn accept(&self) -> io::Result<Accepted> {
-        poll_fn(|context| self.poll_accept(context)).await
-    }
-
-    fn has_more(&self) -> bool {
-        let mut asked = [PollFd::new(&self.socket, PollFlags::IN)];
-        // Whether it can't be told, or there is an error to be taken: then it is tried.
-        !matches!(rustix::event::poll(&mut asked, Some(&Timespec::default())), Ok(0))
+    /// Takes its connections within a task of an [event loop](super::event_loop). Others may do so in other loops.
+    #[must_use]
+    pub fn accepting(&self) -> Accepting<'_> {
+        Accepting { listener: self, watched: None }
     }
 
     /// A socket that listens and does not block, its own or systemd's.
@@ -221,8 +198,49 @@ impl Listener {
             // One write per reply: nothing is gained by waiting for more. Its connections inherit that.
             let _ = socket.set_tcp_nodelay(true);
         }
-        let socket = follow(socket, Interest::READABLE)?;
         Ok(Self { socket, is_tcp, address, owned: None })
+    }
+}
+
+/// A listener whose connections a task takes.
+#[derive(Debug)]
+pub struct Accepting<'l> {
+    listener: &'l Listener,
+    watched: Option<Watched>,
+}
+
+impl Accepting<'_> {
+    /// The next connection. Who asks is polled again when there is one, and takes turns with the other tasks for more.
+    ///
+    /// # Errors
+    /// As accept(2); all but a broken listener pass by themselves.
+    pub fn poll_accept(&mut self) -> Poll<io::Result<Connection>> {
+        let Listener { socket, is_tcp, .. } = self.listener;
+        match &self.watched {
+            // It is told of each time, as long as somebody waits.
+            None => self.watched = Some(watch(socket, Watch::Listener)?),
+            Some(watched) if watched.look() => match accept_with(socket, NEW) {
+                Ok(accepted) => return Poll::Ready(Ok(Connection::new(accepted.into(), *is_tcp))),
+                // Somebody else was faster.
+                Err(Errno::WOULDBLOCK) => {}
+                Err(error) => return Poll::Ready(Err(error.into())),
+            },
+            Some(_) => {}
+        }
+        Poll::Pending
+    }
+
+    /// Is not told of any until it asks for the next one.
+    pub fn pause(&mut self) {
+        if let Some(watched) = self.watched.take() {
+            watched.end(&self.listener.socket);
+        }
+    }
+}
+
+impl Drop for Accepting<'_> {
+    fn drop(&mut self) {
+        self.pause();
     }
 }
 
@@ -253,5 +271,7 @@ async fn reclaim(endpoint: &Endpoint, path: &Path) -> Result<(), BindError> {
     }
 }
 
+/// Of a connection.
+const NEW: SocketFlags = SocketFlags::NONBLOCK.union(SocketFlags::CLOEXEC);
 /// Connections that wait for accept: an attack opens many at once.
 const BACKLOG: i32 = 4096;

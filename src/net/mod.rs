@@ -6,7 +6,7 @@
 mod connection;
 mod dns;
 mod endpoint;
-mod events;
+pub mod event_loop;
 mod failover;
 mod listener;
 mod password;
@@ -14,11 +14,11 @@ pub mod smtp_reply;
 mod tls;
 mod unix_file;
 
-pub use connection::{Accepted, Connection, Got};
+pub use connection::{Connection, Got};
 pub use dns::{DnsError, NameServer, NameServerError, Resolver};
 pub use endpoint::{Endpoint, EndpointError};
 pub use failover::Failover;
-pub use listener::{BindError, Inherited, Listener};
+pub use listener::{Accepting, BindError, Inherited, Listener};
 pub use password::{Password, PasswordError};
 pub use tls::{TlsError, TlsOptions, client_config};
 pub use unix_file::UnixFile;

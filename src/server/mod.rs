@@ -29,21 +29,23 @@ use std::{
 };
 
 use arc_swap::{ArcSwap, ArcSwapOption};
-use futures_util::FutureExt;
 use milter_protocol::{
     flags::{Actions, Steps},
     macros::Stage,
     negotiation::Wanted,
 };
 use tokio::runtime::Handle;
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio_util::{
+    sync::CancellationToken,
+    task::{TaskTracker, task_tracker::TaskTrackerToken},
+};
 use tracing::{error, warn};
 
 use waits::{Place, Waits};
 
 use crate::{
     history::History,
-    net::{Accepted, Listener},
+    net::{Connection, Listener, event_loop},
     telemetry::Rate,
 };
 
@@ -69,6 +71,7 @@ pub struct Server {
     sessions: AtomicUsize,
     open: AtomicUsize,
     next_id: AtomicU64,
+    /// Of the sessions.
     tasks: TaskTracker,
     /// What is found out beside the sessions; nobody waits for it.
     asides: TaskTracker,
@@ -202,32 +205,26 @@ impl Server {
         self.last_mta.load().as_deref().cloned()
     }
 
-    /// Takes connections until [`drain`](Self::drain) is called, and serves them on this thread. Where several wait at once
-    /// it has too much to do: all but the first are shared out among the `others`.
+    /// Takes connections until [`drain`](Self::drain) is called, and serves them in the [event loop](event_loop) that this
+    /// is a task of. Several may take those of one listener: whichever is idle does.
     ///
     /// # Errors
     /// When the listener itself is broken: the process can't do its work any more.
-    pub async fn accept(self: Arc<Self>, listener: Listener, others: Vec<Handle>) -> io::Result<()> {
+    pub async fn accept(self: Arc<Self>, listener: Arc<Listener>) -> io::Result<()> {
         let mut told: Option<Instant> = None;
-        let mut turns = others.iter().cycle();
         let mut place = Place::new(&self.waits, self.began + FOR_EVER);
+        let mut accepting = listener.accepting();
         loop {
             let accepted = poll_fn(|context| {
-                if place.wait(context) { Poll::Ready(None) } else { listener.poll_accept(context).map(Some) }
+                if place.wait(context) { Poll::Ready(None) } else { accepting.poll_accept().map(Some) }
             });
             let Some(accepted) = accepted.await else { return Ok(()) };
             match accepted {
-                Ok(accepted) => {
-                    self.begin(accepted, None);
-                    while !others.is_empty()
-                        && let Some(Ok(accepted)) = listener.accept().now_or_never()
-                    {
-                        self.begin(accepted, turns.next());
-                    }
-                }
+                Ok(connection) => self.begin(connection),
                 Err(error) if is_of_one_connection(&error) => {}
                 Err(error) if is_shortage(&error) => {
                     // Waiting is all that helps; sessions that end free what is missing.
+                    accepting.pause();
                     if told.is_none_or(|told| told.elapsed() > TELL_AGAIN) {
                         warn!(%error, address = listener.address(), "can't accept connections, they wait");
                         told = Some(Instant::now());
@@ -261,8 +258,8 @@ impl Server {
         self.waits.is_ending()
     }
 
-    /// Serves it on this thread, or on that one.
-    fn begin(self: &Arc<Self>, accepted: Accepted, elsewhere: Option<&Handle>) {
+    /// Serves it in this thread's event loop.
+    fn begin(self: &Arc<Self>, mut connection: Connection) {
         self.metrics.sessions.inc();
         if self.open() >= self.sessions.load(Ordering::Relaxed) {
             // Closed, not left waiting: the MTA then does at once what its admin chose.
@@ -272,17 +269,11 @@ impl Server {
         }
         let open = Open::new(self);
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
-        // Boxed: it is moved some times until it is where it stays.
-        let served = Box::pin(async move {
-            let Ok(mut connection) = accepted.attach() else { return };
-            let mut session = session::Session::new(id, Arc::clone(&open.0));
+        event_loop::spawn(async move {
+            let mut session = session::Session::new(id, Arc::clone(&open.server));
             // Lent: each call that took them would keep a place for them of its own.
             session.run(&mut connection).await;
         });
-        match elsewhere {
-            None => self.tasks.spawn(served),
-            Some(thread) => self.tasks.spawn_on(served, thread),
-        };
     }
 
     /// So many sessions are open, or it stops, that nobody should be kept longer than needed.
@@ -304,22 +295,25 @@ impl Server {
 }
 
 /// Counts a session while it lives, however it ends.
-struct Open(Arc<Server>);
+struct Open {
+    server: Arc<Server>,
+    _waited_for: TaskTrackerToken,
+}
 
 impl Open {
     fn new(server: &Arc<Server>) -> Self {
         server.open.fetch_add(1, Ordering::Relaxed);
         server.metrics.sessions_open.inc();
-        Self(Arc::clone(server))
+        Self { server: Arc::clone(server), _waited_for: server.tasks.token() }
     }
 }
 
 impl Drop for Open {
     fn drop(&mut self) {
-        self.0.open.fetch_sub(1, Ordering::Relaxed);
-        self.0.metrics.sessions_open.dec();
+        self.server.open.fetch_sub(1, Ordering::Relaxed);
+        self.server.metrics.sessions_open.dec();
         if std::thread::panicking() {
-            self.0.metrics.session_panics.inc();
+            self.server.metrics.session_panics.inc();
         }
     }
 }

@@ -14,12 +14,11 @@ use std::{
     io,
     net::SocketAddr,
     sync::{Arc, atomic::Ordering},
-    task::{Context, Poll},
+    task::Poll,
     time::{Instant, SystemTime, UNIX_EPOCH},
 };
 
 use bytes::BytesMut;
-use futures_util::FutureExt;
 use milter_protocol::{
     command::{Connect, Mail},
     session::{Ask, Event},
@@ -28,7 +27,7 @@ use milter_protocol::{
         HeloVerdict, MailVerdict, UnknownVerdict,
     },
 };
-use tokio::time::Duration;
+use tokio::{task::yield_now, time::Duration};
 use tracing::{debug, info};
 
 use defend::Delayed;
@@ -61,6 +60,8 @@ pub(super) struct Session {
     client: Client,
     message: Message,
     delayed: Option<Box<Delayed>>,
+    /// Counts what it was told.
+    turn: u8,
 }
 
 /// The client of the SMTP session that the MTA tells us about.
@@ -102,7 +103,7 @@ impl Session {
         let snapshot = server.snapshot();
         let protocol = milter_protocol::session::Session::new(server.wanted(&snapshot));
         let (client, message) = (Client::default(), Message::default());
-        Self { id, server, snapshot, protocol, client, message, delayed: None }
+        Self { id, server, snapshot, protocol, client, message, delayed: None, turn: 0 }
     }
 
     /// Serves the connection to its end.
@@ -128,7 +129,7 @@ impl Session {
             let begun_frame = held.is_some();
             let mut is_woken = false;
             let woken = poll_fn(|context| {
-                if let Poll::Ready(read) = poll_read(connection, &mut held, context) {
+                if let Poll::Ready(read) = poll_read(connection, &mut held) {
                     return Poll::Ready(Woken::Read(read));
                 }
                 if place.wait(context) && !self.message.under_way {
@@ -148,10 +149,10 @@ impl Session {
                 over => {
                     // What has come may be there without an event that has told of it: other threads are faster.
                     connection.look();
-                    match read(connection, &mut held).now_or_never() {
-                        Some(read) => read?,
-                        None if matches!(over, Woken::End) => return Ok(End::Drained),
-                        None => return Err(End::Silent(self.limit(held.is_some()))),
+                    match poll_read(connection, &mut held) {
+                        Poll::Ready(read) => read?,
+                        Poll::Pending if matches!(over, Woken::End) => return Ok(End::Drained),
+                        Poll::Pending => return Err(End::Silent(self.limit(held.is_some()))),
                     }
                 }
             };
@@ -267,7 +268,10 @@ impl Session {
                 break;
             }
             // One that pipelines without end must not keep the thread from the others.
-            tokio::task::coop::consume_budget().await;
+            self.turn = self.turn.wrapping_add(1);
+            if self.turn.is_multiple_of(TURNS) {
+                yield_now().await;
+            }
         }
         Ok(None)
     }
@@ -453,15 +457,11 @@ impl Output<'_> {
 
 /// Waits for bytes and reads them behind those that are held. No buffer is held while there is none to be.
 async fn read(connection: &mut Connection, held: &mut Option<Input>) -> io::Result<usize> {
-    poll_fn(|context| poll_read(connection, held, context)).await
+    poll_fn(|_| poll_read(connection, held)).await
 }
 
-fn poll_read(
-    connection: &mut Connection,
-    held: &mut Option<Input>,
-    context: &mut Context<'_>,
-) -> Poll<io::Result<usize>> {
-    let read = connection.poll_read(context, |socket| held.get_or_insert_with(Input::take).read_from(socket));
+fn poll_read(connection: &mut Connection, held: &mut Option<Input>) -> Poll<io::Result<usize>> {
+    let read = connection.poll_read(|socket| held.get_or_insert_with(Input::take).read_from(socket));
     if let Some(input) = held.take_if(|input| input.is_empty()) {
         input.give_back();
     }
@@ -485,6 +485,9 @@ enum Woken {
     End,
     Time,
 }
+
+/// What a session is told before others have their turn.
+const TURNS: u8 = 64;
 
 /// Clients whose class is found out though nothing depends on it: it costs questions to the DNS.
 const CLASSES: Pace = Pace::new(Duration::from_millis(100), 100);

@@ -23,48 +23,54 @@ use crate::{
     defence::{self, Defences},
     directory::{self, Directories, Domains, Recipients},
     files::{self, Keeper},
-    net::{Accepted, Endpoint, Inherited, NameServer},
+    net::{Connection, Endpoint, Inherited, NameServer, event_loop::served},
     policy::{self, ClientClass, Facts, Rules},
     store,
     suspension::{self, Suspensions},
     telemetry::Registry,
 };
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_panic_ends_its_own_session_alone() {
-    let registry = Registry::default();
-    let server = server(&registry);
-    let address = listen(&server).await;
-    let peers = tokio::task::spawn_blocking(move || {
-        let mut other = negotiated(&address);
-        let mut panics = negotiated(&address);
-        assert_eq!(ask(&mut panics, FAULT), b"", "the connection is closed without an answer");
-        assert_eq!(ask(&mut other, b"<anna@example.test>"), b"\0\0\0\x01c");
-        assert_eq!(ask(&mut negotiated(&address), b"<anna@example.test>"), b"\0\0\0\x01c");
+#[test]
+fn a_panic_ends_its_own_session_alone() {
+    served(async {
+        let registry = Registry::default();
+        let server = server(&registry);
+        let address = listen(&server).await;
+        let peers = tokio::task::spawn_blocking(move || {
+            let mut other = negotiated(&address);
+            let mut panics = negotiated(&address);
+            assert_eq!(ask(&mut panics, FAULT), b"", "the connection is closed without an answer");
+            assert_eq!(ask(&mut other, b"<anna@example.test>"), b"\0\0\0\x01c");
+            assert_eq!(ask(&mut negotiated(&address), b"<anna@example.test>"), b"\0\0\0\x01c");
+        });
+        peers.await.expect("the peers find it so");
+        let waited = server.drain(Duration::from_secs(20)).await;
+        assert_eq!(
+            (waited, server.metrics.session_panics.get(), server.metrics.sessions_open.get()),
+            (0, 1, 0)
+        );
     });
-    peers.await.expect("the peers find it so");
-    let waited = server.drain(Duration::from_secs(20)).await;
-    assert_eq!((waited, server.metrics.session_panics.get(), server.metrics.sessions_open.get()), (0, 1, 0));
 }
 
 /// The end is told by another thread, at once; what has come, by the event loop in its next turn.
-#[tokio::test]
-async fn a_message_that_has_begun_to_come_is_no_victim_of_the_end() {
-    let server = server(&Registry::default());
-    let address = listen(&server).await;
-    let mut mta = tokio::task::spawn_blocking(move || negotiated(&address)).await.expect("it is served");
-    tell(&mut mta, b"<anna@example.test>");
-    server.waits.begin_end();
-    let answer = tokio::task::spawn_blocking(move || answer(&mut mta)).await.expect("it waits");
-    assert_eq!(answer, b"\0\0\0\x01c");
+#[test]
+fn a_message_that_has_begun_to_come_is_no_victim_of_the_end() {
+    served(async {
+        let server = server(&Registry::default());
+        let address = listen(&server).await;
+        let mut mta = tokio::task::spawn_blocking(move || negotiated(&address)).await.expect("it is served");
+        tell(&mut mta, b"<anna@example.test>");
+        server.waits.begin_end();
+        let answer = tokio::task::spawn_blocking(move || answer(&mut mta)).await.expect("it waits");
+        assert_eq!(answer, b"\0\0\0\x01c");
+    });
 }
 
 /// Ten thousand of them are open on a busy host, and nearly all of them wait.
 #[tokio::test]
 async fn an_idle_connection_takes_little() {
     let server = server(&Registry::default());
-    let (accepted, _mta) = Accepted::of_pair();
-    let mut connection = accepted.attach().expect("the event loop takes it");
+    let (mut connection, _mta) = Connection::of_pair();
     let mut session = session::Session::new(1, server);
     let own = size_of_val(&session) + size_of_val(&connection);
     let waiting = size_of_val(&session.run(&mut connection));
@@ -72,46 +78,48 @@ async fn an_idle_connection_takes_little() {
 }
 
 /// They are kept as `backstop check` would explain them.
-#[tokio::test(flavor = "multi_thread")]
-async fn the_last_decisions_tell_what_led_to_them() {
-    let registry = Registry::default();
-    let server = server(&registry);
-    let address = listen(&server).await;
-    let written: [&[u8]; 2] = [b"<anna@example.test>", b"<anna@elsewhere.test>"];
-    let peers = tokio::task::spawn_blocking(move || {
-        for recipient in written {
-            assert_eq!(ask(&mut negotiated(&address), recipient), b"\0\0\0\x01c");
+#[test]
+fn the_last_decisions_tell_what_led_to_them() {
+    served(async {
+        let registry = Registry::default();
+        let server = server(&registry);
+        let address = listen(&server).await;
+        let written: [&[u8]; 2] = [b"<anna@example.test>", b"<anna@elsewhere.test>"];
+        let peers = tokio::task::spawn_blocking(move || {
+            for recipient in written {
+                assert_eq!(ask(&mut negotiated(&address), recipient), b"\0\0\0\x01c");
+            }
+        });
+        peers.await.expect("all pass");
+        let recents = server.history.recent();
+        assert_eq!((recents.decisions.len(), recents.left_out), (2, 0));
+        for (kept, written) in recents.decisions.iter().rev().zip(written) {
+            assert_eq!(kept.recipient.as_bytes(), written);
+            let who = (kept.client, kept.name.as_deref(), kept.sender.as_deref(), kept.is_insider);
+            assert_eq!(who, (None, Some("h"), Some("<sender@elsewhere.test>"), false));
+            assert_eq!((kept.stage, kept.verdict), (policy::Stage::Rcpt, policy::Verdict::Continue));
+
+            let snapshot = server.snapshot();
+            let (recipient, bare) = recipient(written, || None);
+            for (is_brief, mut asked) in [(false, Asked::explained()), (true, Asked::default())] {
+                let mut facts = Facts { recipient: recipient.clone(), bare, ..Facts::default() };
+                let decision = decide(&snapshot, Envelope::default(), &mut facts, Some(&mut asked)).await;
+                assert_eq!(decision.reason, kept.reason);
+                let mut steps = vec![client_step(None, &facts, Vec::new())];
+                steps.extend(asked.steps(&facts));
+                assert!(steps.len() > 1);
+                for (step, kept) in steps.iter().zip(&kept.explanation.0) {
+                    assert_eq!(
+                        (&step.question, &step.about, &step.answer),
+                        (&kept.question, &kept.about, &kept.answer)
+                    );
+                    let evidence = if is_brief { &Vec::new() } else { &kept.evidence };
+                    assert_eq!(&step.evidence, evidence);
+                }
+                assert_eq!(steps.len(), kept.explanation.0.len());
+            }
         }
     });
-    peers.await.expect("all pass");
-    let recents = server.history.recent();
-    assert_eq!((recents.decisions.len(), recents.left_out), (2, 0));
-    for (kept, written) in recents.decisions.iter().rev().zip(written) {
-        assert_eq!(kept.recipient.as_bytes(), written);
-        let who = (kept.client, kept.name.as_deref(), kept.sender.as_deref(), kept.is_insider);
-        assert_eq!(who, (None, Some("h"), Some("<sender@elsewhere.test>"), false));
-        assert_eq!((kept.stage, kept.verdict), (policy::Stage::Rcpt, policy::Verdict::Continue));
-
-        let snapshot = server.snapshot();
-        let (recipient, bare) = recipient(written, || None);
-        for (is_brief, mut asked) in [(false, Asked::explained()), (true, Asked::default())] {
-            let mut facts = Facts { recipient: recipient.clone(), bare, ..Facts::default() };
-            let decision = decide(&snapshot, Envelope::default(), &mut facts, Some(&mut asked)).await;
-            assert_eq!(decision.reason, kept.reason);
-            let mut steps = vec![client_step(None, &facts, Vec::new())];
-            steps.extend(asked.steps(&facts));
-            assert!(steps.len() > 1);
-            for (step, kept) in steps.iter().zip(&kept.explanation.0) {
-                assert_eq!(
-                    (&step.question, &step.about, &step.answer),
-                    (&kept.question, &kept.about, &kept.answer)
-                );
-                let evidence = if is_brief { &Vec::new() } else { &kept.evidence };
-                assert_eq!(&step.evidence, evidence);
-            }
-            assert_eq!(steps.len(), kept.explanation.0.len());
-        }
-    }
 }
 
 /// Panics where a fault is put in: [`FAULT`] is a recipient of no real MTA.
@@ -127,7 +135,8 @@ async fn listen(server: &Arc<Server>) -> String {
     let mut listeners = Listener::bind(&endpoint, &mut Inherited::default()).await.expect("a free port");
     let listener = listeners.pop().expect("one address");
     let address = listener.address().trim_start_matches("inet:").to_owned();
-    TaskTracker::new().spawn(Arc::clone(server).accept(listener, Vec::new()));
+    let server = Arc::clone(server);
+    event_loop::spawn(async move { server.accept(Arc::new(listener)).await.expect("it is not broken") });
     address
 }
 
