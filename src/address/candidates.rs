@@ -36,6 +36,12 @@ impl Delimiters {
         }
     }
 
+    /// Whether there may be a tag or a sub-address in a local part.
+    fn may_split(&self, local: &str) -> bool {
+        let is_one = |byte: u8| byte == b'=' || byte.is_ascii() && self.ascii & 1 << byte != 0;
+        local.bytes().any(is_one) || !self.characters.is_ascii() && local.contains(|c| self.contains(c))
+    }
+
     /// The characters, as given.
     pub fn as_str(&self) -> &str {
         &self.characters
@@ -110,7 +116,7 @@ impl<'a> Iterator for Candidates<'a> {
 fn others(written: &Address, delimiters: &Delimiters) -> Vec<(Form, Address)> {
     // Most addresses have no other form, and cost nothing more.
     let local = written.local();
-    if !local.chars().any(|character| delimiters.contains(character) || character == '=') {
+    if !delimiters.may_split(local) {
         return Vec::new();
     }
     let mut found: Vec<(Form, Address)> = Vec::new();

@@ -84,11 +84,11 @@ impl Thread {
         let served = event_loop::run(async move {
             for listener in listeners {
                 let (server, told) = (Arc::clone(&server), told.clone());
-                event_loop::spawn(async move {
+                event_loop::spawn(Box::pin(async move {
                     if let Err(error) = server.accept(listener).await {
                         let _ = told.send(Err(error)).await;
                     }
-                });
+                }));
             }
             drop((server, told));
             stop.cancelled().await;

@@ -73,27 +73,27 @@ impl Connection {
         mut read: impl FnMut(&mut dyn Read) -> io::Result<Got>,
     ) -> Poll<io::Result<usize>> {
         loop {
-            if !take(&mut self.is_tried) {
-                match &self.watched {
-                    Some(watched) if watched.look() => {}
-                    Some(_) => return self.pend(),
-                    None => {
-                        // What comes until then is told as well.
-                        self.watched = Some(watch(&self.socket, Watch::Connection)?);
-                        return self.pend();
+            let is_told = self.watched.as_ref().is_some_and(Watched::look);
+            if take(&mut self.is_tried) || is_told {
+                match read(&mut &self.socket) {
+                    Ok(Got { count, is_all }) => {
+                        self.is_unacknowledged = self.is_tcp;
+                        self.is_tried = !is_all || count == 0;
+                        return Poll::Ready(Ok(count));
                     }
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {
+                        self.is_tried = true;
+                        continue;
+                    }
+                    Err(error) => return Poll::Ready(Err(error)),
                 }
             }
-            match read(&mut &self.socket) {
-                Ok(Got { count, is_all }) => {
-                    self.is_unacknowledged = self.is_tcp;
-                    self.is_tried = !is_all || count == 0;
-                    return Poll::Ready(Ok(count));
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => self.is_tried = true,
-                Err(error) => return Poll::Ready(Err(error)),
+            if self.watched.is_none() {
+                // What came in the meantime is told as well.
+                self.watched = Some(watch(&self.socket, Watch::Connection)?);
             }
+            return self.pend();
         }
     }
 
@@ -249,6 +249,26 @@ mod tests {
             drop(peer);
             connection.look();
             assert_eq!(now(&mut connection), Some(0));
+        });
+    }
+
+    /// One event tells of both, and a read that leaves room over gives the bytes alone.
+    #[test]
+    fn an_end_right_behind_the_last_bytes_is_seen() {
+        served(async {
+            let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+            let tcp = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+            let (stream, _) = listener.accept().unwrap();
+            stream.set_nonblocking(true).unwrap();
+            let (unix, peer) = Connection::of_pair();
+            let of_tcp = (Connection::new(stream.into(), true), Box::new(tcp) as Box<dyn Write>);
+            for (mut connection, mut peer) in [of_tcp, (unix, Box::new(peer))] {
+                assert!(connection.poll_read(read).is_pending());
+                peer.write_all(b"last").unwrap();
+                drop(peer);
+                assert_eq!(poll_fn(|_| connection.poll_read(read)).await.unwrap(), 4);
+                assert_eq!(poll_fn(|_| connection.poll_read(read)).await.unwrap(), 0);
+            }
         });
     }
 

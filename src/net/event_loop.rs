@@ -54,9 +54,12 @@ pub fn run<T>(main: impl Future<Output = T>) -> io::Result<T> {
 ///
 /// # Panics
 /// Outside of an event loop.
-pub fn spawn(task: impl Future<Output = ()> + 'static) {
-    here(|this| this.spawn(Box::pin(task)));
+pub fn spawn(task: Work) {
+    here(|this| this.spawn(task));
 }
+
+/// What a task does.
+pub type Work = Pin<Box<dyn Future<Output = ()>>>;
 
 /// How a socket is watched.
 #[derive(Debug, Clone, Copy)]
@@ -81,7 +84,7 @@ pub(super) fn watch(socket: impl AsFd, how: Watch) -> io::Result<Watched> {
         let signal = this.tasks.borrow().get(key).map(|task| Arc::clone(&task.signal));
         let signal = signal.expect("a task of this event loop asks");
         let flags = match how {
-            Watch::Connection => EventFlags::IN | EventFlags::ET,
+            Watch::Connection => EventFlags::IN | EventFlags::RDHUP | EventFlags::ET,
             Watch::Listener => EventFlags::IN | EventFlags::EXCLUSIVE,
         };
         epoll::add(&this.queue, socket, EventData::new_u64(key as u64), flags)?;
@@ -94,10 +97,13 @@ pub(super) fn watch(socket: impl AsFd, how: Watch) -> io::Result<Watched> {
 pub(super) struct Watched(Arc<Signal>);
 
 impl Watched {
-    /// Whether there may be something since the last look.
+    /// Whether there may be something since the last look. When the peer has ended its part there always is: that end may
+    /// lie behind what is read, and is told of once.
     pub(super) fn look(&self) -> bool {
-        // Only the loop's own thread writes it.
-        self.0.is_ready.load(Ordering::Relaxed) && self.0.is_ready.swap(false, Ordering::Relaxed)
+        // Only the loop's own thread writes these.
+        let Signal { is_ready, has_ended, .. } = &*self.0;
+        has_ended.load(Ordering::Relaxed)
+            || is_ready.load(Ordering::Relaxed) && is_ready.swap(false, Ordering::Relaxed)
     }
 
     /// Watches it no longer: for one that stays open.
@@ -120,7 +126,7 @@ struct EventLoop {
 struct Task {
     signal: Arc<Signal>,
     /// Not there while it is polled.
-    work: Option<(Pin<Box<dyn Future<Output = ()>>>, Waker)>,
+    work: Option<(Work, Waker)>,
 }
 
 /// What a task is polled for.
@@ -129,6 +135,8 @@ struct Signal {
     key: usize,
     /// There is something at its socket.
     is_ready: AtomicBool,
+    /// Whoever is at the other end writes no more.
+    has_ended: AtomicBool,
     /// It waits for its turn.
     is_woken: AtomicBool,
     woken: Arc<Woken>,
@@ -203,7 +211,7 @@ impl EventLoop {
             std::mem::swap(&mut woken, &mut self.woken.keys());
             for key in woken.drain(..) {
                 if key != MAIN {
-                    self.poll(key, false);
+                    self.poll(key, None);
                     continue;
                 }
                 signal.is_woken.store(false, Ordering::Release);
@@ -219,32 +227,35 @@ impl EventLoop {
                 Ok(_) | Err(Errno::INTR) => {}
                 Err(error) => return Err(error.into()),
             }
-            for Event { data, .. } in events.drain(..) {
+            for Event { data, flags, .. } in events.drain(..) {
                 match data.u64() {
                     ALARM => {
                         let _ = (&self.woken.alarm).read(&mut [0; 8]);
                     }
-                    key => self.poll(usize::try_from(key).unwrap_or(MAIN), true),
+                    key => self.poll(usize::try_from(key).unwrap_or(MAIN), Some(flags)),
                 }
             }
         }
     }
 
-    fn spawn(&self, future: Pin<Box<dyn Future<Output = ()>>>) {
+    fn spawn(&self, work: Work) {
         let mut tasks = self.tasks.borrow_mut();
         let place = tasks.vacant_entry();
         let signal = self.signal(place.key());
         let waker = Waker::from(Arc::clone(&signal));
         signal.wake_by_ref();
-        place.insert(Task { signal, work: Some((future, waker)) });
+        place.insert(Task { signal, work: Some((work, waker)) });
     }
 
-    /// Who was meant may have ended, and another have its place: to be polled in vain does no harm.
-    fn poll(&self, key: usize, is_ready: bool) {
+    /// `told`: of its socket. Who was meant may have ended, and another have its place: to be polled in vain does no harm.
+    fn poll(&self, key: usize, told: Option<EventFlags>) {
         let work = self.tasks.borrow_mut().get_mut(key).and_then(|task| {
             let signal = &task.signal;
-            if is_ready {
+            if let Some(flags) = told {
                 signal.is_ready.store(true, Ordering::Relaxed);
+                if flags.intersects(EventFlags::RDHUP | EventFlags::HUP | EventFlags::ERR) {
+                    signal.has_ended.store(true, Ordering::Relaxed);
+                }
             } else {
                 signal.is_woken.store(false, Ordering::Release);
             }
@@ -266,7 +277,8 @@ impl EventLoop {
 
     fn signal(&self, key: usize) -> Arc<Signal> {
         let woken = Arc::clone(&self.woken);
-        Arc::new(Signal { key, is_ready: AtomicBool::new(false), is_woken: AtomicBool::new(false), woken })
+        let [is_ready, has_ended, is_woken] = [const { AtomicBool::new(false) }; 3];
+        Arc::new(Signal { key, is_ready, has_ended, is_woken, woken })
     }
 }
 
@@ -294,7 +306,7 @@ pub(crate) fn served<T: 'static>(work: impl Future<Output = T> + 'static) -> T {
     let _context = runtime.enter();
     let (told, result) = tokio::sync::oneshot::channel();
     let main = async {
-        spawn(async { drop(told.send(work.await)) });
+        spawn(Box::pin(async { drop(told.send(work.await)) }));
         result.await.expect("the task is done")
     };
     run(main).expect("an event loop")
@@ -366,15 +378,15 @@ mod tests {
         let held = Rc::clone(&dropped);
         served(async move {
             let (tell, hears) = tokio::sync::oneshot::channel::<()>();
-            spawn(async move {
+            spawn(Box::pin(async move {
                 let _held = held;
                 yield_now().await;
                 assert!(tell.is_closed(), "a fault put in by a test");
-            });
+            }));
             assert!(hears.await.is_err());
             assert_eq!(Rc::strong_count(&dropped), 1);
             let (tell, hears) = tokio::sync::oneshot::channel();
-            spawn(async { tell.send(()).unwrap() });
+            spawn(Box::pin(async { tell.send(()).unwrap() }));
             hears.await.unwrap();
         });
     }
@@ -384,10 +396,10 @@ mod tests {
         let dropped = Rc::new(());
         let held = Rc::clone(&dropped);
         run(async {
-            spawn(async move {
+            spawn(Box::pin(async move {
                 let _held = held;
                 std::future::pending().await
-            });
+            }));
             let mut turns = 3;
             poll_fn(|context| {
                 turns -= 1;
@@ -409,12 +421,12 @@ mod tests {
             let end = Rc::new(Cell::new(false));
             let turns = Rc::new(Cell::new(0_u64));
             let (is_over, counted) = (Rc::clone(&end), Rc::clone(&turns));
-            spawn(async move {
+            spawn(Box::pin(async move {
                 while !is_over.get() {
                     counted.set(counted.get() + 1);
                     yield_now().await;
                 }
-            });
+            }));
             let mut watched = None;
             for _ in 0..10 {
                 let before = turns.get();
@@ -486,7 +498,9 @@ mod tests {
         for _ in 0..EACH {
             UnixStream::connect(&path).unwrap();
         }
-        threads.map(|thread| thread.join().unwrap());
+        for thread in threads {
+            thread.join().unwrap();
+        }
         assert_eq!(taken[0].load(Ordering::SeqCst), before);
         assert_eq!(taken[1].load(Ordering::SeqCst), 2 * EACH - before);
     }

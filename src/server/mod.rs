@@ -269,11 +269,11 @@ impl Server {
         }
         let open = Open::new(self);
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
-        event_loop::spawn(async move {
+        event_loop::spawn(Box::pin(async move {
             let mut session = session::Session::new(id, Arc::clone(&open.server));
             // Lent: each call that took them would keep a place for them of its own.
             session.run(&mut connection).await;
-        });
+        }));
     }
 
     /// So many sessions are open, or it stops, that nobody should be kept longer than needed.

@@ -136,7 +136,8 @@ async fn listen(server: &Arc<Server>) -> String {
     let listener = listeners.pop().expect("one address");
     let address = listener.address().trim_start_matches("inet:").to_owned();
     let server = Arc::clone(server);
-    event_loop::spawn(async move { server.accept(Arc::new(listener)).await.expect("it is not broken") });
+    let accepted = async move { server.accept(Arc::new(listener)).await.expect("it is not broken") };
+    event_loop::spawn(Box::pin(accepted));
     address
 }
 
