@@ -294,6 +294,28 @@ mod tests {
         });
     }
 
+    #[test]
+    fn what_finds_no_room_now_is_left_to_be_written() {
+        served(async {
+            let (mut connection, mut peer) = Connection::of_pair();
+            let all = 4 << 20;
+            let mut bytes = BytesMut::from(&*vec![b'x'; all]);
+            connection.write_now(&mut bytes);
+            assert!(!bytes.is_empty() && bytes.len() < all, "{}", bytes.len());
+            let left = bytes.len();
+            connection.write_now(&mut bytes);
+            assert_eq!(bytes.len(), left, "there is no room");
+            let reader = std::thread::spawn(move || {
+                let mut received = Vec::new();
+                peer.read_to_end(&mut received).unwrap();
+                received.len()
+            });
+            connection.write_all(&bytes, Duration::from_secs(20)).await.unwrap();
+            drop(connection);
+            assert_eq!(reader.join().unwrap(), all);
+        });
+    }
+
     fn read(socket: &mut dyn Read) -> io::Result<Got> {
         let mut buffer = [0; 256];
         let count = socket.read(&mut buffer)?;
