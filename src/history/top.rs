@@ -245,8 +245,7 @@ impl Entry {
             let worth = |sample: &Sample| (sample.is_worth_more(samples), sample.at);
             let least = self.samples.iter().enumerate().min_by_key(|(_, sample)| worth(sample));
             match least {
-                // Of those of one second the first stay: a flood of them is not worth the copies.
-                Some((at, least)) if worth(least) < (is_worth_more, refusal.at) => {
+                Some((at, least)) if worth(least) <= (is_worth_more, refusal.at) => {
                     self.samples[at..].rotate_left(1);
                     if let Some(last) = self.samples.last_mut() {
                         last.fill(refusal);
