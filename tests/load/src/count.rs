@@ -24,6 +24,9 @@ pub struct Subject<'a> {
     pub pinned: &'a [String],
 }
 
+/// After this, what is done once a second is done.
+const SETTLED: Duration = Duration::from_millis(1500);
+
 /// What a session costs, but for the instructions.
 #[derive(Debug, Clone)]
 pub struct Cost {
@@ -90,17 +93,25 @@ pub fn instructions_after(
     let clock = Clock::new(directory)?;
     let running = subject.start([clock.launcher(), callgrind::launcher(&output)].concat())?;
     let mut callgrind = Callgrind::new(running.pid(), &output);
+    // Done behind each load with a clock that is not slow: what is done once a second for all that came before.
+    let settle = || {
+        clock.slow(1)?;
+        std::thread::sleep(SETTLED);
+        clock.slow(slower)
+    };
     // What comes first pays for what is kept.
     let uncounted = Load { sessions: before.max(100), ..load.clone() };
     subject.drive(&running, &uncounted)?;
+    settle()?;
     callgrind.begin()?;
-    clock.slow(slower)?;
     let pace = Pace::Open(RATE / f64::from(slower));
     let once = Load { sessions: load.sessions, pace, ..uncounted.next() };
     subject.drive(&running, &once)?;
+    settle()?;
     let counted = callgrind.count()?;
     let twice = Load { sessions: 2 * load.sessions, ..once.next() };
     let answers = subject.drive(&running, &twice)?;
+    settle()?;
     let wanted = RATE / f64::from(slower);
     if answers.rate() < 0.8 * wanted {
         // More time for each session is more of what is done by the clock.
