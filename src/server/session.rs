@@ -60,7 +60,7 @@ pub(super) struct Session {
     client: Client,
     message: Message,
     delayed: Option<Box<Delayed>>,
-    /// Counts what it was told.
+    /// Counts what it was told and read since it waited last.
     turn: u8,
 }
 
@@ -132,6 +132,7 @@ impl Session {
                 if let Poll::Ready(read) = poll_read(connection, &mut held) {
                     return Poll::Ready(Woken::Read(read));
                 }
+                self.turn = 0;
                 if place.wait(context) && !self.message.under_way {
                     return Poll::Ready(Woken::End);
                 }
@@ -159,6 +160,8 @@ impl Session {
             if read == 0 {
                 return if held.is_none() { Ok(End::Closed) } else { Err(End::CutShort) };
             }
+            // Macros are no events, and a frame may come in many reads.
+            self.take_turns().await;
             // Once more for what lies behind a refusal that was kept back.
             while let Some(mut input) = held.take() {
                 let mut output = buffers::output();
@@ -254,6 +257,7 @@ impl Session {
                 Event::NewConnection => {
                     self.message.under_way = false;
                     self.client = Client::default();
+                    self.take_turns().await;
                     continue;
                 }
                 Event::Quit => return Ok(Some(End::Closed)),
@@ -267,13 +271,18 @@ impl Session {
             if self.delayed.is_some() {
                 break;
             }
-            // One that pipelines without end must not keep the thread from the others.
-            self.turn = self.turn.wrapping_add(1);
-            if self.turn.is_multiple_of(TURNS) {
-                yield_now().await;
-            }
+            self.take_turns().await;
         }
         Ok(None)
+    }
+
+    /// One that pipelines without end must not keep the thread from the others.
+    async fn take_turns(&mut self) {
+        self.turn += 1;
+        if self.turn >= TURNS {
+            self.turn = 0;
+            yield_now().await;
+        }
     }
 
     fn connect(&mut self, connect: &Connect<'_>) {
@@ -486,7 +495,7 @@ enum Woken {
     Time,
 }
 
-/// What a session is told before others have their turn.
+/// What a session is told and reads before others have their turn.
 const TURNS: u8 = 64;
 
 /// Clients whose class is found out though nothing depends on it: it costs questions to the DNS.

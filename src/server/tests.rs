@@ -66,6 +66,34 @@ fn a_message_that_has_begun_to_come_is_no_victim_of_the_end() {
     });
 }
 
+/// Neither of these is an event that wants an answer, and there is always more of it.
+#[test]
+fn one_that_writes_without_end_keeps_nobody_waiting() {
+    for frame in [b"\0\0\0\x02DC".as_slice(), b"\0\0\0\x01K"] {
+        served(async move {
+            let server = server(&Registry::default());
+            let address = listen(&server).await;
+            let peers = tokio::task::spawn_blocking(move || {
+                let endless = negotiated(&address);
+                let mut other = negotiated(&address);
+                let mut written = endless.try_clone().expect("a descriptor");
+                let writer = std::thread::spawn(move || {
+                    let frames = frame.repeat(20_000);
+                    while written.write_all(&frames).is_ok() {}
+                });
+                std::thread::sleep(Duration::from_millis(300));
+                let answered = ask(&mut other, b"<anna@example.test>");
+                let is_at_work = !writer.is_finished();
+                endless.shutdown(std::net::Shutdown::Both).expect("it is open");
+                writer.join().expect("it ends");
+                (answered, is_at_work)
+            });
+            let (answered, is_at_work) = peers.await.expect("the peers find it so");
+            assert_eq!((&*answered, is_at_work), (&b"\0\0\0\x01c"[..], true));
+        });
+    }
+}
+
 /// Ten thousand of them are open on a busy host, and nearly all of them wait.
 #[tokio::test]
 async fn an_idle_connection_takes_little() {
