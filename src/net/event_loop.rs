@@ -398,7 +398,7 @@ mod tests {
         run(async {
             spawn(Box::pin(async move {
                 let _held = held;
-                std::future::pending().await
+                std::future::pending::<()>().await;
             }));
             let mut turns = 3;
             poll_fn(|context| {

@@ -1,8 +1,10 @@
 //! What no peer can bring about: a session that panics, and an answer that is late.
 
 use std::{
+    cell::Cell,
     io::{Read, Write},
     net::TcpStream,
+    rc::Rc,
     sync::Arc,
     time::Duration,
 };
@@ -66,32 +68,29 @@ fn a_message_that_has_begun_to_come_is_no_victim_of_the_end() {
     });
 }
 
-/// Neither of these is an event that wants an answer, and there is always more of it.
+/// Nothing of this wants an answer, and all of it is there at once.
 #[test]
-fn one_that_writes_without_end_keeps_nobody_waiting() {
-    for frame in [b"\0\0\0\x02DC".as_slice(), b"\0\0\0\x01K"] {
-        served(async move {
-            let server = server(&Registry::default());
-            let address = listen(&server).await;
-            let peers = tokio::task::spawn_blocking(move || {
-                let endless = negotiated(&address);
-                let mut other = negotiated(&address);
-                let mut written = endless.try_clone().expect("a descriptor");
-                let writer = std::thread::spawn(move || {
-                    let frames = frame.repeat(20_000);
-                    while written.write_all(&frames).is_ok() {}
-                });
-                std::thread::sleep(Duration::from_millis(300));
-                let answered = ask(&mut other, b"<anna@example.test>");
-                let is_at_work = !writer.is_finished();
-                endless.shutdown(std::net::Shutdown::Both).expect("it is open");
-                writer.join().expect("it ends");
-                (answered, is_at_work)
-            });
-            let (answered, is_at_work) = peers.await.expect("the peers find it so");
-            assert_eq!((&*answered, is_at_work), (&b"\0\0\0\x01c"[..], true));
-        });
-    }
+fn one_that_writes_much_takes_turns_with_the_others() {
+    served(async {
+        let server = server(&Registry::default());
+        let (mut connection, mut mta) = Connection::of_pair();
+        let mut frames = offer();
+        frames.extend_from_slice(&b"\0\0\0\x01K".repeat(100_000));
+        mta.set_nonblocking(true).expect("it is open");
+        let written = mta.write(&frames).expect("there is room for some");
+        assert!(written > 50_000, "{written} bytes");
+        mta.shutdown(std::net::Shutdown::Write).expect("it is open");
+        let turns = Rc::new(Cell::new(0));
+        let counted = Rc::clone(&turns);
+        event_loop::spawn(Box::pin(async move {
+            loop {
+                counted.set(counted.get() + 1);
+                tokio::task::yield_now().await;
+            }
+        }));
+        session::Session::new(1, server).run(&mut connection).await;
+        assert!(turns.get() > written / 5 / 100, "{} turns, {written} bytes", turns.get());
+    });
 }
 
 /// Ten thousand of them are open on a busy host, and nearly all of them wait.
@@ -273,14 +272,18 @@ fn strict() -> Rules {
     Rules { defences, ..Rules::default() }
 }
 
-fn negotiated(address: &str) -> TcpStream {
+fn offer() -> BytesMut {
     let steps = Steps::NO_CONNECT | Steps::NO_HELO | Steps::NR_MAIL;
     let offer = Offer { version: Version::MAX, actions: Actions(0x1ff), steps, macros: &[] };
     let mut output = BytesMut::new();
     Client::new(offer).negotiate(&mut output);
+    output
+}
+
+fn negotiated(address: &str) -> TcpStream {
     let mut stream = TcpStream::connect(address).expect("it listens");
     stream.set_read_timeout(Some(Duration::from_secs(20))).expect("it is open");
-    stream.write_all(&output).expect("it reads");
+    stream.write_all(&offer()).expect("it reads");
     let mut answer = [0; 4];
     stream.read_exact(&mut answer).expect("it answers");
     let mut rest = vec![0; u32::from_be_bytes(answer) as usize];
