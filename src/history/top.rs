@@ -1,9 +1,10 @@
 //! Who comes most often, in a list of bounded length that a flood of others does not empty.
 //!
 //! While there is room everybody is listed, and all counts are exact. In a full list a newcomer takes the place of the one
-//! that was seen least, if it itself was seen more often, by a sketch of all that come. The places of those that came twice
-//! are not to be had for coming once, however many try. Whoever is turned away costs a look at the sketch, and nothing is put
-//! together for it. Failure: in a full list counts are too low, never too high.
+//! that was seen least, if it itself was seen more often, by a sketch of all that come, and keeps it as if it had been there
+//! from the beginning. The places of those that came twice are not to be had for coming once, however many try. Whoever is
+//! turned away costs a look at the sketch, and nothing is put together for it. Failure: in a full list counts are too low,
+//! never too high.
 
 use std::{
     collections::HashMap,
@@ -49,6 +50,9 @@ pub(crate) struct Entry {
     pub(crate) good: u64,
     /// The last ones, newest last; those of insiders and good clients first of all.
     pub(crate) samples: Vec<Sample>,
+    /// Seen so often, roughly, before it had a place.
+    #[serde(skip)]
+    before: u64,
 }
 
 /// Whether it speaks against a rule, and how often it was seen.
@@ -85,6 +89,7 @@ impl<K: Key> Top<K> {
             Some(_) => return self.turn_away(refusal, samples),
             None => {}
         }
+        let mut before = 0;
         if self.entries.len() >= CAPACITY {
             // Who was here before the list was full has its place: only newcomers need to be counted.
             let seen = self.sketch.get_or_insert_default().add(hash);
@@ -99,9 +104,9 @@ impl<K: Key> Top<K> {
             if let Some(gone) = self.entries.iter().rev().find(is_least).map(|(hash, _)| *hash) {
                 self.entries.swap_remove(&gone);
             }
-            self.least = self.least.min((rank.0, 1));
+            before = seen - 1;
         }
-        self.entries.insert(hash, (name.into(), Entry::of(refusal)));
+        self.entries.insert(hash, (name.into(), Entry { before, ..Entry::of(refusal) }));
     }
 
     fn turn_away(&mut self, refusal: &Noted<'_>, samples: usize) {
@@ -231,7 +236,7 @@ impl Noted<'_> {
 impl Entry {
     fn of(refusal: &Noted<'_>) -> Self {
         let (insiders, good) = (refusal.is_insider.into(), refusal.is_good.into());
-        Self { times: 1, insiders, good, samples: vec![refusal.into()] }
+        Self { times: 1, insiders, good, samples: vec![refusal.into()], before: 0 }
     }
 
     fn add(&mut self, refusal: &Noted<'_>, samples: usize) {
@@ -275,7 +280,7 @@ impl Entry {
     }
 
     fn rank(&self, samples: usize) -> Rank {
-        (self.outranks(samples), self.times)
+        (self.outranks(samples), self.times.saturating_add(self.before))
     }
 
     /// When it was seen last.
@@ -434,6 +439,23 @@ mod tests {
         let (all, ..) = run(crowd.clone().chain(crowd).chain(late));
         // The first two times were not more than the others had.
         assert_eq!(all.get(&5).map(|entry| entry.times), Some(18));
+    }
+
+    /// A place changes hands only if somebody came more often, not each time that one of the crowd comes.
+    #[test]
+    fn in_a_crowd_of_equals_who_has_a_place_keeps_it() {
+        let mut top = Top::<u32>::default();
+        let (mut places, mut rounds) = (0, 0);
+        while rounds < 20 {
+            for key in 0..2000_u32 {
+                let hash = top.keys.hash_one(key);
+                let was_listed = top.entries.contains_key(&hash);
+                top.add(key, &seen(rounds), 1);
+                places += u64::from(!was_listed && top.entries.contains_key(&hash));
+            }
+            rounds += 1;
+        }
+        assert!(places < 256 + 20 * 60, "{places} places were given");
     }
 
     #[test]
