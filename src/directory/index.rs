@@ -236,7 +236,11 @@ pub(super) fn bits(attributes: Attributes) -> u8 {
 
 /// The attributes that these bits say.
 pub(super) fn attributes(bits: u8) -> Attributes {
-    Attributes { suspended: bits & SUSPENDED != 0, restricted: bits & RESTRICTED != 0, catch_all: false }
+    Attributes {
+        suspended: bits & SUSPENDED != 0,
+        restricted: bits & RESTRICTED != 0,
+        ..Attributes::default()
+    }
 }
 
 pub(super) const SUSPENDED: u8 = 1;
@@ -331,7 +335,7 @@ mod tests {
         builder
             .add(&Entry::parse(b"ann@x").unwrap(), Attributes { restricted: true, ..Attributes::default() });
         let index = builder.finish();
-        let both = Attributes { suspended: true, restricted: true, catch_all: false };
+        let both = Attributes { suspended: true, restricted: true, ..Attributes::default() };
         assert_eq!(index.find(&address("joe@x")), Some(both));
         assert_eq!(index.find(&address("ann@x")), Some(both));
         assert_eq!(

@@ -241,10 +241,15 @@ impl<'a> Search<'a> {
                 Some(Unavailable::Continue),
             );
         }
+        let unsure = merged.unavailable.is_some();
         if let Some(attributes) = merged.exists {
-            return RecipientFact::Exists(attributes);
+            return RecipientFact::Exists(Attributes {
+                unsure: attributes.catch_all && unsure,
+                ..attributes
+            });
         }
-        let catch_all = RecipientFact::Exists(Attributes { catch_all: true, ..Attributes::default() });
+        let catch_all =
+            RecipientFact::Exists(Attributes { catch_all: true, unsure, ..Attributes::default() });
         if is_caught {
             merged.caught(&"recipients.catch_all".into(), address);
             return catch_all;

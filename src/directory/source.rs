@@ -133,8 +133,7 @@ impl Why {
 }
 
 impl Source {
-    /// The answer of a source in memory for all forms of one address; their attributes add up. `None` if it has to be
-    /// asked.
+    /// The answer of a source in memory for all forms of one address, the longest first. `None` if it has to be asked.
     pub fn recall(&self, candidates: &[Candidate<'_>]) -> Option<Answer> {
         match self {
             Self::List(list) => Some(of_files(list, |index| look_up(index, candidates))),
@@ -239,15 +238,15 @@ impl Source {
 }
 
 impl Answer {
-    /// The two merged: whoever knows the address is right, and who can't tell is heard before who says no.
+    /// This of a form of an address, and that of a shorter one: the longest that somebody knows counts, with what is said of
+    /// it alone, and a catch-all behind all of them. Who can't tell is heard before who says no.
     #[must_use]
-    pub fn or(self, other: Self) -> Self {
-        match (self, other) {
-            (Self::Exists(a), Self::Exists(b)) => Self::Exists(a.merge(b)),
-            (Self::Exists(_), _) => self,
-            (_, Self::Exists(_)) => other,
-            (Self::Unknown(_), _) => self,
-            (Self::Absent, _) => other,
+    pub fn or_shorter(self, shorter: Self) -> Self {
+        match (self, shorter) {
+            (Self::Exists(longer), Self::Exists(_)) if !longer.catch_all => self,
+            (_, Self::Exists(_)) => shorter,
+            (Self::Exists(_) | Self::Unknown(_), _) => self,
+            (Self::Absent, _) => shorter,
         }
     }
 
@@ -275,7 +274,7 @@ fn of_files<T: Send + Sync + 'static>(files: &Watched<T>, ask: impl Fn(&T) -> An
 
 fn look_up(index: &Index, candidates: &[Candidate<'_>]) -> Answer {
     candidates.iter().fold(Answer::Absent, |answer, candidate| {
-        answer.or(index.find(&candidate.address).map_or(Answer::Absent, Answer::Exists))
+        answer.or_shorter(index.find(&candidate.address).map_or(Answer::Absent, Answer::Exists))
     })
 }
 

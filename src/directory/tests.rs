@@ -7,10 +7,16 @@ use crate::{address::Address, files, policy::Attributes, telemetry::Registry};
 
 const DEFER: RecipientFact = RecipientFact::Unknown(Unavailable::Defer);
 const CONTINUE: RecipientFact = RecipientFact::Unknown(Unavailable::Continue);
-const EXISTS: RecipientFact =
-    RecipientFact::Exists(Attributes { suspended: false, restricted: false, catch_all: false });
+const EXISTS: RecipientFact = RecipientFact::Exists(Attributes {
+    suspended: false,
+    restricted: false,
+    catch_all: false,
+    unsure: false,
+});
 const CAUGHT: RecipientFact =
-    RecipientFact::Exists(Attributes { suspended: false, restricted: false, catch_all: true });
+    RecipientFact::Exists(Attributes { suspended: false, restricted: false, catch_all: true, unsure: false });
+const CAUGHT_PERHAPS: RecipientFact =
+    RecipientFact::Exists(Attributes { suspended: false, restricted: false, catch_all: true, unsure: true });
 
 /// A site as an admin configures it.
 #[derive(Default)]
@@ -271,12 +277,38 @@ async fn exists_wins_absent_needs_all_and_defer_is_heard_first() {
             .unwrap()
     };
     let answers =
-        |bob| [("joe@example.com", EXISTS), ("bob@example.com", bob), ("bob@caught.example", CAUGHT)];
+        |bob| [("joe@example.com", EXISTS), ("bob@example.com", bob), ("bob@caught.example", CAUGHT_PERHAPS)];
     let directories = unavailable(Unavailable::Continue, Unavailable::Continue);
     assert!(!directories.waiting_for().is_empty());
     check(&directories, &answers(CONTINUE)).await;
     check(&unavailable(Unavailable::Continue, Unavailable::Defer), &answers(DEFER)).await;
     check(&unavailable(Unavailable::Defer, Unavailable::Continue), &answers(DEFER)).await;
+}
+
+/// `joe+x` is a mailbox of its own: that `joe` is suspended says nothing of it.
+#[test]
+fn of_several_forms_the_longest_that_is_known_counts() {
+    let known =
+        |suspended, catch_all| Answer::Exists(Attributes { suspended, catch_all, ..Attributes::default() });
+    let (own, suspended, caught) = (known(false, false), known(true, false), known(false, true));
+    let cant_tell = Answer::Unknown(Why::TimedOut);
+    for (longer, shorter, expected) in [
+        (own, suspended, own),
+        (suspended, own, suspended),
+        (caught, suspended, suspended),
+        (caught, own, own),
+        (own, caught, own),
+        (caught, caught, caught),
+        (Answer::Absent, suspended, suspended),
+        (own, Answer::Absent, own),
+        (cant_tell, own, own),
+        (own, cant_tell, own),
+        (cant_tell, Answer::Absent, cant_tell),
+        (Answer::Absent, cant_tell, cant_tell),
+        (Answer::Absent, Answer::Absent, Answer::Absent),
+    ] {
+        assert_eq!(longer.or_shorter(shorter), expected, "{longer:?}, {shorter:?}");
+    }
 }
 
 /// A server that hangs longer than all may take together: what the list knows counts, and nobody is absent.

@@ -23,6 +23,9 @@ pub struct Attributes {
     pub restricted: bool,
     /// Nobody knows the address itself: the catch-all of its domain takes it.
     pub catch_all: bool,
+    /// Likewise, and a directory in charge could not tell whether it knows the address: nothing final may rest on that
+    /// nobody does.
+    pub unsure: bool,
 }
 
 impl Attributes {
@@ -34,6 +37,7 @@ impl Attributes {
             suspended: self.suspended || other.suspended,
             restricted: self.restricted || other.restricted,
             catch_all: self.catch_all && other.catch_all,
+            unsure: self.unsure || other.unsure,
         }
     }
 }

@@ -236,7 +236,10 @@ fn recipient(rules: &Rules, facts: &Facts, levels: &[Level], at: usize) -> Outco
         && !knows_itself(level.found.ok_or(Question::Recipient(at))?)
     {
         let inner_fact = inner.domain.ok_or(Question::Domain(at + 1))?;
-        let unknown = matches!(level.found, Some(RecipientFact::Unknown(_)));
+        let unknown = matches!(
+            level.found,
+            Some(RecipientFact::Unknown(_) | RecipientFact::Exists(Attributes { unsure: true, .. }))
+        );
         if inner_fact != DomainFact::Foreign {
             // The literal may be suspended even so.
             let suspended = level.suspended.ok_or(Question::Suspended(at))?;

@@ -9,10 +9,16 @@ use crate::{
 };
 
 const IN_CHARGE: DomainFact = DomainFact::Local { in_charge: true, configured: true };
-const EXISTS: RecipientFact =
-    RecipientFact::Exists(Attributes { suspended: false, restricted: false, catch_all: false });
+const EXISTS: RecipientFact = RecipientFact::Exists(Attributes {
+    suspended: false,
+    restricted: false,
+    catch_all: false,
+    unsure: false,
+});
 const CAUGHT: RecipientFact =
-    RecipientFact::Exists(Attributes { suspended: false, restricted: false, catch_all: true });
+    RecipientFact::Exists(Attributes { suspended: false, restricted: false, catch_all: true, unsure: false });
+const CAUGHT_PERHAPS: RecipientFact =
+    RecipientFact::Exists(Attributes { suspended: false, restricted: false, catch_all: true, unsure: true });
 const SUSPENDED: SuspensionFact = SuspensionFact::Yes;
 const DOWN: RecipientFact = RecipientFact::Unknown(Unavailable::Defer);
 
@@ -164,6 +170,8 @@ fn rows() {
             [R::RelaySyntax, R::NotLocal, R::NotLocal],
         ),
         ("joe%x.test@a.test", none, inner_foreign(CAUGHT), [R::RelaySyntax, R::Ok, R::Ok]),
+        // A directory that can't tell may know it as it is written.
+        ("joe%x.test@a.test", none, inner_foreign(CAUGHT_PERHAPS), all(R::Ok)),
         ("joe%x.test@a.test", none, inner_foreign(EXISTS), all(R::Ok)),
         ("joe%x.test@a.test", none, inner_foreign(DOWN), all(R::DirectoryUnavailable)),
         ("joe@a.test", none, World { trap: true, ..World::default() }, [R::SpamTrap, R::Ok, R::Ok]),

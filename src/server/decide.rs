@@ -15,8 +15,8 @@ use crate::{
     client::{Classified, Hint},
     defence::{Standing, Triplet, Wait, Why, standing_name},
     policy::{
-        ClientClass, Counts, Decision, DomainFact, Facts, Level, Question, Recipient, RecipientFact, Step,
-        SuspensionFact, next,
+        Attributes, ClientClass, Counts, Decision, DomainFact, Facts, Level, Question, Recipient,
+        RecipientFact, Step, SuspensionFact, next,
     },
     suspension::Suspension,
 };
@@ -364,9 +364,13 @@ async fn trap(snapshot: &Snapshot, level: &mut Level, explain: bool) -> (bool, A
     level.found = Some(fact);
     match fact {
         RecipientFact::Absent => (true, ("a trap", evidence)),
-        RecipientFact::Exists(attributes) if attributes.catch_all => (true, ("a trap", evidence)),
-        RecipientFact::Exists(_) => (false, ("listed as a trap, but somebody's address", evidence)),
-        RecipientFact::Unknown(_) => (false, ("listed as a trap, but perhaps somebody's address", evidence)),
+        RecipientFact::Exists(Attributes { catch_all: false, .. }) => {
+            (false, ("listed as a trap, but somebody's address", evidence))
+        }
+        RecipientFact::Exists(Attributes { unsure: true, .. }) | RecipientFact::Unknown(_) => {
+            (false, ("listed as a trap, but perhaps somebody's address", evidence))
+        }
+        RecipientFact::Exists(_) => (true, ("a trap", evidence)),
     }
 }
 
@@ -417,7 +421,7 @@ fn listed_trap<'a>(snapshot: &'a Snapshot, address: &'a Address) -> Option<Cow<'
 /// Whether the address, exactly as it is, is known to a directory, or may be for all that the one in charge can tell.
 async fn may_be_known(snapshot: &Snapshot, address: &Address) -> bool {
     match snapshot.directories.find_exactly(address).await {
-        RecipientFact::Exists(attributes) => !attributes.catch_all,
+        RecipientFact::Exists(attributes) => !attributes.catch_all || attributes.unsure,
         RecipientFact::Absent => false,
         RecipientFact::Unknown(_) => {
             matches!(snapshot.directories.domain(address.domain()), DomainFact::Local { in_charge: true, .. })

@@ -252,7 +252,7 @@ impl Shape {
             suspended: matches(&self.suspended)
                 || ((is_disabled() || is_expired()) && is_plain_mailbox(object)),
             restricted: matches(&self.restricted) || needs_login,
-            catch_all: false,
+            ..Attributes::default()
         }
     }
 

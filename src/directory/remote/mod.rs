@@ -176,7 +176,7 @@ impl Remote {
         let mut all = None;
         for candidate in candidates.iter().filter(|candidate| self.backend.takes(candidate.form)) {
             let Recalled::Fresh(answer) = self.cache.recall(&candidate.address) else { return None };
-            all = Some(all.map_or(answer, |all: Answer| all.or(answer)));
+            all = Some(all.map_or(answer, |all: Answer| all.or_shorter(answer)));
         }
         if all.is_some() {
             self.metrics.cached("hit");
@@ -188,7 +188,7 @@ impl Remote {
     pub(super) async fn ask(self: &Arc<Self>, candidates: &[Candidate<'_>]) -> Answer {
         let forms = candidates.iter().filter(|candidate| self.backend.takes(candidate.form));
         let answers = join_all(forms.map(|candidate| self.ask_one(&candidate.address))).await;
-        answers.into_iter().fold(Answer::Absent, Answer::or)
+        answers.into_iter().fold(Answer::Absent, Answer::or_shorter)
     }
 
     /// The server's answer now, whatever is remembered. Several that ask for the same address share one question.

@@ -185,7 +185,7 @@ impl Replica {
         let (is_current, is_sure) = (self.content.is_current(), self.content.is_sure());
         let found = candidates
             .iter()
-            .fold(Answer::Absent, |answer, candidate| answer.or(self.find(&candidate.address)));
+            .fold(Answer::Absent, |answer, candidate| answer.or_shorter(self.find(&candidate.address)));
         let is_answer = match found {
             Answer::Exists(attributes) => is_sure || attributes == Attributes::default(),
             _ => is_current,
@@ -206,7 +206,7 @@ impl Replica {
         let is_sure = self.content.is_sure();
         let answers =
             join_all(candidates.iter().map(|candidate| self.remote.verify(&candidate.address))).await;
-        let answer = answers.into_iter().fold(Answer::Absent, Answer::or);
+        let answer = answers.into_iter().fold(Answer::Absent, Answer::or_shorter);
         if answer != Answer::Absent {
             return answer;
         }

@@ -128,7 +128,8 @@ async fn ask(replica: &Replica, text: &str) -> Answer {
     replica.ask(&forms).await
 }
 
-const EXISTS: Answer = Answer::Exists(Attributes { suspended: false, restricted: false, catch_all: false });
+const EXISTS: Answer =
+    Answer::Exists(Attributes { suspended: false, restricted: false, catch_all: false, unsure: false });
 
 #[tokio::test]
 async fn who_is_known_needs_no_question_and_who_is_not_is_asked_for() {
