@@ -27,6 +27,7 @@ mod logs;
 mod manual;
 mod metrics;
 mod migration;
+mod model;
 mod mta;
 mod next_hop;
 mod out_of_the_box;

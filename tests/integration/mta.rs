@@ -71,8 +71,14 @@ impl<S: Read + Write> Mta<S> {
     /// Sends a command as the agreed steps say, and waits for its answer.
     #[track_caller]
     pub(crate) fn send(&mut self, command: &Command<'_>) -> Answer {
+        self.send_with(command, &[])
+    }
+
+    /// The same, behind macros.
+    #[track_caller]
+    pub(crate) fn send_with(&mut self, command: &Command<'_>, macros: &[(&str, &str)]) -> Answer {
         let mut output = BytesMut::new();
-        let expect = self.client.send(command, Some(&[]), &mut output);
+        let expect = self.client.send(command, Some(macros), &mut output);
         self.write(&output);
         if expect == Expect::Reply { self.answer() } else { Answer::None }
     }
