@@ -12,7 +12,8 @@ use backstop_load::rows::{Bench, GROUPS, Group};
 use backstop_load::table::Table;
 use backstop_load::total::{self, Plan};
 use backstop_load::{Endpoint, Error, Transport, count, people};
-use clap::{Args, Parser, Subcommand};
+use clap::builder::PossibleValuesParser;
+use clap::{Args, Parser, Subcommand, value_parser};
 
 /// Drives milters as an MTA does, and measures what they cost.
 #[derive(Parser)]
@@ -46,7 +47,9 @@ enum Command {
     Inside(Plan),
     /// Writes a file with the known addresses 0 to COUNT into DIRECTORY, and prints its name.
     Addresses {
+        /// Where the file is written.
         directory: PathBuf,
+        /// So many addresses.
         #[arg(default_value_t = 1_000_000)]
         count: u64,
     },
@@ -57,25 +60,25 @@ struct Attack {
     /// inet:ADDRESS:PORT or unix:PATH
     endpoint: Endpoint,
     /// So many sessions.
-    #[arg(long, default_value_t = 10_000)]
+    #[arg(long, default_value_t = 10_000, value_parser = value_parser!(u64).range(1..))]
     sessions: u64,
     /// So many addresses are known to the milter (see `addresses`).
-    #[arg(long, default_value_t = 1_000_000)]
+    #[arg(long, default_value_t = 1_000_000, value_parser = value_parser!(u64).range(1..))]
     addresses: u64,
     /// The share of recipients that are unknown, 0 to 1.
-    #[arg(long, default_value_t = 0.95)]
+    #[arg(long, default_value_t = 0.95, value_parser = share)]
     unknown: f64,
     /// Recipients in each session.
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, default_value_t = 1, value_parser = value_parser!(u32).range(1..))]
     recipients: u32,
     /// Sessions of each client.
-    #[arg(long, default_value_t = 4)]
+    #[arg(long, default_value_t = 4, value_parser = value_parser!(u64).range(1..))]
     sessions_a_client: u64,
     /// Sessions at the same time.
-    #[arg(long, default_value_t = 8, conflicts_with = "rate")]
+    #[arg(long, default_value_t = 8, conflicts_with = "rate", value_parser = value_parser!(u32).range(1..=100_000))]
     at_once: u32,
     /// Sessions in a second, whether or not those before have ended.
-    #[arg(long)]
+    #[arg(long, value_parser = rate)]
     rate: Option<f64>,
     /// Connections that are open meanwhile and do nothing.
     #[arg(long, default_value_t = 0)]
@@ -87,7 +90,7 @@ struct Attack {
     #[arg(long)]
     deliver: bool,
     /// Seconds after which it fails.
-    #[arg(long, default_value_t = 600)]
+    #[arg(long, default_value_t = 600, value_parser = value_parser!(u64).range(1..))]
     within: u64,
 }
 
@@ -110,7 +113,7 @@ struct TableArguments {
     #[arg(long)]
     json: Option<PathBuf>,
     /// Only these groups of rows.
-    #[arg(long, value_parser = clap::builder::PossibleValuesParser::new(GROUPS.map(|group| group.name)))]
+    #[arg(long, value_parser = PossibleValuesParser::new(GROUPS.map(|group| group.name)))]
     row: Vec<String>,
     /// So many addresses are known, where a row does not say otherwise.
     #[arg(long, default_value_t = 1_000_000)]
@@ -128,14 +131,14 @@ struct Count {
     /// The program.
     #[arg(long, default_value = "target/release/backstop")]
     program: PathBuf,
-    /// Only these: floor, libmilter, backstop.
-    #[arg(long)]
+    /// Only these.
+    #[arg(long, value_parser = PossibleValuesParser::new(Peer::NAMES))]
     peer: Vec<String>,
-    /// Only `tcp` or `unix`.
-    #[arg(long)]
+    /// Only this one.
+    #[arg(long, value_parser = PossibleValuesParser::new(["tcp", "unix"]))]
     transport: Option<String>,
     /// Sessions of one count; the instructions are the difference between two counts, one of them of twice as many.
-    #[arg(long, default_value_t = 1000)]
+    #[arg(long, default_value_t = 1000, value_parser = value_parser!(u64).range(1..))]
     sessions: u64,
     /// So many addresses are known.
     #[arg(long, default_value_t = 1_000_000)]
@@ -235,6 +238,7 @@ fn serve_floor(endpoint: &Endpoint, accept: bool) -> Result<(), Error> {
 
 impl Total {
     fn run(&self) -> Result<(), Error> {
+        is_there(&self.program)?;
         let directory = std::path::absolute(&self.directory).map_err(Error::io("target/load"))?;
         for total in total::totals(&self.program, &self.plan, &directory)? {
             let (instructions, spread) = (total.instructions(), 100.0 * total.spread());
@@ -250,6 +254,7 @@ impl Total {
 impl TableArguments {
     /// Whether all is as it should be.
     fn run(&self) -> Result<bool, Error> {
+        is_there(&self.program)?;
         let bench = Bench {
             program: self.program.clone(),
             directory: std::path::absolute(&self.directory).map_err(Error::io("target/load"))?,
@@ -286,6 +291,7 @@ impl TableArguments {
 
 impl Count {
     fn run(&self) -> Result<(), Error> {
+        is_there(&self.program)?;
         let directory = std::path::absolute(&self.directory).map_err(Error::io("target/load"))?;
         let addresses = people::file(&directory, self.addresses)?;
         let pinned = cpu::part()?;
@@ -329,5 +335,78 @@ impl Count {
         let all = [Peer::Floor(floor::Answer::Refuse), Peer::Libmilter, backstop];
         let wanted = |peer: &Peer| self.peer.is_empty() || self.peer.contains(&peer.to_string());
         all.into_iter().filter(wanted).collect()
+    }
+}
+
+/// Fails at once where the program was not built, and not after the minutes that the other servers take.
+fn is_there(program: &Path) -> Result<(), Error> {
+    match program.metadata() {
+        Ok(file) if file.is_file() => Ok(()),
+        Ok(_) => Err(Error::Wrong(format!("{} is not a file", program.display()))),
+        Err(error) => {
+            let what = format!("the program to measure, {} (--program names another)", program.display());
+            Err(Error::Io { what, error })
+        }
+    }
+}
+
+fn share(text: &str) -> Result<f64, String> {
+    let share = text.parse().ok().filter(|share| (0.0..=1.0).contains(share));
+    share.ok_or_else(|| "not a number from 0 to 1".to_owned())
+}
+
+fn rate(text: &str) -> Result<f64, String> {
+    let rate = text.parse().ok().filter(|rate| (0.001..=1e6).contains(rate));
+    rate.ok_or_else(|| "not a number from 0.001 to 1000000".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_can_not_be_driven_is_refused_before_it_is_tried() {
+        let attack = ["backstop-load", "attack", "inet:127.0.0.1:1"];
+        let count = ["backstop-load", "count"];
+        let total = ["backstop-load", "total"];
+        let parses =
+            |words: &[&str], more: &[&str]| Arguments::try_parse_from([words, more].concat()).is_ok();
+        for good in
+            ["--rate=0.5", "--rate=1000", "--unknown=0", "--unknown=1", "--at-once=1", "--recipients=3"]
+        {
+            assert!(parses(&attack, &[good]), "{good}");
+        }
+        for bad in [
+            "--rate=0",
+            "--rate=-5",
+            "--rate=nan",
+            "--rate=1e-30",
+            "--rate=inf",
+            "--unknown=2",
+            "--unknown=-1",
+            "--unknown=nan",
+            "--at-once=0",
+            "--at-once=4294967295",
+            "--recipients=0",
+            "--sessions=0",
+            "--sessions-a-client=0",
+            "--addresses=0",
+            "--within=0",
+        ] {
+            assert!(!parses(&attack, &[bad]), "{bad}");
+        }
+        for name in Peer::NAMES {
+            assert!(parses(&count, &["--peer", name]) && parses(&total, &["--peer", name]), "{name}");
+        }
+        assert!(parses(&count, &["--transport", "tcp"]) && parses(&count, &["--transport", "unix"]));
+        assert!(!parses(&count, &["--peer", "bogus"]) && !parses(&total, &["--peer", "bogus"]));
+        assert!(!parses(&count, &["--transport", "x"]) && !parses(&count, &["--sessions", "0"]));
+    }
+
+    #[test]
+    fn a_program_that_is_not_there_is_named() {
+        let error = is_there(Path::new("/nonexistent/backstop")).unwrap_err().to_string();
+        assert!(error.contains("/nonexistent/backstop") && error.contains("--program"), "{error}");
+        assert!(is_there(Path::new("/")).is_err());
     }
 }

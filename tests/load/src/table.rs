@@ -49,6 +49,9 @@ impl Table {
         json: Option<&Path>,
     ) -> Result<Self, Error> {
         let mut table = Self::default();
+        if let Some(path) = json {
+            table.write(path)?; // what can't be written is known before all is measured
+        }
         println!("{:<78} {:>10} {:>12}  {:<8}  made of", "row", "goal", "measured", "");
         for group in groups {
             match (group.measure)(bench) {
@@ -71,12 +74,16 @@ impl Table {
         Ok(table)
     }
 
-    /// How many rows have each verdict, as a sentence.
+    /// What falls short and what could not be measured, a line each; then how many rows have each verdict, as a sentence.
     #[must_use]
     pub fn summary(&self) -> String {
         let count = |verdict| self.rows.iter().filter(|judged| judged.verdict == verdict).count();
+        let short = self.rows.iter().filter(|judged| judged.verdict == Verdict::Short);
+        let short = short.map(|judged| format!("falls short: {}\n", judged.row.name));
+        let failed = self.failed.iter().map(|failed| format!("not measured: {}\n", failed.group));
+        let named: String = short.chain(failed).collect();
         format!(
-            "{} rows pass, {} fall short, {} are reported; {} groups failed",
+            "{named}{} rows pass, {} fall short, {} are reported; {} groups failed",
             count(Verdict::Pass),
             count(Verdict::Short),
             count(Verdict::Reported),
@@ -156,9 +163,11 @@ mod tests {
         assert!(table(vec![good.clone(), told.clone()]).passes());
         let all = table(vec![good, bad, told]);
         assert!(!all.passes());
-        assert_eq!(all.summary(), "1 rows pass, 1 fall short, 1 are reported; 0 groups failed");
+        let counts = "1 rows pass, 1 fall short, 1 are reported; 0 groups failed";
+        assert_eq!(all.summary(), format!("falls short: bad\n{counts}"));
         let failed = Failed { group: "x".into(), error: "y".into() };
-        assert!(!Table { rows: Vec::new(), failed: vec![failed] }.passes());
+        let failed = Table { rows: Vec::new(), failed: vec![failed] };
+        assert!(!failed.passes() && failed.summary().starts_with("not measured: x\n"));
     }
 
     #[test]

@@ -20,10 +20,10 @@ use crate::{Error, Transport, compile, people};
 #[derive(Debug, Clone, PartialEq, Eq, clap::Args)]
 pub struct Plan {
     /// Sessions of a round. The first round is not counted: what comes first pays for what is kept.
-    #[arg(long, default_value_t = Plan::default().sessions)]
+    #[arg(long, default_value_t = Plan::default().sessions, value_parser = clap::value_parser!(u64).range(1..))]
     pub sessions: u64,
     /// So many rounds are counted.
-    #[arg(long, default_value_t = Plan::default().rounds)]
+    #[arg(long, default_value_t = Plan::default().rounds, value_parser = clap::value_parser!(u32).range(1..))]
     pub rounds: u32,
     /// Sessions at the same time.
     #[arg(long, default_value_t = Plan::default().at_once)]
@@ -31,8 +31,8 @@ pub struct Plan {
     /// So many addresses are known.
     #[arg(long, default_value_t = Plan::default().addresses)]
     pub addresses: u64,
-    /// Only these: floor, libmilter, backstop.
-    #[arg(long)]
+    /// Only these.
+    #[arg(long, value_parser = clap::builder::PossibleValuesParser::new(Peer::NAMES))]
     pub peer: Vec<String>,
 }
 

@@ -68,6 +68,9 @@ enum Server {
 }
 
 impl Peer {
+    /// What they are called on the command line and in tables.
+    pub const NAMES: [&str; 3] = ["floor", "libmilter", "backstop"];
+
     /// Backstop as it is by default.
     #[must_use]
     pub fn backstop(program: &Path) -> Self {
