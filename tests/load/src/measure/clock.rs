@@ -19,8 +19,9 @@ impl Clock {
     /// # Errors
     /// When there is no compiler, or the files can't be written.
     pub fn new(directory: &Path) -> Result<Self, Error> {
-        let clock =
-            Self { library: compile::library("clock", directory)?, pace: directory.join("clock.pace") };
+        // Of this process: another that measures with the same directory would change the pace in the middle of a count.
+        let pace = directory.join(format!("clock.{}.pace", std::process::id()));
+        let clock = Self { library: compile::library("clock", directory)?, pace };
         clock.slow(1)?;
         Ok(clock)
     }
@@ -42,5 +43,11 @@ impl Clock {
         let written =
             file.and_then(|file| std::os::unix::fs::FileExt::write_all_at(&file, &times.to_ne_bytes(), 0));
         written.map_err(Error::io("the clock's pace"))
+    }
+}
+
+impl Drop for Clock {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.pace);
     }
 }
