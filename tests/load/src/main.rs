@@ -1,5 +1,6 @@
 //! `backstop-load`: see `backstop-load --help`.
 
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -119,8 +120,8 @@ struct TableArguments {
     #[arg(long, default_value_t = 1_000_000)]
     addresses: u64,
     /// Rounds in which servers take turns.
-    #[arg(long, default_value_t = 7)]
-    rounds: usize,
+    #[arg(long, default_value = "7")]
+    rounds: NonZeroUsize,
     /// Where files are kept: those with the addresses, and callgrind's (for callgrind_annotate).
     #[arg(long, default_value = "target/load")]
     directory: PathBuf,
@@ -259,7 +260,7 @@ impl TableArguments {
             program: self.program.clone(),
             directory: std::path::absolute(&self.directory).map_err(Error::io("target/load"))?,
             addresses: self.addresses,
-            rounds: self.rounds,
+            rounds: self.rounds.get(),
             short: self.short,
             pinned: cpu::part()?,
         };
@@ -400,6 +401,7 @@ mod tests {
         }
         assert!(parses(&count, &["--transport", "tcp"]) && parses(&count, &["--transport", "unix"]));
         assert!(!parses(&count, &["--peer", "bogus"]) && !parses(&total, &["--peer", "bogus"]));
+        assert!(!parses(&["backstop-load", "table"], &["--rounds", "0"]));
         assert!(!parses(&count, &["--transport", "x"]) && !parses(&count, &["--sessions", "0"]));
     }
 
