@@ -241,13 +241,10 @@ impl<'a> Search<'a> {
                 Some(Unavailable::Continue),
             );
         }
-        let unsure = merged.unavailable.is_some();
-        if let Some(attributes) = merged.exists {
-            return RecipientFact::Exists(Attributes {
-                unsure: attributes.catch_all && unsure,
-                ..attributes
-            });
+        if let Some(fact) = merged.known() {
+            return fact;
         }
+        let unsure = merged.unavailable.is_some();
         let catch_all =
             RecipientFact::Exists(Attributes { catch_all: true, unsure, ..Attributes::default() });
         if is_caught {
@@ -267,8 +264,8 @@ impl<'a> Search<'a> {
         }
         let mut again = Merged { steps: None, exists: None, unavailable: None };
         again.ask_memory(directories, forms);
-        match (again.exists, again.unavailable) {
-            (Some(attributes), _) => RecipientFact::Exists(attributes),
+        match (again.known(), again.unavailable) {
+            (Some(fact), _) => fact,
             (None, Some(unavailable)) => RecipientFact::Unknown(unavailable),
             (None, None) => RecipientFact::Absent,
         }
@@ -385,12 +382,29 @@ impl Merged {
         match answer {
             Answer::Exists(attributes) => {
                 self.exists = Some(self.exists.map_or(attributes, |exists| exists.merge(attributes)));
+                if attributes.unsure {
+                    self.unavailable = self.unavailable.max(unavailable);
+                }
             }
             Answer::Absent => {}
             Answer::Unknown(why) => {
                 self.unavailable = self.unavailable.max(unavailable.map(|chosen| why.outcome(chosen)));
             }
         }
+    }
+
+    /// What is known of the recipient, if anybody knows it. Nobody is refused for what is said of a shorter form, or of a whole
+    /// domain, while somebody can't tell whether the address is a mailbox of its own.
+    fn known(&self) -> Option<RecipientFact> {
+        let known = self.exists?;
+        let is_own = known.form == 0 && !known.catch_all;
+        Some(match self.unavailable {
+            Some(unavailable) if known.may_refuse() && !is_own => RecipientFact::Unknown(unavailable),
+            unavailable => {
+                let unsure = known.catch_all && unavailable.is_some();
+                RecipientFact::Exists(Attributes { unsure, form: 0, ..known })
+            }
+        })
     }
 
     fn caught(&mut self, name: &Arc<str>, address: &Address) {

@@ -238,15 +238,26 @@ impl Source {
 }
 
 impl Answer {
-    /// This of a form of an address, and that of a shorter one: the longest that somebody knows counts, with what is said of
-    /// it alone, and a catch-all behind all of them. Who can't tell is heard before who says no.
+    /// What one source says of an address, of which it said this of the address and each of its shorter forms: the longest
+    /// that it knows counts, with what it says of that one alone, and a catch-all behind all of them. Who can't tell is heard before who says no.
     #[must_use]
-    pub fn or_shorter(self, shorter: Self) -> Self {
-        match (self, shorter) {
-            (Self::Exists(longer), Self::Exists(_)) if !longer.catch_all => self,
-            (_, Self::Exists(_)) => shorter,
-            (Self::Exists(_) | Self::Unknown(_), _) => self,
-            (Self::Absent, _) => shorter,
+    pub fn of_forms(answers: impl IntoIterator<Item = Self>) -> Self {
+        let (mut all, mut unsure) = (Self::Absent, false);
+        for (form, answer) in (0_u8..).zip(answers) {
+            match (all, answer) {
+                (_, Self::Exists(known)) if !known.catch_all => {
+                    return Self::Exists(Attributes { unsure, form, ..known });
+                }
+                (Self::Absent | Self::Unknown(_), Self::Exists(_)) | (Self::Absent, Self::Unknown(_)) => {
+                    all = answer;
+                }
+                _ => {}
+            }
+            unsure |= matches!(answer, Self::Unknown(_));
+        }
+        match all {
+            Self::Exists(caught) if caught.catch_all => Self::Exists(Attributes { unsure, ..caught }),
+            _ => all,
         }
     }
 
@@ -273,21 +284,18 @@ fn of_files<T: Send + Sync + 'static>(files: &Watched<T>, ask: impl Fn(&T) -> An
 }
 
 fn look_up(index: &Index, candidates: &[Candidate<'_>]) -> Answer {
-    candidates.iter().fold(Answer::Absent, |answer, candidate| {
-        answer.or_shorter(index.find(&candidate.address).map_or(Answer::Absent, Answer::Exists))
-    })
+    let find = |candidate: &Candidate<'_>| index.find(&candidate.address);
+    Answer::of_forms(
+        candidates.iter().map(|candidate| find(candidate).map_or(Answer::Absent, Answer::Exists)),
+    )
 }
 
 fn try_rules(table: &Table, candidates: &[Candidate<'_>]) -> Answer {
-    let mut answer = Answer::Absent;
-    for candidate in candidates {
-        match table.find(candidate.address.key_str()) {
-            Matched::Yes => return Answer::Exists(Attributes::default()),
-            Matched::No => {}
-            Matched::Perhaps => answer = Answer::Unknown(Why::Rules),
-        }
-    }
-    answer
+    Answer::of_forms(candidates.iter().map(|candidate| match table.find(candidate.address.key_str()) {
+        Matched::Yes => Answer::Exists(Attributes::default()),
+        Matched::No => Answer::Absent,
+        Matched::Perhaps => Answer::Unknown(Why::Rules),
+    }))
 }
 
 const NOW: &str = "asked now";

@@ -12,11 +12,22 @@ const EXISTS: RecipientFact = RecipientFact::Exists(Attributes {
     restricted: false,
     catch_all: false,
     unsure: false,
+    form: 0,
 });
-const CAUGHT: RecipientFact =
-    RecipientFact::Exists(Attributes { suspended: false, restricted: false, catch_all: true, unsure: false });
-const CAUGHT_PERHAPS: RecipientFact =
-    RecipientFact::Exists(Attributes { suspended: false, restricted: false, catch_all: true, unsure: true });
+const CAUGHT: RecipientFact = RecipientFact::Exists(Attributes {
+    suspended: false,
+    restricted: false,
+    catch_all: true,
+    unsure: false,
+    form: 0,
+});
+const CAUGHT_PERHAPS: RecipientFact = RecipientFact::Exists(Attributes {
+    suspended: false,
+    restricted: false,
+    catch_all: true,
+    unsure: true,
+    form: 0,
+});
 
 /// A site as an admin configures it.
 #[derive(Default)]
@@ -291,23 +302,33 @@ fn of_several_forms_the_longest_that_is_known_counts() {
     let known =
         |suspended, catch_all| Answer::Exists(Attributes { suspended, catch_all, ..Attributes::default() });
     let (own, suspended, caught) = (known(false, false), known(true, false), known(false, true));
+    let of_shorter = |answer, unsure| match answer {
+        Answer::Exists(known) => Answer::Exists(Attributes { unsure, form: 1, ..known }),
+        _ => answer,
+    };
     let cant_tell = Answer::Unknown(Why::TimedOut);
     for (longer, shorter, expected) in [
         (own, suspended, own),
         (suspended, own, suspended),
-        (caught, suspended, suspended),
-        (caught, own, own),
+        (caught, suspended, of_shorter(suspended, false)),
+        (caught, own, of_shorter(own, false)),
         (own, caught, own),
         (caught, caught, caught),
-        (Answer::Absent, suspended, suspended),
+        (
+            caught,
+            cant_tell,
+            Answer::Exists(Attributes { unsure: true, catch_all: true, ..Attributes::default() }),
+        ),
+        (Answer::Absent, suspended, of_shorter(suspended, false)),
         (own, Answer::Absent, own),
-        (cant_tell, own, own),
+        (cant_tell, own, of_shorter(own, true)),
+        (cant_tell, suspended, of_shorter(suspended, true)),
         (own, cant_tell, own),
         (cant_tell, Answer::Absent, cant_tell),
         (Answer::Absent, cant_tell, cant_tell),
         (Answer::Absent, Answer::Absent, Answer::Absent),
     ] {
-        assert_eq!(longer.or_shorter(shorter), expected, "{longer:?}, {shorter:?}");
+        assert_eq!(Answer::of_forms([longer, shorter]), expected, "{longer:?}, {shorter:?}");
     }
 }
 
@@ -353,6 +374,63 @@ async fn who_is_too_slow_takes_nothing_from_the_others() {
     assert_eq!(ann.fact, CONTINUE);
     assert!(told(&ann).contains("ann@d.example can't be told: no answer in time"), "{}", told(&ann));
     drop(hold);
+}
+
+/// What one directory says against `joe` is nothing against a mailbox `joe+x` that another one has, or may have.
+#[tokio::test]
+async fn nothing_final_comes_from_a_shorter_form_while_a_longer_one_may_be_known() {
+    use std::{
+        sync::atomic::{AtomicBool, Ordering},
+        time::Duration,
+    };
+
+    use super::remote::{Backend, Failure, Told};
+    let remote = |name: &str, told: Told| {
+        let times =
+            remote::Times { positive: Duration::ZERO, negative: Duration::ZERO, ..remote::Times::default() };
+        let metrics = Metrics::register(&Registry::default());
+        let remote = Remote::new(name, Backend::Told(told), Duration::from_secs(60), &times, false, &metrics);
+        found(Source::Remote(Arc::new(remote)))
+    };
+    let down = || Err(Failure::new(Why::Down, "gone"));
+    let (is_down, is_branch_down) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+    let (corp, branch) = (Arc::clone(&is_down), Arc::clone(&is_branch_down));
+    let corp = Told(Box::new(move |address| match address.local() {
+        _ if corp.load(Ordering::Relaxed) => down(),
+        "joe" => Ok(Some(Attributes { suspended: true, ..Attributes::default() })),
+        "sue" => Ok(Some(Attributes { restricted: true, ..Attributes::default() })),
+        "ann" => Ok(Some(Attributes::default())),
+        _ => Ok(None),
+    }));
+    let branch = Told(Box::new(move |address| match address.local() {
+        _ if branch.load(Ordering::Relaxed) => down(),
+        "joe+x" | "sue+x" | "sue" => Ok(Some(Attributes::default())),
+        _ => Ok(None),
+    }));
+    let mut site = Site::default();
+    let directories = vec![remote("corp", corp), remote("branch", branch)];
+    site.detected.domains.insert(domain("d.example"), DetectedDomain { directories, partial: false });
+    let directories = site.build().unwrap();
+    let exists = |suspended, restricted| {
+        RecipientFact::Exists(Attributes { suspended, restricted, ..Attributes::default() })
+    };
+    let (suspended, restricted) = (exists(true, false), exists(false, true));
+    for (corp_down, branch_down, expected) in [
+        (false, false, [suspended, EXISTS, suspended, restricted, EXISTS, restricted, EXISTS]),
+        // Of `joe` himself one yes is enough, and whom the branch knew is still known.
+        (false, true, [suspended, EXISTS, CONTINUE, restricted, EXISTS, CONTINUE, EXISTS]),
+        // What was known of `joe` may be over by now.
+        (true, false, [CONTINUE, EXISTS, CONTINUE, EXISTS, EXISTS, EXISTS, EXISTS]),
+    ] {
+        is_down.store(corp_down, Ordering::Relaxed);
+        is_branch_down.store(branch_down, Ordering::Relaxed);
+        let addresses = ["joe", "joe+x", "joe+y", "sue", "sue+x", "sue+y", "ann"];
+        for (local, expected) in addresses.into_iter().zip(expected) {
+            let address = Address::parse(format!("{local}@d.example")).unwrap();
+            let fact = directories.find(&address).await.fact;
+            assert_eq!(fact, expected, "{local}, corp down: {corp_down}, branch down: {branch_down}");
+        }
+    }
 }
 
 /// What is remembered ends while it is told step by step: whoever was found then does not become nobody.

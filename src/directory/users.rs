@@ -11,12 +11,15 @@ use tokio::sync::Semaphore;
 use super::source::{Answer, Why};
 use crate::{address::Candidate, policy::Attributes};
 
+/// Whether a user has this name.
+type Lookup = fn(&str) -> nix::Result<bool>;
+
 /// Asks the system for users.
 #[derive(Debug, Clone)]
 pub struct Users {
     threads: Arc<Semaphore>,
     timeout: Duration,
-    lookup: fn(&str) -> nix::Result<bool>,
+    lookup: Lookup,
 }
 
 impl Users {
@@ -25,28 +28,22 @@ impl Users {
         Self::with(|name| Ok(User::from_name(name)?.is_some()))
     }
 
-    pub(super) fn with(lookup: fn(&str) -> nix::Result<bool>) -> Self {
+    pub(super) fn with(lookup: Lookup) -> Self {
         Self { threads: Arc::new(Semaphore::new(THREADS)), timeout: TIMEOUT, lookup }
     }
 
     /// Whether one of the local parts is a user. Takes up to [`TIMEOUT`].
     pub(super) async fn ask(&self, candidates: &[Candidate<'_>]) -> Answer {
-        let names: Vec<String> = candidates
-            .iter()
-            .map(|candidate| candidate.address.local())
-            .flat_map(|local| [Some(Cow::Borrowed(local)), lower(local)])
-            .flatten()
-            .filter(|name| can_be_user(name))
-            .map(Cow::into_owned)
-            .collect();
-        if names.is_empty() {
+        let names: Vec<Vec<String>> = candidates.iter().map(|form| names(form.address.local())).collect();
+        if names.iter().all(Vec::is_empty) {
             return Answer::Absent;
         }
         let answer = tokio::time::timeout(self.timeout, self.on_thread(names)).await;
         answer.unwrap_or(Answer::Unknown(Why::TimedOut))
     }
 
-    async fn on_thread(&self, names: Vec<String>) -> Answer {
+    /// `names` of each form.
+    async fn on_thread(&self, names: Vec<Vec<String>>) -> Answer {
         let Ok(permit) = Arc::clone(&self.threads).acquire_owned().await else {
             return Answer::Unknown(Why::TimedOut);
         };
@@ -54,17 +51,7 @@ impl Users {
         let answer = tokio::task::spawn_blocking(move || {
             // Given back when NSS returns, not when the caller lost patience.
             let _permit = permit;
-            // Names are composed here (NFC), and the system compares bytes: whether it has another spelling can't be told.
-            let beyond_ascii = names.iter().any(|name| !name.is_ascii());
-            let mut answer = if beyond_ascii { Answer::Unknown(Why::Spelling) } else { Answer::Absent };
-            for name in names {
-                match lookup(&name) {
-                    Ok(true) => return Answer::Exists(Attributes::default()),
-                    Ok(false) => {}
-                    Err(errno) => answer = Answer::Unknown(Why::System(errno)),
-                }
-            }
-            answer
+            Answer::of_forms(names.iter().map(|names| ask_for(lookup, names)))
         });
         answer.await.unwrap_or(Answer::Unknown(Why::TimedOut))
     }
@@ -74,6 +61,27 @@ impl Default for Users {
     fn default() -> Self {
         Self::new()
     }
+}
+
+/// Whether one of these names of one form is a user's.
+fn ask_for(lookup: Lookup, names: &[String]) -> Answer {
+    // Names are composed here (NFC), and the system compares bytes: whether it has another spelling can't be told.
+    let beyond_ascii = names.iter().any(|name| !name.is_ascii());
+    let mut answer = if beyond_ascii { Answer::Unknown(Why::Spelling) } else { Answer::Absent };
+    for name in names {
+        match lookup(name) {
+            Ok(true) => return Answer::Exists(Attributes::default()),
+            Ok(false) => {}
+            Err(errno) => answer = Answer::Unknown(Why::System(errno)),
+        }
+    }
+    answer
+}
+
+/// Under which a user may be known whose address has this local part.
+fn names(local: &str) -> Vec<String> {
+    let spellings = [Some(Cow::Borrowed(local)), lower(local)].into_iter().flatten();
+    spellings.filter(|name| can_be_user(name)).map(Cow::into_owned).collect()
 }
 
 /// In lower case, if that differs: addresses fold more than user names do (`ß`, NFC).
@@ -112,7 +120,7 @@ mod tests {
         for (address, answer) in [
             ("root@x", Answer::Exists(Attributes::default())),
             ("ROOT@x", Answer::Exists(Attributes::default())),
-            ("root+tag@x", Answer::Exists(Attributes::default())),
+            ("root+tag@x", Answer::Exists(Attributes { form: 1, ..Attributes::default() })),
             ("no-such-user-here@x", Answer::Absent),
             ("\"root:x\"@x", Answer::Absent),
             ("\"../root\"@x", Answer::Absent),
@@ -137,7 +145,8 @@ mod tests {
             assert_eq!(ask(&users, "joe@x").await, Answer::Unknown(Why::System(errno)));
         }
         let users = Users::with(|name| if name == "joe" { Ok(true) } else { Err(Errno::EIO) });
-        assert_eq!(ask(&users, "joe+x@x").await, Answer::Exists(Attributes::default()));
+        let found = Attributes { form: 1, unsure: true, ..Attributes::default() };
+        assert_eq!(ask(&users, "joe+x@x").await, Answer::Exists(found));
     }
 
     /// The system compares bytes; what is asked for here is composed.

@@ -1,5 +1,7 @@
 //! What the parts found out, in the words that [`next`](super::next) decides on.
 
+use std::cmp::Ordering;
+
 /// What the directories know of one recipient, merged over every directory in charge of its domain.
 ///
 /// Only [`Absent`](RecipientFact::Absent) may become a permanent refusal: "could not find out" is
@@ -23,22 +25,34 @@ pub struct Attributes {
     pub restricted: bool,
     /// Nobody knows the address itself: the catch-all of its domain takes it.
     pub catch_all: bool,
-    /// Likewise, and a directory in charge could not tell whether it knows the address: nothing final may rest on that
-    /// nobody does.
+    /// A directory in charge could not tell whether it knows the address, or a longer form than this is of: nothing final may
+    /// rest on that nobody does.
     pub unsure: bool,
+    /// Which of the address' forms they are of: 0 is the address as it is, then come the shorter ones.
+    pub form: u8,
 }
 
 impl Attributes {
-    /// The attributes of one recipient that several directories know: what any of them says counts,
-    /// except that a catch-all is one only where nobody knows the address itself.
+    /// The attributes of one recipient that several directories know: of the longest form that one of them knows, what any of
+    /// them says of it counts. A catch-all says something where nobody knows a form of the address.
     #[must_use]
     pub fn merge(self, other: Self) -> Self {
-        Self {
-            suspended: self.suspended || other.suspended,
-            restricted: self.restricted || other.restricted,
-            catch_all: self.catch_all && other.catch_all,
-            unsure: self.unsure || other.unsure,
-        }
+        let longest = match (self.catch_all, self.form).cmp(&(other.catch_all, other.form)) {
+            Ordering::Less => self,
+            Ordering::Greater => other,
+            Ordering::Equal => Self {
+                suspended: self.suspended || other.suspended,
+                restricted: self.restricted || other.restricted,
+                ..self
+            },
+        };
+        Self { unsure: self.unsure || other.unsure, ..longest }
+    }
+
+    /// Whether somebody may be refused for them.
+    #[must_use]
+    pub fn may_refuse(self) -> bool {
+        self.suspended || self.restricted
     }
 }
 

@@ -14,11 +14,22 @@ const EXISTS: RecipientFact = RecipientFact::Exists(Attributes {
     restricted: false,
     catch_all: false,
     unsure: false,
+    form: 0,
 });
-const CAUGHT: RecipientFact =
-    RecipientFact::Exists(Attributes { suspended: false, restricted: false, catch_all: true, unsure: false });
-const CAUGHT_PERHAPS: RecipientFact =
-    RecipientFact::Exists(Attributes { suspended: false, restricted: false, catch_all: true, unsure: true });
+const CAUGHT: RecipientFact = RecipientFact::Exists(Attributes {
+    suspended: false,
+    restricted: false,
+    catch_all: true,
+    unsure: false,
+    form: 0,
+});
+const CAUGHT_PERHAPS: RecipientFact = RecipientFact::Exists(Attributes {
+    suspended: false,
+    restricted: false,
+    catch_all: true,
+    unsure: true,
+    form: 0,
+});
 const SUSPENDED: SuspensionFact = SuspensionFact::Yes;
 const DOWN: RecipientFact = RecipientFact::Unknown(Unavailable::Defer);
 

@@ -21,7 +21,8 @@ pub struct Times {
     /// Who does not exist is asked for again after this time.
     #[serde(with = "jiff::fmt::serde::unsigned_duration::friendly::compact::required")]
     pub negative: Duration,
-    /// While the directory can't be asked, who existed this long ago still does.
+    /// While the directory can't be asked, who existed this long ago still does, unless he was suspended or restricted: that may
+    /// be over.
     #[serde(with = "jiff::fmt::serde::unsigned_duration::friendly::compact::required")]
     pub stale: Duration,
     /// Addresses of its recipients that are remembered, at most.

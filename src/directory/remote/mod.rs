@@ -13,6 +13,7 @@ use std::{
 };
 
 use futures_util::future::join_all;
+use smallvec::SmallVec;
 use tokio::sync::Notify;
 
 pub(super) use cache::Times;
@@ -173,22 +174,23 @@ impl Remote {
 
     /// What is remembered of all forms, if that is enough: somebody who exists.
     pub(super) fn recall(&self, candidates: &[Candidate<'_>]) -> Option<Answer> {
-        let mut all = None;
+        let mut answers: SmallVec<[Answer; 2]> = SmallVec::new();
         for candidate in candidates.iter().filter(|candidate| self.backend.takes(candidate.form)) {
             let Recalled::Fresh(answer) = self.cache.recall(&candidate.address) else { return None };
-            all = Some(all.map_or(answer, |all: Answer| all.or_shorter(answer)));
+            answers.push(answer);
         }
-        if all.is_some() {
-            self.metrics.cached("hit");
+        if answers.is_empty() {
+            return None;
         }
-        all
+        self.metrics.cached("hit");
+        Some(Answer::of_forms(answers))
     }
 
     /// The answer for all forms of one address, from memory or from the server.
     pub(super) async fn ask(self: &Arc<Self>, candidates: &[Candidate<'_>]) -> Answer {
         let forms = candidates.iter().filter(|candidate| self.backend.takes(candidate.form));
         let answers = join_all(forms.map(|candidate| self.ask_one(&candidate.address))).await;
-        answers.into_iter().fold(Answer::Absent, Answer::or_shorter)
+        Answer::of_forms(answers)
     }
 
     /// The server's answer now, whatever is remembered. Several that ask for the same address share one question.
@@ -284,7 +286,8 @@ impl Remote {
         };
         let answer = self.verify(address).await;
         match (answer, stale) {
-            (Answer::Unknown(_), Some(attributes)) => {
+            // Nobody is refused for what may be over by now.
+            (Answer::Unknown(_), Some(attributes)) if !attributes.may_refuse() => {
                 self.metrics.cached("stale");
                 Answer::Exists(attributes)
             }

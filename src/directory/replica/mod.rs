@@ -39,7 +39,7 @@ use super::{
     sql,
 };
 use crate::{
-    address::{Address, Candidate, Domain},
+    address::{Candidate, Domain},
     directory, files,
     policy::Attributes,
 };
@@ -178,19 +178,22 @@ impl Replica {
     }
 
     /// The answer for all forms of one address, if that needs no question: one of them is known, or the list is known to
-    /// be current. Nobody is refused for what a list says that is not complete,
-    /// or was not compared with its file yet.
+    /// be current. Nobody is refused for what a list says that is not current, not complete, or was not compared with its
+    /// file yet.
     pub(super) fn recall(&self, candidates: &[Candidate<'_>]) -> Option<Answer> {
         // Looked at first: what came in since only makes it know more, and surer.
         let (is_current, is_sure) = (self.content.is_current(), self.content.is_sure());
-        let found = candidates
-            .iter()
-            .fold(Answer::Absent, |answer, candidate| answer.or_shorter(self.find(&candidate.address)));
-        let is_answer = match found {
-            Answer::Exists(attributes) => is_sure || attributes == Attributes::default(),
-            _ => is_current,
-        };
-        is_answer.then_some(found)
+        let found = self.find_forms(candidates);
+        match found {
+            Answer::Exists(found) if found.may_refuse() => {
+                (is_sure && is_current).then_some(Answer::Exists(found))
+            }
+            Answer::Exists(found) if found.catch_all => {
+                is_sure.then_some(Answer::Exists(Attributes { unsure: !is_current, ..found }))
+            }
+            Answer::Exists(_) => Some(found),
+            _ => is_current.then_some(found),
+        }
     }
 
     /// The answer for all forms of one address. Asks the directory itself about whom the list does not have.
@@ -206,12 +209,14 @@ impl Replica {
         let is_sure = self.content.is_sure();
         let answers =
             join_all(candidates.iter().map(|candidate| self.remote.verify(&candidate.address))).await;
-        let answer = answers.into_iter().fold(Answer::Absent, Answer::or_shorter);
+        let answer = Answer::of_forms(answers);
         if answer != Answer::Absent {
             return answer;
         }
         match self.recall(candidates) {
             Some(Answer::Exists(attributes)) => Answer::Exists(attributes),
+            // It says something against somebody of whom the directory says that he does not exist.
+            None if self.find_forms(candidates) != Answer::Absent => Answer::Unknown(Why::NoContent),
             // The list may have an entry for the whole domain, which no question about one address finds.
             _ if !is_sure && self.lists_domains() => Answer::Unknown(Why::NoContent),
             _ => Answer::Absent,
@@ -340,8 +345,10 @@ impl Replica {
         self.held().map_or_else(|| files::Outcome::Taken(self.addresses()), files::Outcome::Held)
     }
 
-    fn find(&self, address: &Address) -> Answer {
-        self.content.memory.find(address).map_or(Answer::Absent, Answer::Exists)
+    fn find_forms(&self, candidates: &[Candidate<'_>]) -> Answer {
+        let find = |candidate: &Candidate<'_>| self.content.memory.find(&candidate.address);
+        let answer = |candidate| find(candidate).map_or(Answer::Absent, Answer::Exists);
+        Answer::of_forms(candidates.iter().map(answer))
     }
 
     fn lists_domains(&self) -> bool {

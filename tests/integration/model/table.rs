@@ -173,31 +173,39 @@ impl World {
     /// What all directories in charge say together.
     fn find(&self, local: &str, domain: &str) -> Found {
         let in_charge = || self.directories.iter().filter(|directory| directory.domains.contains(&domain));
-        // Of each directory the longest form counts that it knows; of several directories one yes to a question is enough.
-        let (mut is_there, mut suspended, mut restricted) = (false, false, false);
-        for directory in in_charge() {
-            for form in self.forms(local) {
-                let address = format!("{form}@{domain}");
-                let rows: Vec<(bool, bool)> = match &directory.kind {
+        let down: Vec<bool> = in_charge()
+            .filter_map(|directory| match directory.kind {
+                Kind::Down { lets_in } => Some(lets_in),
+                _ => None,
+            })
+            .collect();
+        let cant_tell = Found::CantTell { lets_in: down.iter().all(|lets_in| *lets_in) };
+        // The longest form counts that somebody knows; of several who know it, one yes to a question is enough.
+        for (at, form) in self.forms(local).into_iter().enumerate() {
+            let address = format!("{form}@{domain}");
+            let mut rows: Vec<(bool, bool)> = Vec::new();
+            for directory in in_charge() {
+                match &directory.kind {
                     Kind::File(list) => {
-                        list.iter().filter(|row| **row == address).map(|_| (false, false)).collect()
+                        rows.extend(list.iter().filter(|row| **row == address).map(|_| (false, false)));
                     }
-                    Kind::Table(rows) => rows
-                        .iter()
-                        .filter(|(row, ..)| *row == address)
-                        .map(|(_, is_suspended, is_restricted)| (*is_suspended, *is_restricted))
-                        .collect(),
-                    Kind::Down { .. } => Vec::new(),
-                };
-                if !rows.is_empty() {
-                    is_there = true;
-                    suspended |= rows.iter().any(|row| row.0);
-                    restricted |= rows.iter().any(|row| row.1);
-                    break;
+                    Kind::Table(table) => rows.extend(
+                        table
+                            .iter()
+                            .filter(|(row, ..)| *row == address)
+                            .map(|(_, is_suspended, is_restricted)| (*is_suspended, *is_restricted)),
+                    ),
+                    Kind::Down { .. } => {}
                 }
             }
-        }
-        if is_there {
+            if rows.is_empty() {
+                continue;
+            }
+            let (suspended, restricted) = (rows.iter().any(|row| row.0), rows.iter().any(|row| row.1));
+            // Whoever is down may know a longer one, and say nothing against it.
+            if at > 0 && !down.is_empty() && (suspended || restricted) {
+                return cant_tell;
+            }
             return Found::Yes { suspended, restricted, only_caught: false };
         }
         let all = format!("@{domain}");
@@ -205,17 +213,7 @@ impl World {
         if self.catch_all.contains(&domain) || in_charge().any(|directory| lists_all(&directory.kind)) {
             return Found::Yes { suspended: false, restricted: false, only_caught: true };
         }
-        let down: Vec<bool> = in_charge()
-            .filter_map(|directory| match directory.kind {
-                Kind::Down { lets_in } => Some(lets_in),
-                _ => None,
-            })
-            .collect();
-        if down.is_empty() {
-            Found::No
-        } else {
-            Found::CantTell { lets_in: down.iter().all(|lets_in| *lets_in) }
-        }
+        if down.is_empty() { Found::No } else { cant_tell }
     }
 
     /// The address, one of its shorter forms unless a longer one is, or may be, somebody's own, or its domain.

@@ -54,5 +54,5 @@ fn show(path: &Path) -> String {
 }
 
 const EXISTS: Result<Option<Attributes>, (Why, String)> =
-    Ok(Some(Attributes { suspended: false, restricted: false, catch_all: false, unsure: false }));
+    Ok(Some(Attributes { suspended: false, restricted: false, catch_all: false, unsure: false, form: 0 }));
 const ABSENT: Result<Option<Attributes>, (Why, String)> = Ok(None);

@@ -3,13 +3,13 @@
 use super::*;
 
 pub(super) const SUSPENDED: Attributes =
-    Attributes { suspended: true, restricted: false, catch_all: false, unsure: false };
+    Attributes { suspended: true, restricted: false, catch_all: false, unsure: false, form: 0 };
 pub(super) const RESTRICTED: Attributes =
-    Attributes { suspended: false, restricted: true, catch_all: false, unsure: false };
+    Attributes { suspended: false, restricted: true, catch_all: false, unsure: false, form: 0 };
 pub(super) const NEITHER: Attributes =
-    Attributes { suspended: false, restricted: false, catch_all: false, unsure: false };
+    Attributes { suspended: false, restricted: false, catch_all: false, unsure: false, form: 0 };
 pub(super) const BOTH: Attributes =
-    Attributes { suspended: true, restricted: true, catch_all: false, unsure: false };
+    Attributes { suspended: true, restricted: true, catch_all: false, unsure: false, form: 0 };
 
 /// What goes for each of them: types and texts are told in the table of each database, as `(type, yes, no)`.
 pub(super) fn says_what_its_columns_say(database: &impl Database, kinds: &[(&str, &str, &str)]) {
@@ -216,7 +216,7 @@ pub(super) fn catches_all(database: &impl Database) {
     for (address, found) in [
         (
             "whoever@all.test",
-            Some(Attributes { suspended: false, restricted: true, catch_all: true, unsure: false }),
+            Some(Attributes { suspended: false, restricted: true, catch_all: true, unsure: false, form: 0 }),
         ),
         ("joe@all.test", Some(SUSPENDED)),
         ("whoever@other.test", None),
