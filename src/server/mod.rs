@@ -63,6 +63,7 @@ pub struct Server {
     metrics: Metrics,
     history: Arc<History>,
     lines: lines::Lines,
+    ends: session::Ends,
     began: Instant,
     /// Clients whose class is counted with that of the next one.
     unclassified: AtomicU64,
@@ -117,6 +118,7 @@ impl Server {
             metrics,
             history,
             lines,
+            ends: session::Ends::new(),
             began: Instant::now(),
             unclassified: AtomicU64::new(0),
             classes: Rate::default(),

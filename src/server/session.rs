@@ -28,10 +28,9 @@ use milter_protocol::{
     },
 };
 use tokio::{task::yield_now, time::Duration};
-use tracing::{debug, info};
 
 use defend::Delayed;
-pub(super) use end::End;
+pub(super) use end::{End, Ends};
 
 use crate::{
     address::{Address, ReversePath, parse_mail},
@@ -111,13 +110,7 @@ impl Session {
         let end = match self.serve(connection).await {
             Ok(end) | Err(end) => end,
         };
-        match end.kind() {
-            None => debug!(session = self.id, "{end}"),
-            Some(kind) => {
-                self.server.metrics.protocol_error(kind);
-                info!(session = self.id, kind, "session ended: {end}");
-            }
-        }
+        self.server.ends.note(self.id, &end, &self.server.metrics, Instant::now());
     }
 
     async fn serve(&mut self, connection: &mut Connection) -> Result<End, End> {

@@ -190,6 +190,27 @@ fn a_peer_that_breaks_the_rules_ends_its_own_session_alone() {
     other.decides();
 }
 
+/// Whoever may connect could fill the disk.
+#[test]
+fn what_breaks_the_protocol_fills_no_log() {
+    let backstop = site::backstop().start();
+    let break_it = || {
+        let mut mta = Mta::silent((Ipv4Addr::LOCALHOST, backstop.milter_port()).into(), CURRENT_OFFER);
+        mta.write(&[0, 0, 0, 0]);
+        mta.is_closed();
+    };
+    let began = Instant::now();
+    (0..200).for_each(|_| break_it());
+    wait_until(SOON, "all", || backstop.metric("backstop_protocol_errors_total", &[]) == 200.0);
+    let lines = || backstop.log().matches("session ended: ").count() as u64;
+    let most = 21 + began.elapsed().as_secs();
+    assert!((20..=most).contains(&lines()), "{}, not {most}", lines());
+    wait_until(SOON, "the next line", || {
+        break_it();
+        backstop.log().lines().any(|line| line.contains("session ended: ") && line.contains("left_out=1"))
+    });
+}
+
 /// What a peer sends must not reach the log as it is: a line of the log is a line, and a terminal stays as it is.
 #[test]
 fn what_a_peer_sends_is_escaped_in_the_log() {

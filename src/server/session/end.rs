@@ -1,8 +1,18 @@
-//! Why a session ended, and how that is counted.
+//! Why a session ended, and how that is counted and told.
 
-use std::{io, time::Duration};
+use std::{
+    io,
+    sync::atomic::{AtomicU64, Ordering},
+    time::{Duration, Instant},
+};
 
 use milter_protocol::session::ProtocolError;
+use tracing::{debug, info};
+
+use crate::{
+    server::metrics::Metrics,
+    telemetry::{Pace, Rate},
+};
 
 /// Why a session ended.
 #[derive(Debug, thiserror::Error)]
@@ -42,3 +52,36 @@ impl End {
         }
     }
 }
+
+/// Counts and tells how sessions ended. Whoever may connect can make as many of them end as he likes: few of those have a line.
+#[derive(Debug)]
+pub(in crate::server) struct Ends {
+    began: Instant,
+    lines: Rate,
+    left_out: AtomicU64,
+}
+
+impl Ends {
+    pub(in crate::server) fn new() -> Self {
+        Self { began: Instant::now(), lines: Rate::default(), left_out: AtomicU64::new(0) }
+    }
+
+    /// Notes that a session ended at that time.
+    pub(super) fn note(&self, session: u64, end: &End, metrics: &Metrics, now: Instant) {
+        let Some(kind) = end.kind() else {
+            debug!(session, "{end}");
+            return;
+        };
+        metrics.protocol_error(kind);
+        if !self.lines.allows(LINES, now.saturating_duration_since(self.began)) {
+            self.left_out.fetch_add(1, Ordering::Relaxed);
+            return;
+        }
+        let left_out = self.left_out.swap(0, Ordering::Relaxed);
+        let left_out = (left_out > 0).then_some(left_out);
+        info!(session, kind, left_out, "session ended: {end}");
+    }
+}
+
+/// One in a second, and so many at once after a pause.
+const LINES: Pace = Pace::new(Duration::from_secs(1), 20);
