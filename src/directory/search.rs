@@ -393,18 +393,22 @@ impl Merged {
         }
     }
 
-    /// What is known of the recipient, if anybody knows it. Nobody is refused for what is said of a shorter form, or of a whole
-    /// domain, while somebody can't tell whether the address is a mailbox of its own.
+    /// What is known of the recipient, if anybody knows it. Nobody is refused for what may be over by now; nor for what is said
+    /// of a shorter form or a whole domain, while somebody can't tell whether the address is a mailbox of its own.
     fn known(&self) -> Option<RecipientFact> {
-        let known = self.exists?;
-        let is_own = known.form == 0 && !known.catch_all;
-        Some(match self.unavailable {
-            Some(unavailable) if known.may_refuse() && !is_own => RecipientFact::Unknown(unavailable),
-            unavailable => {
-                let unsure = known.catch_all && unavailable.is_some();
-                RecipientFact::Exists(Attributes { unsure, form: 0, ..known })
+        let known = Attributes { form: 0, ..self.exists? };
+        let is_own = self.exists.is_some_and(|exists| exists.form == 0 && !exists.catch_all);
+        Some(RecipientFact::Exists(match self.unavailable {
+            Some(unavailable) if known.may_refuse() && (known.unsure || !is_own) => {
+                if known.suspended && !known.catch_all {
+                    return Some(RecipientFact::Unknown(unavailable));
+                }
+                // Insiders may write to him anyway.
+                let restricted = known.restricted && unavailable == Unavailable::Defer;
+                Attributes { restricted, unsure: restricted || known.catch_all, ..known }
             }
-        })
+            unavailable => Attributes { unsure: known.catch_all && unavailable.is_some(), ..known },
+        }))
     }
 
     fn caught(&mut self, name: &Arc<str>, address: &Address) {

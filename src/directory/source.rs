@@ -246,14 +246,14 @@ impl Answer {
         for (form, answer) in (0_u8..).zip(answers) {
             match (all, answer) {
                 (_, Self::Exists(known)) if !known.catch_all => {
-                    return Self::Exists(Attributes { unsure, form, ..known });
+                    return Self::Exists(Attributes { unsure: unsure || known.unsure, form, ..known });
                 }
                 (Self::Absent | Self::Unknown(_), Self::Exists(_)) | (Self::Absent, Self::Unknown(_)) => {
                     all = answer;
                 }
                 _ => {}
             }
-            unsure |= matches!(answer, Self::Unknown(_));
+            unsure |= matches!(answer, Self::Unknown(_) | Self::Exists(Attributes { unsure: true, .. }));
         }
         match all {
             Self::Exists(caught) if caught.catch_all => Self::Exists(Attributes { unsure, ..caught }),

@@ -385,12 +385,12 @@ async fn nothing_final_comes_from_a_shorter_form_while_a_longer_one_may_be_known
     };
 
     use super::remote::{Backend, Failure, Told};
-    let remote = |name: &str, told: Told| {
+    let remote = |name: &str, told: Told, on_unavailable| {
         let times =
             remote::Times { positive: Duration::ZERO, negative: Duration::ZERO, ..remote::Times::default() };
         let metrics = Metrics::register(&Registry::default());
         let remote = Remote::new(name, Backend::Told(told), Duration::from_secs(60), &times, false, &metrics);
-        found(Source::Remote(Arc::new(remote)))
+        Arc::new(Directory { name: name.into(), source: Source::Remote(Arc::new(remote)), on_unavailable })
     };
     let down = || Err(Failure::new(Why::Down, "gone"));
     let (is_down, is_branch_down) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
@@ -408,19 +408,21 @@ async fn nothing_final_comes_from_a_shorter_form_while_a_longer_one_may_be_known
         _ => Ok(None),
     }));
     let mut site = Site::default();
-    let directories = vec![remote("corp", corp), remote("branch", branch)];
+    let directories =
+        vec![remote("corp", corp, Unavailable::Defer), remote("branch", branch, Unavailable::Continue)];
     site.detected.domains.insert(domain("d.example"), DetectedDomain { directories, partial: false });
     let directories = site.build().unwrap();
-    let exists = |suspended, restricted| {
-        RecipientFact::Exists(Attributes { suspended, restricted, ..Attributes::default() })
+    let exists = |suspended, restricted, unsure| {
+        RecipientFact::Exists(Attributes { suspended, restricted, unsure, ..Attributes::default() })
     };
-    let (suspended, restricted) = (exists(true, false), exists(false, true));
+    let (suspended, restricted) = (exists(true, false, false), exists(false, true, false));
+    let perhaps_restricted = exists(false, true, true);
     for (corp_down, branch_down, expected) in [
         (false, false, [suspended, EXISTS, suspended, restricted, EXISTS, restricted, EXISTS]),
         // Of `joe` himself one yes is enough, and whom the branch knew is still known.
-        (false, true, [suspended, EXISTS, CONTINUE, restricted, EXISTS, CONTINUE, EXISTS]),
+        (false, true, [suspended, EXISTS, CONTINUE, restricted, EXISTS, EXISTS, EXISTS]),
         // What was known of `joe` may be over by now.
-        (true, false, [CONTINUE, EXISTS, CONTINUE, EXISTS, EXISTS, EXISTS, EXISTS]),
+        (true, false, [DEFER, EXISTS, DEFER, perhaps_restricted, EXISTS, perhaps_restricted, EXISTS]),
     ] {
         is_down.store(corp_down, Ordering::Relaxed);
         is_branch_down.store(branch_down, Ordering::Relaxed);

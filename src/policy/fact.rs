@@ -25,8 +25,8 @@ pub struct Attributes {
     pub restricted: bool,
     /// Nobody knows the address itself: the catch-all of its domain takes it.
     pub catch_all: bool,
-    /// A directory in charge could not tell whether it knows the address, or a longer form than this is of: nothing final may
-    /// rest on that nobody does.
+    /// That may be wrong: a directory in charge could not tell whether it knows the address, or a longer form than this is of;
+    /// or this is what it knew before. Nothing final may rest on it.
     pub unsure: bool,
     /// Which of the address' forms they are of: 0 is the address as it is, then come the shorter ones.
     pub form: u8,

@@ -288,8 +288,12 @@ fn recipient(rules: &Rules, facts: &Facts, levels: &[Level], at: usize) -> Outco
         // Row 12 once more, from a directory.
         found if is_suspended(found) => Reason::SuspendedRecipient,
         // Row 13.
-        RecipientFact::Exists(Attributes { restricted: true, .. }) if !facts.insider() => {
-            Reason::RestrictedRecipient
+        RecipientFact::Exists(Attributes { restricted: true, unsure, .. }) if !facts.insider() => {
+            if unsure {
+                Reason::DirectoryUnavailable
+            } else {
+                Reason::RestrictedRecipient
+            }
         }
         RecipientFact::Exists(_) => Reason::Ok,
         // Row 14.
@@ -364,6 +368,9 @@ fn defers(facts: &Facts) -> bool {
     let Recipient::Levels(levels) = &facts.recipient else { return false };
     let chosen = levels.iter().filter_map(|level| match level.found {
         Some(RecipientFact::Unknown(unavailable)) => Some(unavailable),
+        Some(RecipientFact::Exists(Attributes { restricted: true, unsure: true, .. })) => {
+            Some(Unavailable::Defer)
+        }
         _ => None,
     });
     !facts.trusted && chosen.max() == Some(Unavailable::Defer)

@@ -228,7 +228,11 @@ fn attributes_of_a_directory() {
     let restricted = with(Attributes { restricted: true, ..Attributes::default() });
     assert_eq!(reason(&rules, to("joe@a.test"), &restricted), Reason::RestrictedRecipient);
     let authenticated = Facts { authenticated: true, ..to("joe@a.test") };
-    assert_eq!(reason(&rules, authenticated, &restricted), Reason::Ok);
+    assert_eq!(reason(&rules, authenticated.clone(), &restricted), Reason::Ok);
+    // A longer form may be somebody's own.
+    let perhaps = with(Attributes { restricted: true, unsure: true, ..Attributes::default() });
+    assert_eq!(reason(&rules, to("joe@a.test"), &perhaps), Reason::DirectoryUnavailable);
+    assert_eq!(reason(&rules, authenticated, &perhaps), Reason::Ok);
 }
 
 /// Row 15: the admin's choice, and a trusted client is never held up.
@@ -311,6 +315,7 @@ fn a_suspension_that_may_be_over_refuses_nobody_for_good() {
     };
     let gone = Attributes { suspended: true, ..Attributes::default() };
     let restricted = Attributes { restricted: true, ..Attributes::default() };
+    let perhaps = Attributes { unsure: true, ..restricted };
     let stranger = Facts::default;
     let trusted = || Facts { trusted: true, ..Facts::default() };
     let user = || Facts { authenticated: true, ..Facts::default() };
@@ -326,6 +331,7 @@ fn a_suspension_that_may_be_over_refuses_nobody_for_good() {
         (RecipientFact::Exists(gone), stranger(), Reason::SuspendedRecipient, Some(550)),
         (RecipientFact::Exists(gone), trusted(), Reason::SuspendedRecipient, Some(550)),
         (RecipientFact::Exists(restricted), stranger(), Reason::RestrictedRecipient, Some(550)),
+        (RecipientFact::Exists(perhaps), stranger(), Reason::SuspendedRecipient, Some(450)),
     ] {
         assert_eq!(told(found, facts.clone()), (reason, code), "{found:?} {facts:?}");
     }

@@ -183,6 +183,9 @@ fn words_for(fact: RecipientFact) -> &'static str {
     match fact {
         RecipientFact::Exists(attributes) if attributes.catch_all => "exists, through a catch-all",
         RecipientFact::Exists(attributes) if attributes.suspended => "exists, suspended",
+        RecipientFact::Exists(attributes) if attributes.restricted && attributes.unsure => {
+            "exists, perhaps restricted"
+        }
         RecipientFact::Exists(attributes) if attributes.restricted => "exists, restricted",
         RecipientFact::Exists(_) => "exists",
         RecipientFact::Absent => "absent",

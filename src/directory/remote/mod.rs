@@ -286,10 +286,9 @@ impl Remote {
         };
         let answer = self.verify(address).await;
         match (answer, stale) {
-            // Nobody is refused for what may be over by now.
-            (Answer::Unknown(_), Some(attributes)) if !attributes.may_refuse() => {
+            (Answer::Unknown(_), Some(attributes)) => {
                 self.metrics.cached("stale");
-                Answer::Exists(attributes)
+                Answer::Exists(Attributes { unsure: attributes.may_refuse(), ..attributes })
             }
             _ => {
                 self.metrics.cached("miss");

@@ -201,26 +201,31 @@ impl Replica {
         if let Some(answer) = self.recall(candidates) {
             return answer;
         }
+        // Looked at before what it knows.
+        let is_sure = self.content.is_sure();
+        let answer = self.verify(candidates).await;
+        match (answer, self.find_forms(candidates)) {
+            // What it says against him may be over by now.
+            (Answer::Unknown(_), Answer::Exists(known)) if !known.catch_all => {
+                Answer::Exists(Attributes { unsure: true, ..known })
+            }
+            (Answer::Absent, Answer::Exists(known)) => {
+                self.recall(candidates).unwrap_or(Answer::Exists(Attributes { unsure: true, ..known }))
+            }
+            // The list may have an entry for the whole domain, which no question about one address finds.
+            (Answer::Absent, _) if !is_sure && self.lists_domains() => Answer::Unknown(Why::NoContent),
+            _ => answer,
+        }
+    }
+
+    /// The directory's own answer, as far as it may be asked so often.
+    async fn verify(&self, candidates: &[Candidate<'_>]) -> Answer {
         if self.budget.as_ref().is_some_and(|budget| !budget.take(candidates.len(), Instant::now())) {
             self.metrics.not_verified(&self.name);
             return Answer::Unknown(Why::Busy);
         }
-        // Looked at before what it knows.
-        let is_sure = self.content.is_sure();
-        let answers =
-            join_all(candidates.iter().map(|candidate| self.remote.verify(&candidate.address))).await;
-        let answer = Answer::of_forms(answers);
-        if answer != Answer::Absent {
-            return answer;
-        }
-        match self.recall(candidates) {
-            Some(Answer::Exists(attributes)) => Answer::Exists(attributes),
-            // It says something against somebody of whom the directory says that he does not exist.
-            None if self.find_forms(candidates) != Answer::Absent => Answer::Unknown(Why::NoContent),
-            // The list may have an entry for the whole domain, which no question about one address finds.
-            _ if !is_sure && self.lists_domains() => Answer::Unknown(Why::NoContent),
-            _ => Answer::Absent,
-        }
+        let forms = candidates.iter().map(|candidate| self.remote.verify(&candidate.address));
+        Answer::of_forms(join_all(forms).await)
     }
 
     /// Keys that are near, while `each` wants more.

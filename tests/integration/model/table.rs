@@ -35,11 +35,22 @@ enum Found {
         restricted: bool,
         only_caught: bool,
     },
+    /// It is there, and its shorter form is restricted.
+    PerhapsRestricted {
+        lets_in: bool,
+    },
     No,
     /// Whether mail is let in meanwhile.
     CantTell {
         lets_in: bool,
     },
+}
+
+impl Found {
+    /// By itself, and not only to a catch-all.
+    fn is_known(self) -> bool {
+        matches!(self, Self::Yes { only_caught: false, .. } | Self::PerhapsRestricted { .. })
+    }
 }
 
 impl World {
@@ -105,7 +116,7 @@ impl World {
         // Row 10.
         if let Some(route) = route
             && is_in_charge
-            && !matches!(found, Found::Yes { only_caught: false, .. })
+            && !found.is_known()
             && let To::Address { domain: inner, .. } = &**route
         {
             let all_say_no = !self.is_any_down(domain);
@@ -150,7 +161,10 @@ impl World {
             }
             // Row 13.
             Found::Yes { restricted: true, .. } if !insider => Err(("550 5.7.1", "restricted-recipient")),
-            Found::Yes { .. } => Ok(()),
+            Found::PerhapsRestricted { lets_in: false } if !insider => {
+                Err(("451 4.4.3", "directory-unavailable"))
+            }
+            Found::Yes { .. } | Found::PerhapsRestricted { .. } => Ok(()),
             // Row 14.
             Found::No => Err(("550 5.1.1", "unknown-recipient")),
             // Row 15.
@@ -203,8 +217,11 @@ impl World {
             }
             let (suspended, restricted) = (rows.iter().any(|row| row.0), rows.iter().any(|row| row.1));
             // Whoever is down may know a longer one, and say nothing against it.
-            if at > 0 && !down.is_empty() && (suspended || restricted) {
+            if at > 0 && !down.is_empty() && suspended {
                 return cant_tell;
+            }
+            if at > 0 && !down.is_empty() && restricted {
+                return Found::PerhapsRestricted { lets_in: down.iter().all(|lets_in| *lets_in) };
             }
             return Found::Yes { suspended, restricted, only_caught: false };
         }
@@ -251,15 +268,14 @@ impl World {
 
     /// Nobody knows it, and all could tell.
     fn may_be_trap(&self, local: &str, domain: &str) -> bool {
-        !matches!(self.find(local, domain), Found::Yes { only_caught: false, .. })
-            && !self.is_any_down(domain)
+        !self.find(local, domain).is_known() && !self.is_any_down(domain)
     }
 
     fn may_exist(&self, to: &To) -> bool {
         let To::Address { local, domain, route, .. } = to else { return false };
         match self.find(local, domain) {
             _ if !self.is_in_charge(domain) => true,
-            Found::Yes { .. } => true,
+            Found::Yes { .. } | Found::PerhapsRestricted { .. } => true,
             Found::No => route.as_ref().is_some_and(|route| self.may_exist(route)),
             Found::CantTell { .. } => false,
         }

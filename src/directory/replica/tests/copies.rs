@@ -589,17 +589,18 @@ async fn a_copy_that_is_not_what_the_file_says_refuses_nobody() {
                     _ => ask(&replica, address).await,
                 };
                 let is_known = is_checked || !is_down && address != "any@y";
-                let is_right = answer == EXISTS || !is_known && matches!(answer, Answer::Unknown(_));
+                let in_doubt = match answer {
+                    Answer::Unknown(_) => true,
+                    Answer::Exists(known) => known.unsure,
+                    Answer::Absent => false,
+                };
+                let is_right = answer == EXISTS || !is_known && in_doubt;
                 assert!(is_right, "{address}: {answer:?}, down: {is_down}, checked: {is_checked}, {wrong:?}");
             }
             if is_checked {
                 let suspended = Attributes { suspended: true, ..Attributes::default() };
-                // It is not current: that has to be confirmed.
-                let answer = if is_down {
-                    Answer::Unknown(crate::directory::Why::Down)
-                } else {
-                    Answer::Exists(suspended)
-                };
+                // The list is not current, so that this has to be confirmed.
+                let answer = Answer::Exists(Attributes { unsure: is_down, ..suspended });
                 assert_eq!(ask(&replica, "sue@x").await, answer);
                 assert_eq!(replica.addresses(), 4);
             }
