@@ -12,6 +12,7 @@ mod cdb;
 mod command;
 mod dovecot;
 mod findings;
+mod fuzz;
 mod lines;
 mod list;
 mod postfix;
@@ -26,6 +27,8 @@ pub use findings::{
     Class, Evidence, Findings, Found, FoundDomain, Hint, How, MilterUse, Mta, Partial, Pattern, Source,
     SourceId,
 };
+#[doc(hidden)]
+pub use fuzz::fuzz_detect;
 pub use lines::{main_cf_lines, sendmail_mc_lines};
 pub use list::{Entry, ListError, list};
 pub use sendmail::is_permanent_error;

@@ -38,6 +38,8 @@ pub use config::{Config, Configs, Domains, Recipients};
 pub use domains::{DomainMap, DomainSet, load_domains};
 pub use entry::{Entry, EntryError};
 pub use index::Index;
+#[doc(hidden)]
+pub use ldap::{fuzz_ldap_answers, fuzz_ldap_filter};
 pub use metrics::Metrics;
 pub use remote::Remote;
 pub use remotes::Remotes;

@@ -6,6 +6,7 @@
 //! make no sense are counted.
 
 mod field;
+mod fuzz;
 mod input;
 mod journal;
 mod judge;
@@ -24,6 +25,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{policy::Verdict, server::Snapshot};
 
+#[doc(hidden)]
+pub use fuzz::fuzz_log;
 pub use input::InputError;
 use input::{Input, Next};
 use judge::Case;

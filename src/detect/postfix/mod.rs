@@ -21,6 +21,17 @@ use maps::{Map, Tools};
 use super::command::{CommandError, program, run};
 use super::{Evidence, Findings, Mta, Options, Place};
 
+/// A text as what Postfix' programs print, and as its files. For tests/fuzz.
+pub(super) fn fuzz_postfix(text: &str) {
+    let conf = Conf::parse(text);
+    let _ = (conf.flag("soft_bounce", false), Service::parse(text, text), line_of(text, "mydestination"));
+    for word in conf::split(text) {
+        let map = Map::parse(word);
+        let _ = (Map::list(word), map.never_matches(), map.files(), map.text());
+    }
+    let _ = (networks::networks_of(text, false), networks::networks_of(text, true));
+}
+
 /// One configuration of Postfix while it is looked at.
 struct Postfix<'a> {
     options: &'a Options,

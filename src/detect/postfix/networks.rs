@@ -69,7 +69,7 @@ impl Postfix<'_> {
 }
 
 /// Lines of a `/file` (words) or of a cidr_table(5) (`network result`).
-fn networks_of(text: &str, cidr: bool) -> Result<Vec<IpNet>, String> {
+pub(super) fn networks_of(text: &str, cidr: bool) -> Result<Vec<IpNet>, String> {
     let mut networks = Vec::new();
     for line in text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')) {
         let words = split(line);

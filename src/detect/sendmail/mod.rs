@@ -346,6 +346,14 @@ const PROGRAM: [&str; 5] = [
 const MAKEMAP: [&str; 4] =
     ["/usr/libexec/sendmail/makemap", "/usr/lib/sm.bin/makemap", "/usr/sbin/makemap", "/usr/bin/makemap"];
 
+/// A text as its configuration, and as what `sendmail -bt` prints. For tests/fuzz.
+pub(super) fn fuzz_sendmail(text: &str) {
+    let _ = Cf::parse(text);
+    for answer in Answers::parse(text).answers.iter().map(String::as_str).chain([text]) {
+        let _ = (resolution(answer), local_address(answer), alias_lookup(answer), network(answer));
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

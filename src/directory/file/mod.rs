@@ -109,6 +109,18 @@ pub fn load_list(texts: &mut [Text], format: Format) -> Result<Loaded<Index>, Lo
     Ok(Loaded { content, entries, faults, may_shrink: false })
 }
 
+/// The list in a file's bytes, with the number of lines that were understood and that were not; `None`: it says that it isn't whole. For
+/// tests/fuzz.
+#[doc(hidden)]
+#[must_use]
+pub fn fuzz_list(bytes: &[u8], format: Format) -> Option<(Index, u64, u64)> {
+    let mut builder = Builder::default();
+    let mut page = Page::new(Path::new("list").into(), &mut builder);
+    page.read(&mut Lines::new(bytes), format).ok()?;
+    let (good, bad) = (page.good, page.faults.count);
+    Some((builder.finish(), good, bad))
+}
+
 /// One file on its way into the index.
 struct Page<'a> {
     path: Arc<Path>,

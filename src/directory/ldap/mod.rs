@@ -10,6 +10,7 @@ mod connection;
 mod fault;
 mod feed;
 mod filter;
+mod fuzz;
 mod object;
 mod pool;
 mod referral;
@@ -22,6 +23,8 @@ mod vocabulary;
 
 pub(super) use config::{Config, Feed, Mechanism, Mode, Schema, SuspendedWhen};
 pub(super) use feed::Follower;
+#[doc(hidden)]
+pub use fuzz::{fuzz_ldap_answers, fuzz_ldap_filter};
 
 use std::time::{Duration, SystemTime};
 

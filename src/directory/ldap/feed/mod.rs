@@ -19,6 +19,7 @@ use std::{convert::Infallible, time::Duration};
 
 use ldap3::LdapError;
 
+pub(super) use self::controls::fuzz_control;
 use self::{controls::Malformed, link::Link, listing::Again, subject::Subject};
 use super::{
     Config, Feed,
