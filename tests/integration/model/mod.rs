@@ -1,7 +1,6 @@
 //! Backstop and a second, slow and obvious implementation of its decision table go through the same sites, outages and
 //! sessions, all made up. They must agree about every answer.
 
-mod random;
 mod table;
 mod world;
 
@@ -14,7 +13,7 @@ use milter_protocol::command::{CStrings, ClientAddress, Command, Connect, Mail, 
 use crate::BACKSTOP;
 use crate::mta::{Answer, Mta};
 
-use random::Random;
+use crate::random::Random;
 use table::{Client, To};
 use world::{DOMAINS, PEOPLE, World};
 

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::random::Random;
+use crate::random::Random;
 
 /// All of it, as the model sees it.
 #[derive(Debug, Default)]

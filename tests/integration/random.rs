@@ -1,9 +1,9 @@
 //! Numbers that are always the same for the same seed: splitmix64 (Steele, Lea and Flood 2014).
 
-pub(super) struct Random(u64);
+pub(crate) struct Random(u64);
 
 impl Random {
-    pub(super) fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         Self(seed)
     }
 
@@ -16,21 +16,21 @@ impl Random {
     }
 
     /// Less than `end`.
-    pub(super) fn below(&mut self, end: usize) -> usize {
+    pub(crate) fn below(&mut self, end: usize) -> usize {
         usize::try_from(self.next() % end as u64).expect("less than a usize")
     }
 
     /// Once in so many times.
-    pub(super) fn once_in(&mut self, times: usize) -> bool {
+    pub(crate) fn once_in(&mut self, times: usize) -> bool {
         self.below(times) == 0
     }
 
-    pub(super) fn one_of<'a, T: ?Sized>(&mut self, all: &[&'a T]) -> &'a T {
+    pub(crate) fn one_of<'a, T: ?Sized>(&mut self, all: &[&'a T]) -> &'a T {
         all[self.below(all.len())]
     }
 
     /// Each with one chance in so many.
-    pub(super) fn some_of<T: Clone>(&mut self, all: &[T], times: usize) -> Vec<T> {
+    pub(crate) fn some_of<T: Clone>(&mut self, all: &[T], times: usize) -> Vec<T> {
         all.iter().filter(|_| self.once_in(times)).cloned().collect()
     }
 }

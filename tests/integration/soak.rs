@@ -1,0 +1,379 @@
+//! Load, faults and reloads at the same time, for as long as one likes: nobody gets a wrong answer, none comes late, and what
+//! was taken (memory, descriptors, threads, sessions) is given back.
+//!
+//! Who exists is known to the test alone, by the names; what a directory's trouble may change is stated in [`Person::may_be`].
+
+use std::fs;
+use std::net::Ipv4Addr;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use backstop_harness::{Backstop, Postgres, Redis, Slapd, wait_until};
+use milter_protocol::command::{CStrings, ClientAddress, Command, Connect, Mail, Rcpt};
+
+use crate::BACKSTOP;
+use crate::mta::{Answer, Mta};
+use crate::random::Random;
+
+mod full {
+    /// `SOAK_SECONDS=3600 cargo nextest run --profile full -E 'test(=soak::full::for_minutes)'` is an hour; its last lines are
+    /// what it counted.
+    #[test]
+    fn for_minutes() {
+        let seconds = std::env::var("SOAK_SECONDS").map_or(240, |text| text.parse().expect("seconds"));
+        super::soak(seconds);
+    }
+}
+
+#[test]
+fn for_a_short_time() {
+    soak(20);
+}
+
+fn soak(seconds: u64) {
+    let mut site = Site::start();
+    let (mut faults, half) = (Random::new(seconds), Duration::from_secs(seconds / 2));
+    // What is taken once, by the first load and the first faults, is taken for good.
+    let first = site.run(half, &mut faults);
+    let before = site.settled();
+    let second = site.run(half, &mut faults);
+    let after = site.settled();
+    println!("first half: {first:?}\nsecond half: {second:?}\nbefore: {before:?}\nafter: {after:?}");
+    let wrong: Vec<&str> = first.wrong.iter().chain(&second.wrong).map(String::as_str).collect();
+    assert!(wrong.is_empty(), "{} wrong answers:\n{}", wrong.len(), wrong[..wrong.len().min(20)].join("\n"));
+    for counted in [first.answers, second.answers] {
+        assert!(counted > 10 * seconds, "hardly anything was asked: {counted}");
+    }
+    let both = |count: fn(&Counted) -> u64| count(&first) + count(&second);
+    for (what, times) in [
+        ("answers that were put off", both(|counted| counted.unsure)),
+        ("faults", both(|counted| counted.faults)),
+        ("reloads", both(|counted| counted.reloads)),
+    ] {
+        assert!(times > 0, "no {what}");
+    }
+    assert_eq!(site.backstop.metric("backstop_session_panics_total", &[]), 0.0);
+    assert!(after.descriptors <= before.descriptors + SLACK_DESCRIPTORS, "{before:?}, then {after:?}");
+    assert!(after.threads <= before.threads, "{before:?}, then {after:?}");
+    assert!(
+        after.resident <= before.resident + before.resident / 8 + SLACK_MEMORY,
+        "{before:?}, then {after:?}"
+    );
+}
+
+/// Where a recipient's directory is, and whether it knows him.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Person {
+    Known,
+    Suspended,
+    Invented,
+}
+
+impl Person {
+    /// Whether this answer is right, while the directory is sound or `in_doubt`: who exists is never refused for good, who does
+    /// not never passes, and only trouble is a reason for 451.
+    fn may_be(self, answer: &str, in_doubt: bool) -> bool {
+        if answer.starts_with("451 4.4.3") {
+            return in_doubt;
+        }
+        match self {
+            Self::Known => answer == "continue",
+            Self::Suspended => answer.starts_with("550 5.2.1"),
+            Self::Invented => answer.starts_with("550 5.1.1"),
+        }
+    }
+}
+
+/// What may be out of order; a domain each, but for the store.
+const PARTS: [&str; 4] = ["file.test", "ldap.test", "sql.test", "store"];
+
+/// When a part was out of order last, in milliseconds of the run; `u64::MAX`: it is.
+#[derive(Default)]
+struct Troubles([AtomicU64; PARTS.len()]);
+
+impl Troubles {
+    fn may_doubt(&self, part: usize, began: u64) -> bool {
+        let last = self.0[part].load(Ordering::SeqCst);
+        last > 0 && last.saturating_add(RECOVERY.as_millis() as u64) >= began
+    }
+}
+
+#[derive(Debug, Default)]
+struct Counted {
+    sessions: u64,
+    answers: u64,
+    unsure: u64,
+    faults: u64,
+    reloads: u64,
+    slowest: Duration,
+    wrong: Vec<String>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Taken {
+    /// In kilobytes.
+    resident: u64,
+    descriptors: u64,
+    threads: u64,
+}
+
+struct Site {
+    slapd: Slapd,
+    postgres: Postgres,
+    redis: Redis,
+    config: String,
+    backstop: Backstop,
+    began: Instant,
+}
+
+impl Site {
+    fn start() -> Self {
+        let (slapd, postgres, redis) = (Slapd::start(), Postgres::start(), Redis::start());
+        let mut addresses = String::new();
+        for number in 0..PEOPLE {
+            addresses.push_str(&format!("known{number}@file.test\n"));
+            for (kind, status) in [("known", "active"), ("gone", "disabled")] {
+                slapd.add(&format!(
+                    "dn: uid={kind}{number},ou=people,{}\nobjectClass: inetOrgPerson\nobjectClass: mailRecipient\nuid: {kind}{number}\ncn: x\n\
+                     sn: x\nmail: {kind}{number}@ldap.test\naccountStatus: {status}\n",
+                    Slapd::BASE
+                ));
+            }
+        }
+        postgres.sql(&["create table mailbox (address text primary key, suspended bool not null)"]);
+        postgres.sql(&[&format!(
+            "insert into mailbox select kind || n || '@sql.test', kind = 'gone' from generate_series(0, {}) n, (values ('known'), ('gone')) k (kind)",
+            PEOPLE - 1
+        )]);
+        let suspended: String = (0..PEOPLE).map(|number| format!("gone{number}@file.test\n")).collect();
+        let config = CONFIG
+            .replace("{ldap}", &format!("{:?}", slapd.url()))
+            .replace("{base}", Slapd::BASE)
+            .replace("{reader}", Slapd::READER)
+            .replace("{ldap_password}", &slapd.password_file().display().to_string())
+            .replace("{ldap_ca}", &slapd.ca().display().to_string())
+            .replace("{sql}", &postgres.url(""))
+            .replace("{sql_password}", &postgres.password_file().display().to_string())
+            .replace("{redis}", &redis.url());
+        let builder = Backstop::builder(BACKSTOP);
+        let config = config.replace("{dir}", &builder.path("").display().to_string());
+        let backstop = builder
+            .file("people", &(addresses + &suspended))
+            .file("suspended", &suspended)
+            .config(&config)
+            .start();
+        Self { slapd, postgres, redis, config, backstop, began: Instant::now() }
+    }
+
+    /// Load from several MTAs, and one fault after the other.
+    fn run(&mut self, time: Duration, faults: &mut Random) -> Counted {
+        let (stop, troubles, counted) = (AtomicBool::new(false), Troubles::default(), Mutex::default());
+        let (began, port) = (self.began, self.backstop.milter_port());
+        let (ends, mut done, mut reloads) = (Instant::now() + time, 0, 0);
+        thread::scope(|scope| {
+            for number in 0..MTAS {
+                let mut random = Random::new(number as u64 + began.elapsed().as_millis() as u64);
+                let (stop, troubles, counted) = (&stop, &troubles, &counted);
+                scope.spawn(move || {
+                    while !stop.load(Ordering::SeqCst) {
+                        session(port, began, troubles, &mut random, counted);
+                        thread::sleep(Duration::from_millis(2));
+                    }
+                });
+            }
+            while Instant::now() < ends {
+                reloads += self.disturb(faults, &troubles);
+                done += 1;
+            }
+            stop.store(true, Ordering::SeqCst);
+        });
+        let counted = counted.into_inner().unwrap_or_else(PoisonError::into_inner);
+        Counted { faults: done, reloads, ..counted }
+    }
+
+    /// One fault, and its end; a few reloads. Gives their number.
+    fn disturb(&mut self, random: &mut Random, troubles: &Troubles) -> u64 {
+        let part = random.below(PARTS.len());
+        let trouble = &troubles.0[part];
+        trouble.store(u64::MAX, Ordering::SeqCst);
+        let dies = random.once_in(2);
+        let people = self.backstop.path("people");
+        let aside = self.backstop.path("people.aside");
+        match (PARTS[part], dies) {
+            // A directory in its place; and, where it does not die, half a list, as a copy that was broken off.
+            ("file.test", true) => {
+                fs::rename(&people, &aside).expect("it is there");
+                fs::create_dir(&people).expect("its place is free");
+            }
+            ("file.test", false) => {
+                let text = fs::read_to_string(&people).expect("it is there");
+                fs::rename(&people, &aside).expect("it is there");
+                fs::write(&people, &text[..text.len() / 5]).expect("there is room");
+            }
+            ("ldap.test", true) => self.slapd.kill(),
+            ("ldap.test", false) => self.slapd.pause(),
+            ("sql.test", true) => self.postgres.kill(),
+            ("sql.test", false) => self.postgres.freeze(),
+            (_, true) => self.redis.kill(),
+            (_, false) => self.redis.freeze(),
+        }
+        let mut reloads = 0;
+        for number in 0..random.below(6) {
+            // One that can't be used is said to be, and changes nothing.
+            let is_broken = number % 3 == 2;
+            let text = if is_broken { format!("{}\n[mistake]\n", self.config) } else { self.config.clone() };
+            self.backstop.write("backstop.toml", &text);
+            let output = self.backstop.command(&["reload"]);
+            assert!(!is_broken || output.status != 0, "{output:?}");
+            reloads += 1;
+        }
+        self.backstop.write("backstop.toml", &self.config);
+        thread::sleep(Duration::from_millis(200 + random.below(2500) as u64));
+        match (PARTS[part], dies) {
+            ("file.test", dies) => {
+                if dies {
+                    fs::remove_dir(&people).expect("it is empty");
+                }
+                fs::rename(&aside, &people).expect("its place is free");
+            }
+            ("ldap.test", true) => self.slapd.restart(),
+            ("ldap.test", false) => self.slapd.resume(),
+            ("sql.test", true) => self.postgres.resume(),
+            ("sql.test", false) => self.postgres.thaw(),
+            (_, true) => self.redis.resume(),
+            (_, false) => self.redis.thaw(),
+        }
+        trouble.store(self.began.elapsed().as_millis() as u64, Ordering::SeqCst);
+        thread::sleep(Duration::from_millis(random.below(1500) as u64));
+        reloads
+    }
+
+    /// What it holds when it was left alone for a while.
+    fn settled(&self) -> Taken {
+        wait_until(Duration::from_secs(30), "the sessions to end", || {
+            self.backstop.metric("backstop_sessions_open", &[]) == 0.0
+        });
+        thread::sleep(Duration::from_secs(3));
+        let process = format!("/proc/{}", self.backstop.pid());
+        let status = fs::read_to_string(format!("{process}/status")).expect("it runs");
+        let field = |name: &str| -> u64 {
+            let line = status.lines().find_map(|line| line.strip_prefix(name)).expect("proc(5)");
+            line.split_whitespace().next().and_then(|number| number.parse().ok()).expect("proc(5)")
+        };
+        let descriptors = fs::read_dir(format!("{process}/fd")).expect("it runs").count() as u64;
+        Taken { resident: field("VmRSS:"), descriptors, threads: field("Threads:") }
+    }
+}
+
+/// One SMTP session of an MTA, some of them with nonsense at the end or cut off.
+fn session(port: u16, began: Instant, troubles: &Troubles, random: &mut Random, counted: &Mutex<Counted>) {
+    // None that is trusted by itself.
+    let client = Ipv4Addr::from(0x0b00_0000 + random.below(0x5000_0000) as u32);
+    let mut mta = Mta::connect(port);
+    let connect = Connect { host: b"mail.elsewhere.test", address: ClientAddress::Inet(client, 4711) };
+    let _ = mta.send(&Command::Connect(connect));
+    let sender = format!("<s{}@elsewhere.test>", random.below(1000));
+    let mail = Mail { address: sender.as_bytes(), parameters: CStrings::default() };
+    let mut told = Counted { sessions: 1, ..Counted::default() };
+    let _ = mta.send(&Command::Mail(mail));
+    for _ in 0..=random.below(4) {
+        let part = random.below(3);
+        let (person, kind) = match random.below(3) {
+            0 => (Person::Known, "known"),
+            1 => (Person::Suspended, "gone"),
+            _ => (Person::Invented, "nobody"),
+        };
+        let number = random.below(if person == Person::Invented { 1_000_000 } else { PEOPLE });
+        let recipient = format!("<{kind}{number}@{}>", PARTS[part]);
+        let (asked, at) = (Instant::now(), began.elapsed().as_millis() as u64);
+        let before = troubles.may_doubt(part, at);
+        let answer = match mta
+            .send(&Command::Rcpt(Rcpt { address: recipient.as_bytes(), parameters: CStrings::default() }))
+        {
+            Answer::Continue | Answer::None => "continue".to_owned(),
+            Answer::Refused(text) => text,
+        };
+        let took = asked.elapsed();
+        // Trouble may have begun meanwhile.
+        let in_doubt = before || troubles.may_doubt(part, at);
+        told.answers += 1;
+        told.unsure += u64::from(answer.starts_with("451"));
+        told.slowest = told.slowest.max(took);
+        if !person.may_be(&answer, in_doubt) || took > LONGEST {
+            told.wrong.push(format!("{at} ms: {recipient} after {took:?}: {answer:?}, in doubt: {in_doubt}"));
+        }
+    }
+    match random.below(12) {
+        0 => mta.write(&[0, 0, 0, 0]),
+        1 => mta.write(&[0, 0, 1, 0, b'R', b'<']),
+        2..=4 => drop(mta),
+        _ => {
+            let _ = mta.send(&Command::Abort);
+            let _ = mta.send(&Command::Quit);
+        }
+    }
+    let mut all = counted.lock().unwrap_or_else(PoisonError::into_inner);
+    all.sessions += told.sessions;
+    all.answers += told.answers;
+    all.unsure += told.unsure;
+    all.slowest = all.slowest.max(told.slowest);
+    all.wrong.extend(told.wrong);
+}
+
+/// In each directory, so many of each kind.
+const PEOPLE: usize = 40;
+const MTAS: usize = 6;
+/// So long after its trouble a directory may still be taken for down: it is tried again after a while.
+const RECOVERY: Duration = Duration::from_secs(10);
+/// No answer takes longer than 8 s; the rest is this machine's.
+const LONGEST: Duration = Duration::from_secs(10);
+/// Connections to servers, that are kept.
+const SLACK_DESCRIPTORS: u64 = 8;
+/// In kilobytes.
+const SLACK_MEMORY: u64 = 8 * 1024;
+
+const CONFIG: &str = r#"
+[domains]
+detect = false
+names = ["file.test", "ldap.test", "sql.test"]
+
+[store]
+url = "{redis}"
+
+[suspensions]
+files = ["{dir}/suspended"]
+
+[directory.people]
+domains = ["file.test"]
+[directory.people.file]
+path = "{dir}/people"
+
+[directory.corp]
+domains = ["ldap.test"]
+[directory.corp.ldap]
+urls = [{ldap}]
+base = "{base}"
+bind_dn = "{reader}"
+password_file = "{ldap_password}"
+ca_file = "{ldap_ca}"
+allow_plain = true
+source = "live"
+deadline = "1s"
+suspended_filter = "(accountStatus=disabled)"
+[directory.corp.cache]
+positive = "1s"
+negative = "1s"
+
+[directory.shop]
+domains = ["sql.test"]
+[directory.shop.sql]
+url = "{sql}"
+password_file = "{sql_password}"
+query = "select suspended from mailbox where address = $1"
+deadline = "1s"
+[directory.shop.cache]
+positive = "1s"
+negative = "1s"
+"#;
