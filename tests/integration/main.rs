@@ -6,6 +6,7 @@ mod book;
 mod bounces;
 mod check;
 mod clients;
+mod clock;
 mod config;
 mod control;
 mod control_peers;
