@@ -68,6 +68,7 @@ mod unavailable;
 mod unix_socket;
 mod unseen;
 mod verification;
+mod ways;
 mod works_out_of_the_box;
 mod wrong_input;
 

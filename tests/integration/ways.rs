@@ -1,0 +1,142 @@
+//! The way to the servers that Backstop asks is slow, loses bytes, or cuts connections within an answer: whoever exists is
+//! never refused for good, nobody passes who does not, no answer takes longer than 8 s, and it ends when the way is clear.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use backstop_harness::{Backstop, Postgres, Proxy, Redis, Slapd, Way, wait_until};
+use milter_protocol::command::{ClientAddress, Command, Connect};
+
+use crate::BACKSTOP;
+use crate::mta::{Answer, Mta};
+
+#[test]
+fn a_bad_way_to_directories_and_store_refuses_nobody_for_good() {
+    let (slapd, postgres, redis) = (Slapd::start(), Postgres::start(), Redis::start());
+    for (name, status) in [("anna", "active"), ("gone", "disabled")] {
+        slapd.add(&format!(
+            "dn: uid={name},ou=people,{}\nobjectClass: inetOrgPerson\nobjectClass: mailRecipient\nuid: {name}\n\
+             cn: {name}\nsn: {name}\nmail: {name}@ldap.test\naccountStatus: {status}\n",
+            Slapd::BASE
+        ));
+    }
+    postgres.sql(&[
+        "create table mailbox (address text primary key, suspended bool not null)",
+        "insert into mailbox values ('anna@sql.test', false), ('gone@sql.test', true)",
+    ]);
+    let port = |url: &str| -> u16 {
+        let digits: String =
+            url.rsplit(':').next().unwrap_or_default().chars().take_while(char::is_ascii_digit).collect();
+        digits.parse().expect("a URL with a port")
+    };
+    let ldap_port = port(&slapd.url());
+    let proxies = [ldap_port, postgres.port(), redis.port()].map(Proxy::to);
+    let through = |url: String, from: u16, proxy: &Proxy| {
+        url.replace(&format!(":{from}"), &format!(":{}", proxy.port()))
+    };
+    let config = CONFIG
+        .replace("{ldap}", &format!("{:?}", through(slapd.url(), ldap_port, &proxies[0])))
+        .replace("{base}", Slapd::BASE)
+        .replace("{reader}", Slapd::READER)
+        .replace("{ldap_password}", &slapd.password_file().display().to_string())
+        .replace("{ldap_ca}", &slapd.ca().display().to_string())
+        .replace("{sql}", &through(postgres.url(""), postgres.port(), &proxies[1]))
+        .replace("{sql_password}", &postgres.password_file().display().to_string())
+        .replace("{redis}", &through(redis.url(), redis.port(), &proxies[2]));
+    let backstop = Backstop::builder(BACKSTOP).config(&config).start();
+    wait_until(SOON, "the first answers", || put_off(&backstop, "before") == 0);
+
+    let (slow, slower) = (Way::Slow(Duration::from_millis(30)), Way::Slow(Duration::from_millis(700)));
+    let cuts = [0, 1, 5, 14, 40].map(Way::Cut);
+    let mut times = 0;
+    for (number, way) in [slow, slower, Way::Lost, Way::Closed].into_iter().chain(cuts).enumerate() {
+        for proxy in &proxies {
+            proxy.set(way);
+        }
+        let begun = Instant::now();
+        while begun.elapsed() < Duration::from_millis(1500) {
+            times += put_off(&backstop, &format!("{way:?}"));
+        }
+        for proxy in &proxies {
+            proxy.set(Way::Clear);
+        }
+        wait_until(SOON, &format!("the end of {way:?}, number {number}"), || {
+            put_off(&backstop, "clear again") == 0
+        });
+    }
+    assert!(times > 10, "the ways were not bad: {times}");
+    assert_eq!(backstop.metric("backstop_session_panics_total", &[]), 0.0);
+}
+
+/// Asks for everybody once, each time for others who do not exist; gives how many were put off.
+fn put_off(backstop: &Backstop, when: &str) -> u64 {
+    let mut mta = Mta::connect(backstop.milter_port());
+    let address = ClientAddress::Inet([203, 0, 113, 7].into(), 4711);
+    let _ = mta.send(&Command::Connect(Connect { host: b"mail.elsewhere.test", address }));
+    mta.mail();
+    let mut put_off = 0;
+    for domain in ["ldap.test", "sql.test"] {
+        for (kind, right) in [("anna", "continue"), ("gone", "550 5.2.1"), ("nobody", "550 5.1.1")] {
+            let local = if kind == "nobody" {
+                format!("nobody{}", INVENTED.fetch_add(1, Ordering::Relaxed))
+            } else {
+                kind.to_owned()
+            };
+            let asked = Instant::now();
+            let answer = match mta.rcpt(&format!("<{local}@{domain}>")) {
+                Answer::Continue | Answer::None => "continue".to_owned(),
+                Answer::Refused(text) => text,
+            };
+            assert!(asked.elapsed() < LONGEST, "{when}: {local}@{domain} took {:?}", asked.elapsed());
+            let is_put_off = answer.starts_with("451 4.4.3");
+            assert!(is_put_off || answer.starts_with(right), "{when}: {local}@{domain}: {answer}");
+            put_off += u64::from(is_put_off);
+        }
+    }
+    let _ = mta.send(&Command::Abort);
+    put_off
+}
+
+static INVENTED: AtomicU64 = AtomicU64::new(0);
+const SOON: Duration = Duration::from_secs(20);
+/// 8 s, and what this machine takes.
+const LONGEST: Duration = Duration::from_secs(9);
+
+const CONFIG: &str = r#"
+[domains]
+detect = false
+names = ["ldap.test", "sql.test"]
+
+[store]
+url = "{redis}"
+
+[defence.harvest]
+enabled = false
+
+[directory.corp]
+domains = ["ldap.test"]
+[directory.corp.ldap]
+urls = [{ldap}]
+base = "{base}"
+bind_dn = "{reader}"
+password_file = "{ldap_password}"
+ca_file = "{ldap_ca}"
+allow_plain = true
+source = "live"
+deadline = "500ms"
+suspended_filter = "(accountStatus=disabled)"
+[directory.corp.cache]
+positive = "1ms"
+negative = "1ms"
+
+[directory.shop]
+domains = ["sql.test"]
+[directory.shop.sql]
+url = "{sql}"
+password_file = "{sql_password}"
+query = "select suspended from mailbox where address = $1"
+deadline = "500ms"
+[directory.shop.cache]
+positive = "1ms"
+negative = "1ms"
+"#;
