@@ -37,7 +37,6 @@ mod pop_before_smtp;
 mod probe;
 mod prometheus;
 mod quickstart;
-mod random;
 mod reference;
 mod reload;
 mod reloaded;

@@ -10,12 +10,11 @@ use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use backstop_harness::{Backstop, Postgres, Redis, Slapd, wait_until};
+use backstop_harness::{Backstop, Postgres, Random, Redis, Slapd, wait_until};
 use milter_protocol::command::{CStrings, ClientAddress, Command, Connect, Mail, Rcpt};
 
 use crate::BACKSTOP;
 use crate::mta::{Answer, Mta};
-use crate::random::Random;
 
 mod full {
     /// `SOAK_SECONDS=3600 cargo nextest run --profile full -E 'test(=soak::full::for_minutes)'` is an hour; its last lines are

@@ -7,13 +7,12 @@ mod world;
 use std::net::Ipv4Addr;
 use std::process::Command as Program;
 
-use backstop_harness::{Backstop, free_port};
+use backstop_harness::{Backstop, Random, free_port};
 use milter_protocol::command::{CStrings, ClientAddress, Command, Connect, Mail, Rcpt};
 
 use crate::BACKSTOP;
 use crate::mta::{Answer, Mta};
 
-use crate::random::Random;
 use table::{Client, To};
 use world::{DOMAINS, PEOPLE, World};
 

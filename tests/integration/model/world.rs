@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::random::Random;
+use backstop_harness::Random;
 
 /// All of it, as the model sees it.
 #[derive(Debug, Default)]

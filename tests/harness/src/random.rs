@@ -1,9 +1,13 @@
 //! Numbers that are always the same for the same seed: splitmix64 (Steele, Lea and Flood 2014).
 
-pub(crate) struct Random(u64);
+/// The numbers of one seed, and choices made by them.
+#[derive(Debug, Clone)]
+pub struct Random(u64);
 
 impl Random {
-    pub(crate) fn new(seed: u64) -> Self {
+    /// Those of this seed.
+    #[must_use]
+    pub fn new(seed: u64) -> Self {
         Self(seed)
     }
 
@@ -15,22 +19,26 @@ impl Random {
         mixed ^ (mixed >> 31)
     }
 
-    /// Less than `end`.
-    pub(crate) fn below(&mut self, end: usize) -> usize {
+    /// Less than `end`, which is not 0.
+    ///
+    /// # Panics
+    /// If it is.
+    pub fn below(&mut self, end: usize) -> usize {
         usize::try_from(self.next() % end as u64).expect("less than a usize")
     }
 
     /// Once in so many times.
-    pub(crate) fn once_in(&mut self, times: usize) -> bool {
+    pub fn once_in(&mut self, times: usize) -> bool {
         self.below(times) == 0
     }
 
-    pub(crate) fn one_of<'a, T: ?Sized>(&mut self, all: &[&'a T]) -> &'a T {
+    /// One of these, of which there is one at least.
+    pub fn one_of<'a, T: ?Sized>(&mut self, all: &[&'a T]) -> &'a T {
         all[self.below(all.len())]
     }
 
-    /// Each with one chance in so many.
-    pub(crate) fn some_of<T: Clone>(&mut self, all: &[T], times: usize) -> Vec<T> {
+    /// Some of these, in their order: each with one chance in so many.
+    pub fn some_of<T: Clone>(&mut self, all: &[T], times: usize) -> Vec<T> {
         all.iter().filter(|_| self.once_in(times)).cloned().collect()
     }
 }
