@@ -3,11 +3,7 @@
 //!
 //! One round trip to the store at most for a decision. Failure: neither trusted nor blocked.
 
-use std::{
-    net::IpAddr,
-    sync::Arc,
-    time::{Duration, SystemTime, UNIX_EPOCH},
-};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use ipnet::IpNet;
 use smallvec::SmallVec;
@@ -18,6 +14,7 @@ use super::{
     network,
 };
 use crate::{
+    clock,
     policy::{Counts, Lately},
     store::{Entry, Key, Op, Outcome, Store, StoreError, Table},
 };
@@ -145,13 +142,13 @@ impl Standings {
 
     /// How the client stands now.
     pub async fn find(&self, client: IpAddr) -> Standing {
-        self.find_at(client, harvest::now()).await
+        self.find_at(client, clock::since_1970()).await
     }
 
     /// The same without waiting; `None` where the store has to be waited for.
     #[must_use]
     pub fn find_here(&self, client: IpAddr) -> Option<Standing> {
-        self.find_here_at(client, harvest::now())
+        self.find_here_at(client, clock::since_1970())
     }
 
     pub(super) async fn find_at(&self, client: IpAddr, now: Duration) -> Standing {
@@ -255,7 +252,7 @@ impl Standings {
     /// [`Refused`]
     pub async fn trust(&self, client: IpAddr, ttl: Duration) -> Result<Trust, Refused> {
         check(client, ttl, LONGEST_TRUST)?;
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let now = clock::since_1970();
         let end = (now + ttl).as_secs();
         let before = self.store.run(&[Op::Get(trust(client))]).await?.pop().and_then(Outcome::value);
         let end_before = before.as_deref().and_then(|end| str::from_utf8(end).ok()?.parse::<u64>().ok());
@@ -287,7 +284,7 @@ impl Standings {
     /// # Errors
     /// If that can't be kept.
     pub async fn release(&self, client: IpAddr) -> Result<Released, StoreError> {
-        self.release_at(client, harvest::now()).await
+        self.release_at(client, clock::since_1970()).await
     }
 
     pub(super) async fn release_at(&self, client: IpAddr, now: Duration) -> Result<Released, StoreError> {

@@ -1,11 +1,7 @@
 //! Answers the policy's questions from the parts until it has decided. The server and `backstop check` both
 //! decide here: there is no second engine that could differ.
 
-use std::{
-    borrow::Cow,
-    net::IpAddr,
-    time::{Duration, Instant},
-};
+use std::{borrow::Cow, net::IpAddr, time::Duration};
 
 use smallvec::SmallVec;
 use tokio::time::timeout_at;
@@ -13,6 +9,7 @@ use tokio::time::timeout_at;
 use crate::{
     address::{Address, candidates, mailbox},
     client::{Classified, Hint},
+    clock,
     defence::{Standing, Triplet, Wait, Why, standing_name},
     policy::{
         Attributes, ClientClass, Counts, Decision, DomainFact, Facts, Level, Question, Recipient,
@@ -48,21 +45,21 @@ pub async fn decide<'s>(
     facts: &mut Facts,
     mut asked: Option<&mut Asked>,
 ) -> Decision<'s> {
-    let begun = Instant::now();
+    let begun = clock::now();
     loop {
         let question = match next(&snapshot.rules, facts) {
             Step::Decide(decision) => return decision,
             Step::Ask(question) => question,
         };
         let explain = asked.as_ref().is_some_and(|asked| asked.explains());
-        let asked_at = explain.then(Instant::now);
+        let asked_at = explain.then(clock::now);
         let answer = answer(snapshot, envelope, facts, question, explain);
         let answer = match timeout_at((begun + LONGEST_REPLY).into(), answer).await {
             Ok(answer) => answer,
             Err(_) => give_up(snapshot, facts, question).await,
         };
         if let Some(asked) = asked.as_deref_mut() {
-            asked.push(question, answer, asked_at.map(|at| at.elapsed()).unwrap_or_default());
+            asked.push(question, answer, asked_at.map(clock::since).unwrap_or_default());
         }
     }
 }

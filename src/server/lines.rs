@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use crate::{
+    clock,
     policy::Reason,
     telemetry::{Pace, Rate},
 };
@@ -37,7 +38,7 @@ impl Lines {
     /// Counts what is left out in `left_out`, by reason.
     pub(super) fn new(per_second: u32, left_out: &IntCounterVec) -> Self {
         Self {
-            began: Instant::now(),
+            began: clock::now(),
             per_second: AtomicU32::new(per_second),
             all: Rate::default(),
             clients: std::iter::repeat_with(Rate::default).take(CLIENTS).collect(),
@@ -81,7 +82,7 @@ impl Lines {
     /// Tells each ten seconds how many were left out, and once more at the end; until `stop`.
     pub(super) async fn tell(&self, stop: CancellationToken) {
         let mut told = self.counts();
-        let (mut began, mut last, mut quiet) = (Instant::now(), told, 0);
+        let (mut began, mut last, mut quiet) = (clock::now(), told, 0);
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -91,7 +92,7 @@ impl Lines {
             };
             let counts = self.counts();
             if counts == told && !self.is_limiting.load(Ordering::Relaxed) {
-                began = Instant::now();
+                began = clock::now();
             } else {
                 quiet = if counts == last { quiet + 1 } else { 0 };
                 let is_over = stops || quiet >= QUIET;
@@ -100,10 +101,10 @@ impl Lines {
                     // Before the last count: who comes now says so again.
                     self.is_limiting.store(false, Ordering::Relaxed);
                 }
-                if is_over || began.elapsed() >= EACH {
+                if is_over || clock::since(began) >= EACH {
                     let counts = self.counts();
-                    say(&told, &counts, began.elapsed());
-                    (told, began) = (counts, Instant::now());
+                    say(&told, &counts, clock::since(began));
+                    (told, began) = (counts, clock::now());
                 }
             }
             last = counts;

@@ -44,6 +44,7 @@ use tracing::{error, warn};
 use waits::{Place, Waits};
 
 use crate::{
+    clock,
     history::History,
     net::{Connection, Listener, event_loop},
     telemetry::Rate,
@@ -119,7 +120,7 @@ impl Server {
             history,
             lines,
             ends: session::Ends::new(),
-            began: Instant::now(),
+            began: clock::now(),
             unclassified: AtomicU64::new(0),
             classes: Rate::default(),
             sessions: AtomicUsize::new(limits.sessions),
@@ -227,9 +228,9 @@ impl Server {
                 Err(error) if is_shortage(&error) => {
                     // Waiting is all that helps; sessions that end free what is missing.
                     accepting.pause();
-                    if told.is_none_or(|told| told.elapsed() > TELL_AGAIN) {
+                    if told.is_none_or(|told| clock::since(told) > TELL_AGAIN) {
                         warn!(%error, address = listener.address(), "can't accept connections, they wait");
-                        told = Some(Instant::now());
+                        told = Some(clock::now());
                     }
                     tokio::time::sleep(Duration::from_millis(100)).await;
                 }

@@ -15,7 +15,7 @@ use std::{
     net::SocketAddr,
     sync::{Arc, atomic::Ordering},
     task::Poll,
-    time::{Instant, SystemTime, UNIX_EPOCH},
+    time::Instant,
 };
 
 use bytes::BytesMut;
@@ -35,6 +35,7 @@ pub(super) use end::{End, Ends};
 use crate::{
     address::{Address, ReversePath, parse_mail},
     client::Hint,
+    clock,
     history::bounded,
     net::Connection,
     policy::{ClientClass, Facts, Stage},
@@ -110,12 +111,12 @@ impl Session {
         let end = match self.serve(connection).await {
             Ok(end) | Err(end) => end,
         };
-        self.server.ends.note(self.id, &end, &self.server.metrics, Instant::now());
+        self.server.ends.note(self.id, &end, &self.server.metrics, clock::now());
     }
 
     async fn serve(&mut self, connection: &mut Connection) -> Result<End, End> {
         let mut held: Option<Input> = None;
-        let mut last = Instant::now();
+        let mut last = clock::now();
         let server = Arc::clone(&self.server);
         let mut place = Place::new(&server.waits, last + SHORT);
         loop {
@@ -129,14 +130,14 @@ impl Session {
                 if place.wait(context) && !self.message.under_way {
                     return Poll::Ready(Woken::End);
                 }
-                if std::mem::replace(&mut is_woken, true) && Instant::now() >= place.until() {
+                if std::mem::replace(&mut is_woken, true) && clock::now() >= place.until() {
                     return Poll::Ready(Woken::Time);
                 }
                 Poll::Pending
             });
             let read = match woken.await {
                 Woken::Read(read) => read?,
-                Woken::Time if last.elapsed() < self.limit(held.is_some()) => {
+                Woken::Time if clock::since(last) < self.limit(held.is_some()) => {
                     place.set(last + self.limit(held.is_some()));
                     continue;
                 }
@@ -158,7 +159,7 @@ impl Session {
             // Once more for what lies behind a refusal that was kept back.
             while let Some(mut input) = held.take() {
                 let mut output = buffers::output();
-                let now = Instant::now();
+                let now = clock::now();
                 let mut rest: &[u8] = &input;
                 let outcome = self.answer_all(&mut rest, &mut output, connection, now).await;
                 let taken = input.len() - rest.len();
@@ -186,7 +187,7 @@ impl Session {
                 }
                 let Some(delayed) = self.delayed.take() else { break };
                 Box::pin(self.pause(*delayed, connection, &mut held)).await?;
-                last = Instant::now();
+                last = clock::now();
             }
         }
     }
@@ -257,7 +258,7 @@ impl Session {
             };
             self.server.metrics.callback(callback);
             if is_answered {
-                let now = Instant::now();
+                let now = clock::now();
                 self.server.metrics.answered(callback, now.duration_since(begun).as_secs_f64());
                 begun = now;
             }
@@ -293,10 +294,10 @@ impl Session {
     async fn admit(&mut self, ask: Ask<ConnectVerdict>, output: &mut BytesMut) {
         let mut facts = Facts { stage: Stage::Connect, ..self.facts() };
         let snapshot = Arc::clone(&self.snapshot);
-        let mut asked = self.asked(Instant::now());
+        let mut asked = self.asked(clock::now());
         let decision = decide(&snapshot, self.envelope(), &mut facts, Some(&mut asked)).await;
         self.client.trusted |= facts.trusted;
-        let now = Instant::now();
+        let now = clock::now();
         self.record(&decision, &facts, b"", asked, now);
         self.tell(&decision, &facts, b"", now);
         let verdict = match decision.enforced_reply() {
@@ -321,7 +322,7 @@ impl Session {
             }
         };
         self.server.unclassified.fetch_add(1, Ordering::Relaxed);
-        let since = self.server.began.elapsed();
+        let since = clock::since(self.server.began);
         if !self.snapshot.rules.defences.asks_for_class() && !self.server.classes.allows(CLASSES, since) {
             return;
         }
@@ -362,7 +363,7 @@ impl Session {
             sender,
             null_sender: reverse_path == ReversePath::Null,
             authenticated: is_authenticated(self.protocol.macros()),
-            began: unix_seconds(),
+            began: clock::since_1970().as_secs(),
             reverse_path: match reverse_path {
                 ReversePath::Address(address) => Some(address),
                 ReversePath::Null => None,
@@ -382,11 +383,11 @@ impl Session {
         };
         let snapshot = Arc::clone(&self.snapshot);
         let may_be_refused = facts.null_sender || facts.trapped;
-        let mut asked = if may_be_refused { self.asked(Instant::now()) } else { Asked::default() };
+        let mut asked = if may_be_refused { self.asked(clock::now()) } else { Asked::default() };
         let decision = decide(&snapshot, self.envelope(), &mut facts, Some(&mut asked)).await;
         // Of a bounce the log names whom it is for.
         let recipient = self.message.recipients.first().map(ToString::to_string).unwrap_or_default();
-        let now = Instant::now();
+        let now = clock::now();
         self.record(&decision, &facts, recipient.as_bytes(), asked, now);
         self.tell(&decision, &facts, recipient.as_bytes(), now);
         let verdict = match decision.enforced_reply() {
@@ -474,11 +475,6 @@ fn poll_read(connection: &mut Connection, held: &mut Option<Input>) -> Poll<io::
 fn name_of(host: &[u8]) -> Option<String> {
     let has_name = !matches!(host, b"" | b"unknown" | [b'[', ..]);
     has_name.then(|| bounded(host))
-}
-
-/// The time of day that several hosts share.
-fn unix_seconds() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
 /// What a session waits for.

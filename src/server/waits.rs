@@ -16,6 +16,8 @@ use slab::Slab;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
+use crate::clock;
+
 /// Everybody who waits.
 #[derive(Debug, Default)]
 pub(super) struct Waits {
@@ -54,7 +56,7 @@ impl Waits {
         // After a stop of the process one look tells all.
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         while stop.run_until_cancelled(ticks.tick()).await.is_some() {
-            self.tick(Instant::now());
+            self.tick(clock::now());
         }
     }
 

@@ -19,6 +19,8 @@ use nix::{
     fcntl::{FallocateFlags, fallocate},
 };
 
+use crate::clock;
+
 /// A file, as redb wants it.
 #[derive(Debug)]
 pub(crate) struct Disk {
@@ -188,7 +190,7 @@ impl redb::StorageBackend for Disk {
                 // What the disk took and lost is lost: the store has to begin anew.
                 (None, Some(file)) => return file.sync_data(),
                 (None, None) => return Ok(()),
-                (Some(unsaved), _) if unsaved.pause > Instant::now() => return Ok(()),
+                (Some(unsaved), _) if unsaved.pause > clock::now() => return Ok(()),
                 (Some(_), _) => {}
             }
         }
@@ -202,7 +204,7 @@ impl redb::StorageBackend for Disk {
             Err(error) => {
                 self.health.failed(&error, self.path.as_deref());
                 if let Some(unsaved) = &mut inner.unsaved {
-                    unsaved.pause = Instant::now() + PAUSE;
+                    unsaved.pause = clock::now() + PAUSE;
                 }
             }
         }
@@ -263,7 +265,7 @@ impl Health {
 
 impl Unsaved {
     fn of(length: u64) -> Self {
-        Self { length, base: length, blocks: HashMap::new(), pause: Instant::now() + PAUSE }
+        Self { length, base: length, blocks: HashMap::new(), pause: clock::now() + PAUSE }
     }
 
     fn read(&self, file: Option<&File>, offset: u64, out: &mut [u8]) -> io::Result<()> {

@@ -18,6 +18,7 @@ use super::{
     file::{File, FileError, Result},
     memory::Memory,
 };
+use crate::clock;
 
 /// Tables with a file.
 #[derive(Debug)]
@@ -49,7 +50,7 @@ impl Embedded {
         let embedded = Self { memory, path, health, file: Mutex::default(), _lock: lock };
         let file = file.map_or_else(|error| embedded.make_anew(&error), Some);
         *embedded.file() = file;
-        embedded.memory.loaded(Instant::now());
+        embedded.memory.loaded(clock::now());
         Ok(embedded)
     }
 

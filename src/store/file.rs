@@ -17,6 +17,7 @@ use super::{
     memory::Memory,
     shard::{Changes, Data, Row},
 };
+use crate::clock;
 
 /// An open file.
 #[derive(Debug)]
@@ -130,7 +131,7 @@ impl File {
 
 impl Clocks {
     fn read() -> Self {
-        Self { now: Instant::now(), wall: SystemTime::now() }
+        Self { now: clock::now(), wall: clock::wall() }
     }
 
     /// The clock that can be set was set meanwhile, by more than it is corrected in passing.

@@ -3,9 +3,14 @@
 
 use std::hash::{BuildHasher, BuildHasherDefault, Hash, Hasher};
 
-use foldhash::quality::RandomState;
 use indexmap::Equivalent;
 use smallvec::SmallVec;
+
+/// What hashes are made with, so that nobody outside can tell what falls together. In tests it is the same in each run.
+#[cfg(not(test))]
+pub(crate) type Keys = foldhash::quality::RandomState;
+#[cfg(test)]
+pub(crate) type Keys = foldhash::quality::FixedState;
 
 /// The key within a table.
 pub(super) type Id = SmallVec<[u8; 32]>;
@@ -26,7 +31,7 @@ pub(super) struct Wanted<'i> {
 
 impl<'i> Wanted<'i> {
     /// `keys`: nobody outside can tell what falls together.
-    pub(super) fn new(keys: &RandomState, id: &'i [u8]) -> Self {
+    pub(super) fn new(keys: &Keys, id: &'i [u8]) -> Self {
         let mut hasher = keys.build_hasher();
         hasher.write(id);
         Self { hash: hasher.finish(), id }

@@ -11,20 +11,19 @@ use std::{
     time::{Duration, Instant},
 };
 
-use foldhash::quality::RandomState;
-
 use super::{
     Entry, Evictions, Key, LONGEST, Op, Outcome, Table,
     evicted::Lately,
-    hashed::{Id, Wanted},
+    hashed::{Id, Keys, Wanted},
     shard::{Changes, Data, Row, Shard},
 };
+use crate::clock;
 
 /// Each table by itself, so that a flood of one leaves the others alone.
 #[derive(Debug)]
 pub(super) struct Memory {
     /// Which part a key is in: nobody outside can tell.
-    hasher: RandomState,
+    hasher: Keys,
     shards: Box<[Mutex<Shard>]>,
     /// For each table: something was put there, ever. Many sites use few tables.
     is_used: [AtomicBool; Table::ALL.len()],
@@ -40,7 +39,7 @@ impl Memory {
 
     /// The same with other bounds.
     pub(super) fn with_capacity(is_journaled: bool, capacity: impl Fn(Table) -> usize) -> Self {
-        let hasher = RandomState::default();
+        let hasher = Keys::default();
         let shards = (0..Table::ALL.len() * SHARDS).map(|at| {
             let capacity = capacity(Table::ALL[at / SHARDS]).div_ceil(SHARDS);
             Mutex::new(Shard::new(capacity, is_journaled, hasher.hash_one(at)))
@@ -49,12 +48,12 @@ impl Memory {
     }
 
     pub(super) fn run(&self, ops: &[Op]) -> Vec<Outcome> {
-        self.run_at(ops, Instant::now())
+        self.run_at(ops, clock::now())
     }
 
     /// The same, for whoever does not want to know what came of it.
     pub(super) fn tell(&self, ops: &[Op]) {
-        let now = Instant::now();
+        let now = clock::now();
         ops.iter().for_each(|op| drop(self.run_one(op, now)));
     }
 
@@ -103,7 +102,7 @@ impl Memory {
 
     /// All of a table, in the order of the keys.
     pub(super) fn list(&self, table: Table) -> Vec<Entry> {
-        self.list_at(table, Instant::now())
+        self.list_at(table, clock::now())
     }
 
     /// The same at a time.
@@ -124,7 +123,7 @@ impl Memory {
     /// How much of a table was given up before its time, ever; what else is there is not counted.
     pub(super) fn evictions(&self, table: Table) -> Evictions {
         let key = evicted_key(table);
-        let counted = self.run_one(&Op::Count(key), Instant::now());
+        let counted = self.run_one(&Op::Count(key), clock::now());
         Evictions { run: String::new(), count: counted.count(), may_evict: true }
     }
 

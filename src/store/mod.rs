@@ -28,11 +28,15 @@ use std::{
 use smallvec::SmallVec;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::net::{PasswordError, TlsError};
+use crate::{
+    clock,
+    net::{PasswordError, TlsError},
+};
 
 pub use config::Config;
 use embedded::Embedded;
 pub use evicted::Evictions;
+pub(crate) use hashed::Keys;
 use memory::Memory;
 pub use metrics::Metrics;
 use metrics::What;
@@ -178,7 +182,7 @@ impl Store {
             Backend::Embedded(embedded) => &embedded.memory,
             Backend::Redis(_) => return None,
         };
-        Some(Here { memory, now: Instant::now() })
+        Some(Here { memory, now: clock::now() })
     }
 
     /// Carries out all of these, in order and in one round trip; an outcome for each, in the same order. In the memory of
@@ -262,7 +266,7 @@ impl Store {
     /// kept equally long. Redis does not tell what it gave up: it may have been anything.
     #[must_use]
     pub fn has_evicted(&self, table: Table, age: Duration) -> bool {
-        let now = Instant::now();
+        let now = clock::now();
         match &self.inner.backend {
             Backend::Memory(memory) => memory.has_evicted(table, age, now),
             Backend::Embedded(embedded) => embedded.memory.has_evicted(table, age, now),
@@ -356,7 +360,7 @@ impl Inner {
             Backend::Embedded(embedded) => &embedded.memory,
             Backend::Redis(_) => return,
         };
-        memory.sweep(Instant::now());
+        memory.sweep(clock::now());
         for table in Table::ALL {
             self.metrics.entries(table, memory.len(table));
             self.metrics.evicted(table.as_str(), memory.evictions(table).count);

@@ -9,11 +9,7 @@ mod file;
 mod list;
 mod record;
 
-use std::{
-    path::PathBuf,
-    sync::Arc,
-    time::{Duration, SystemTime, UNIX_EPOCH},
-};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
@@ -22,6 +18,7 @@ pub use record::{Record, Subject};
 
 use crate::{
     address::{Address, AddressSet, Listed},
+    clock,
     files::{Keeper, OpenError, Spec, Watched, read},
 };
 
@@ -173,7 +170,7 @@ impl Suspensions {
 
 /// Seconds since 1970 UTC.
 fn now() -> Duration {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+    clock::since_1970()
 }
 
 #[cfg(test)]

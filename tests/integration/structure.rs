@@ -6,7 +6,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Low to high: each module and what it may use.
-const ORDER: [(&str, &[&str]); 21] = [
+const ORDER: [(&str, &[&str]); 22] = [
+    ("clock", &[]),
     ("readable", &[]),
     ("address", &[]),
     ("policy", &["address"]),
@@ -14,16 +15,17 @@ const ORDER: [(&str, &[&str]); 21] = [
     ("net", &["telemetry"]),
     ("files", &["telemetry"]),
     ("probe", &["address", "net"]),
-    ("store", &["telemetry", "net"]),
+    ("store", &["clock", "telemetry", "net"]),
     ("detect", &["address", "net", "telemetry", "files"]),
-    ("directory", &["address", "policy", "net", "telemetry", "files", "store", "detect"]),
+    ("directory", &["clock", "address", "policy", "net", "telemetry", "files", "store", "detect"]),
     ("client", &["address", "policy", "net", "telemetry", "files"]),
-    ("defence", &["readable", "address", "policy", "net", "telemetry", "files", "store"]),
-    ("suspension", &["address", "policy", "telemetry", "files", "store"]),
+    ("defence", &["clock", "readable", "address", "policy", "net", "telemetry", "files", "store"]),
+    ("suspension", &["clock", "address", "policy", "telemetry", "files", "store"]),
     ("history", &["readable", "address", "policy", "telemetry"]),
     (
         "server",
         &[
+            "clock",
             "readable",
             "address",
             "policy",

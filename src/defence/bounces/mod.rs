@@ -9,12 +9,15 @@ mod senders;
 mod site;
 mod terms;
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use super::Shared;
-use crate::address::{Address, Delimiters, mailbox, untag};
+use crate::{
+    address::{Address, Delimiters, mailbox, untag},
+    clock,
+};
 
 pub use senders::Senders;
 use senders::Wrote;
@@ -172,7 +175,7 @@ impl Bounces {
 
     fn learning(&self) -> Option<String> {
         let senders = &self.shared.senders;
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).ok()?.as_secs();
+        let now = clock::since_1970().as_secs();
         let since = senders.since()?;
         let until = self.begins(since);
         if senders.is_untold() {

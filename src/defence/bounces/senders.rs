@@ -10,7 +10,7 @@ use std::{
     fmt,
     hash::{BuildHasher, RandomState},
     sync::{Mutex, MutexGuard, PoisonError},
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime},
 };
 
 use arc_swap::ArcSwapOption;
@@ -30,6 +30,7 @@ use super::{
 };
 use crate::{
     address::{Address, Domain},
+    clock,
     store::{Evictions, Key, Op, Outcome, Store, StoreError, Table},
 };
 
@@ -93,7 +94,7 @@ impl Senders {
     pub async fn run(&self, terms: impl Fn() -> Option<Terms>, stop: CancellationToken) {
         loop {
             if let Some(terms) = terms() {
-                let now = unix_seconds();
+                let now = clock::since_1970().as_secs();
                 if self.has_gap() || self.site.load().as_ref().is_none_or(|site| site.is_due(now, &terms)) {
                     // It is tried again soon.
                     let _ = self.beat(now, &terms).await;
@@ -109,7 +110,7 @@ impl Senders {
             };
             if stopped {
                 if let (Some(terms), true) = (terms(), self.site.load().is_some()) {
-                    let now = unix_seconds();
+                    let now = clock::since_1970().as_secs();
                     self.flush(terms.remember, now).await;
                     // From here on it is away.
                     let _ = self.beat(now, &terms).await;
@@ -286,7 +287,7 @@ impl Senders {
             }
         }
         let anew = anew.map(|anew| (anew, now)).or(before);
-        let beaten = (Instant::now(), now);
+        let beaten = (clock::now(), now);
         let site = Site { key, since: begun, beaten, evictions, terms: terms.clone(), anew };
         self.site.store(Some(site.into()));
         let mut pending = self.pending();
@@ -375,10 +376,6 @@ fn terms_key() -> Key {
 
 fn decode(value: &[u8]) -> Option<u64> {
     value.try_into().ok().map(u64::from_be_bytes)
-}
-
-fn unix_seconds() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
 /// Who was told to the store is not told again for so long; about 10 MB.

@@ -7,6 +7,7 @@ use ring::hmac;
 use super::{alive::Anew, terms::Terms};
 use crate::{
     address::{Address, Domain},
+    clock,
     store::{Key, Op, Table},
 };
 
@@ -26,18 +27,18 @@ pub(super) struct Site {
 
 impl Site {
     pub(super) fn is_due(&self, now: u64, terms: &Terms) -> bool {
-        self.beaten.0.elapsed() > BEAT || self.has_jumped(now) || self.terms != *terms
+        clock::since(self.beaten.0) > BEAT || self.has_jumped(now) || self.terms != *terms
     }
 
     /// What this host said then is in the store yet, if that keeps what it is told.
     pub(super) fn has_just_beaten(&self) -> bool {
-        self.beaten.0.elapsed() < GAP / 2
+        clock::since(self.beaten.0) < GAP / 2
     }
 
     /// The clock was set forward by long: it was remembered for less long than it looks. Or the host slept.
     pub(super) fn has_jumped(&self, now: u64) -> bool {
         let (beaten, at) = self.beaten;
-        now.saturating_sub(at) > (beaten.elapsed() + GAP).as_secs()
+        now.saturating_sub(at) > (clock::since(beaten) + GAP).as_secs()
     }
 
     pub(super) fn sender(&self, mailbox: &Address) -> Key {

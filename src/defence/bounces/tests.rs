@@ -117,7 +117,7 @@ async fn nobody_is_unsolicited_for_the_first_fourteen_days() {
 #[tokio::test]
 async fn status_says_how_long_yet() {
     let store = store();
-    let today = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs();
+    let today = clock::since_1970().as_secs();
     let host = Host::start(&store, 1_700_000_000).await;
     assert_eq!(host.0.notices(), [""; 0]);
     store.later(vec![Op::Remove(Key::new(Table::Secrets, "bounces/since"))]);
@@ -397,7 +397,7 @@ async fn a_restart_may_take_five_minutes() {
     stop.cancel();
     let alive = host.alive(0).await;
     host.0.shared.senders.run(|| host.0.terms(), stop).await;
-    let today = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs();
+    let today = clock::since_1970().as_secs();
     assert_eq!(Alive::decode(&alive).map(|alive| alive.at), Some(0));
     let said = host.0.shared.store.list(Table::Secrets).await.expect("in memory").into_iter();
     let said: Vec<_> = said.filter(|entry| entry.id.starts_with(b"bounces/alive/")).collect();

@@ -21,10 +21,9 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
-use foldhash::quality::RandomState;
 use ipnet::IpNet;
 use smallvec::SmallVec;
 use tracing::{info, warn};
@@ -39,8 +38,9 @@ use self::{
 use super::{Shared, network, standing};
 use crate::{
     address::Address,
+    clock,
     policy::{Counts, Lately},
-    store::{Here, Key, Op, Table},
+    store::{Here, Key, Keys, Op, Table},
 };
 
 pub(super) use config::Config;
@@ -79,7 +79,7 @@ pub struct Harvest {
 /// What this process sees by itself, whatever the configuration: bounded memory.
 #[derive(Default)]
 pub struct Site {
-    keys: RandomState,
+    keys: Keys,
     /// The length of the window in force, in milliseconds. Sessions that began before a reload remember by it, too: what one
     /// window holds would be forgotten with each look through the other.
     window: AtomicU64,
@@ -135,13 +135,13 @@ impl Harvest {
     /// it does once within the window. `lately`: what [`Standings::find`](super::Standings::find) has just found. Does not
     /// wait for the store.
     pub fn note(&self, client: IpAddr, lately: Lately, guess: Guess<'_>, purpose: Purpose) -> bool {
-        self.note_at(client, lately, guess, purpose, now())
+        self.note_at(client, lately, guess, purpose, clock::since_1970())
     }
 
     /// What an admin should look at.
     #[must_use]
     pub fn notice(&self) -> Option<String> {
-        let sight = self.shared.site.look(now());
+        let sight = self.shared.site.look(clock::since_1970());
         sight.is_on.then(|| {
             format!(
                 "a distributed harvest is under way: about {} clients asked for {} unknown recipients within {:?}; \
@@ -303,12 +303,12 @@ impl Site {
 
     /// How many clients are blocked now, as far as this process blocked them.
     pub(super) fn blocked(&self) -> i64 {
-        i64::try_from(lock(&self.blocked).count(now())).unwrap_or(i64::MAX)
+        i64::try_from(lock(&self.blocked).count(clock::since_1970())).unwrap_or(i64::MAX)
     }
 
     /// Whether a distributed harvest is under way.
     pub(super) fn is_distributed(&self) -> bool {
-        self.look(now()).is_on
+        self.look(clock::since_1970()).is_on
     }
 
     /// Whether this process has just blocked the client, and the store may not know it yet.
@@ -374,11 +374,6 @@ impl Ledger {
             && (self.private || !is_private(client))
             && !self.except.iter().any(|network| network.contains(&client))
     }
-}
-
-/// The time since 1970: what processes that share a store agree on.
-pub(super) fn now() -> Duration {
-    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()
 }
 
 /// Behind such an address may be a proxy, or address translation: everybody then has the same one.

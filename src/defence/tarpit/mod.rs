@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use self::refusals::Refusals;
 use super::{Metrics, Shared, network};
+use crate::clock;
 
 /// `[defence.tarpit]`
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -110,7 +111,7 @@ impl Tarpit {
 
     /// The delay before the next refusal of this client; `None`: none. `is_stressed`: nobody should wait now.
     pub fn hold(&self, client: IpAddr, is_stressed: bool) -> Option<Held> {
-        self.hold_at(client, is_stressed, Instant::now())
+        self.hold_at(client, is_stressed, clock::now())
     }
 
     /// The client asked for somebody who exists: its next delay is half as long. A mailing list with a few dead addresses
@@ -163,7 +164,7 @@ impl Drop for Held {
     fn drop(&mut self) {
         self.sleepers.leave(self.client);
         self.metrics.tarpit_sleeping.dec();
-        self.metrics.tarpit_seconds.inc_by(self.begun.elapsed().as_secs_f64());
+        self.metrics.tarpit_seconds.inc_by(clock::since(self.begun).as_secs_f64());
     }
 }
 

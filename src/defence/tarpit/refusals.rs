@@ -6,12 +6,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use foldhash::quality::RandomState;
+use crate::store::Keys;
 
 /// The counts.
 #[derive(Debug, Default)]
 pub(super) struct Refusals {
-    keys: RandomState,
+    keys: Keys,
     slots: Vec<Option<Slot>>,
 }
 

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use moka::sync;
 use serde::{Deserialize, Serialize};
 
-use crate::{address::Address, directory::Answer, policy::Attributes};
+use crate::{address::Address, clock, directory::Answer, policy::Attributes};
 
 /// `[directory.NAME.cache]`
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,6 +44,9 @@ impl Default for Times {
 #[derive(Debug)]
 pub(super) struct Cache {
     positive: Duration,
+    negative: Duration,
+    /// Who exists is forgotten after this time.
+    longest: Duration,
     known: sync::Cache<Address, Known>,
     /// Since when.
     absent: sync::Cache<Address, Instant>,
@@ -68,31 +71,35 @@ pub(super) enum Recalled {
 
 impl Cache {
     pub(super) fn new(times: &Times) -> Self {
+        let longest = times.positive.max(times.stale);
         Self {
             positive: times.positive,
-            known: sync::Cache::builder()
-                .max_capacity(times.entries)
-                .time_to_live(times.positive.max(times.stale))
-                .build(),
+            negative: times.negative,
+            longest,
+            known: sync::Cache::builder().max_capacity(times.entries).time_to_live(longest).build(),
             absent: sync::Cache::builder().max_capacity(ABSENT).time_to_live(times.negative).build(),
         }
     }
 
     pub(super) fn recall(&self, address: &Address) -> Recalled {
+        // The times are kept here: those of the caches only make room.
         if let Some(known) = self.known.get(address) {
-            return if known.at.elapsed() < self.positive {
-                Recalled::Fresh(Answer::Exists(known.attributes))
-            } else {
-                Recalled::Stale(known.attributes)
+            return match clock::since(known.at) {
+                age if age < self.positive => Recalled::Fresh(Answer::Exists(known.attributes)),
+                age if age < self.longest => Recalled::Stale(known.attributes),
+                _ => Recalled::Nothing,
             };
         }
-        if self.absent.contains_key(address) { Recalled::Fresh(Answer::Absent) } else { Recalled::Nothing }
+        match self.absent.get(address) {
+            Some(at) if clock::since(at) < self.negative => Recalled::Fresh(Answer::Absent),
+            _ => Recalled::Nothing,
+        }
     }
 
     /// How long ago what is remembered of the address was answered.
     pub(super) fn age(&self, address: &Address) -> Option<Duration> {
         let known = self.known.get(address).map(|known| known.at);
-        known.or_else(|| self.absent.get(address)).map(|at| at.elapsed())
+        known.or_else(|| self.absent.get(address)).map(clock::since)
     }
 
     /// Nothing is remembered of a question without an answer.
@@ -100,11 +107,11 @@ impl Cache {
         match answer {
             Answer::Exists(attributes) => {
                 self.absent.invalidate(address);
-                self.known.insert(address.clone(), Known { attributes, at: Instant::now() });
+                self.known.insert(address.clone(), Known { attributes, at: clock::now() });
             }
             Answer::Absent => {
                 self.known.invalidate(address);
-                self.absent.insert(address.clone(), Instant::now());
+                self.absent.insert(address.clone(), clock::now());
             }
             Answer::Unknown(_) => {}
         }

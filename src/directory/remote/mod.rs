@@ -23,6 +23,7 @@ use flight::Flights;
 use super::{Answer, Metrics, State, Why, ldap, smtp, sql};
 use crate::{
     address::{Address, Candidate, Form},
+    clock,
     policy::Attributes,
     telemetry::log::without,
 };
@@ -332,7 +333,7 @@ impl Remote {
                         let asked = address.to_string();
                         let error = &*without(&text, &asked);
                         tracing::warn!(directory = %self.name, error, "the directory does not answer");
-                        *none = Some((Trouble { since: Instant::now(), text }, address.clone()));
+                        *none = Some((Trouble { since: clock::now(), text }, address.clone()));
                     }
                 }
             }
@@ -342,7 +343,7 @@ impl Remote {
                 if self.backend.is_well()
                     && let Some((over, _)) = known.trouble.take()
                 {
-                    let seconds = over.since.elapsed().as_secs();
+                    let seconds = clock::since(over.since).as_secs();
                     tracing::info!(directory = %self.name, seconds, "the directory answers again");
                 }
             }

@@ -13,6 +13,7 @@ use std::{
 
 use super::{Lost, held::Held, ledger::Ledger, memory::Memory, store};
 use crate::{
+    clock,
     directory::remote::Trouble,
     store::disk::{self, millis, move_aside},
     telemetry::log::line,
@@ -63,7 +64,7 @@ impl Content {
             disk: disk::Health::new(format!("directory {name}: the replica's file")),
             live: AtomicU64::new(0),
             heard: AtomicU64::new(0),
-            base: Instant::now().checked_sub(Duration::from_secs(1)).unwrap_or_else(Instant::now),
+            base: clock::now().checked_sub(Duration::from_secs(1)).unwrap_or_else(clock::now),
             held: Mutex::default(),
             trouble: Mutex::default(),
             path: Mutex::default(),
@@ -171,8 +172,8 @@ impl Content {
     /// Everything that the directory said up to this time has been told; the content is that, unless some of it is held
     /// back.
     pub(super) fn confirm(&self, as_of: Instant, live: bool) {
-        let ago = as_of.elapsed();
-        let wall = millis(SystemTime::now().checked_sub(ago).unwrap_or(SystemTime::UNIX_EPOCH));
+        let ago = clock::since(as_of);
+        let wall = millis(clock::wall().checked_sub(ago).unwrap_or(SystemTime::UNIX_EPOCH));
         let is_held = self.held().is_some();
         let slot = if is_held { &self.offered } else { &self.confirmed };
         slot.store(wall, Ordering::Relaxed);
@@ -181,7 +182,7 @@ impl Content {
         self.live.store(if live { at } else { 0 }, Ordering::Release);
         let over = lock(&self.trouble).take();
         if let Some(trouble) = over {
-            let seconds = trouble.since.elapsed().as_secs();
+            let seconds = clock::since(trouble.since).as_secs();
             let text = if is_held {
                 "the directory tells its list again, which is held back"
             } else {
@@ -215,14 +216,14 @@ impl Content {
             none => {
                 let error = &*line(&text);
                 tracing::warn!(directory = %self.name, error, "the replica is not kept current");
-                *none = Some(Trouble { since: Instant::now(), text });
+                *none = Some(Trouble { since: clock::now(), text });
             }
         }
     }
 
     /// Whether whom it does not know does not exist.
     pub(super) fn is_current(&self) -> bool {
-        self.is_current_at(Instant::now(), SystemTime::now())
+        self.is_current_at(clock::now(), clock::wall())
     }
 
     /// The same at a time by both clocks.
@@ -258,7 +259,7 @@ impl Content {
     /// How long ago it was what the directory says.
     pub(super) fn age(&self) -> Option<Duration> {
         let confirmed = self.confirmed.load(Ordering::Relaxed);
-        let age = millis(SystemTime::now()).saturating_sub(confirmed);
+        let age = millis(clock::wall()).saturating_sub(confirmed);
         (confirmed > 0).then(|| Duration::from_millis(age))
     }
 

@@ -22,7 +22,7 @@ use super::{
     store::{HELD, LEAVING, Result, Row, Store, StoreError, Tables, Touched},
     sum::Sum,
 };
-use crate::{directory::index::bits, store::disk::Disk};
+use crate::{clock, directory::index::bits, store::disk::Disk};
 
 /// The store of one replica, and the listing under way.
 #[derive(Debug)]
@@ -127,7 +127,7 @@ impl Ledger {
     /// Puts into memory what the file holds beside addresses.
     fn remember(&mut self, content: &Content) -> Result<()> {
         let held = self.store.get(HELD_BACK)?;
-        let held = held.map(|held| Held::decode(&held, Instant::now()).ok_or(StoreError::Garbled));
+        let held = held.map(|held| Held::decode(&held, clock::now()).ok_or(StoreError::Garbled));
         let confirmed = self.store.get(CONFIRMED)?.and_then(|bytes| bytes.try_into().ok());
         self.cookie = self.store.get(COOKIE)?;
         content.hold(held.transpose()?);
@@ -142,7 +142,7 @@ impl Ledger {
         if self.is_checked {
             return Ok(());
         }
-        let begun = Instant::now();
+        let begun = clock::now();
         let before = self.store.journal()?;
         self.store.check()?;
         if self.store.journal()? != before {
@@ -162,7 +162,7 @@ impl Ledger {
             self.load(content)?;
         }
         self.is_checked = true;
-        tracing::debug!(directory = %content.name, took = ?begun.elapsed(), "the replica's file is whole");
+        tracing::debug!(directory = %content.name, took = ?clock::since(begun), "the replica's file is whole");
         self.fold_if_due(content)
     }
 
@@ -278,7 +278,7 @@ impl Ledger {
         listing.seen.sort_unstable();
         listing.seen.dedup();
         let is_lost = |id: &[u8], row: &Row| row.bits & LEAVING != 0 || !listing.has_seen(id);
-        let (had, before, now) = (content.memory.len(), content.held(), Instant::now());
+        let (had, before, now) = (content.memory.len(), content.held(), clock::now());
         let ((held, many), touched) = self.store.write(|tables| {
             let survey = Survey { had, ..survey(tables, is_lost)? };
             let held = judge(survey, before, limits, now);
@@ -383,7 +383,7 @@ impl Ledger {
         if self.fold.is_some() {
             return Ok(());
         }
-        let is_wanted = is_complete && self.pause.is_none_or(|at| at <= Instant::now());
+        let is_wanted = is_complete && self.pause.is_none_or(|at| at <= clock::now());
         // Beside a file that another process has, there is its copy.
         let file = content.path().filter(|_| is_wanted && content.disk.error().is_none());
         let journal = self.store.journal()?;
@@ -416,7 +416,7 @@ impl Ledger {
                 self.store.is_copied(head);
             } else {
                 self.store.give_up_journal()?;
-                self.pause = Some(Instant::now() + PAUSE);
+                self.pause = Some(clock::now() + PAUSE);
             }
         }
         Ok(())

@@ -40,7 +40,7 @@ use super::{
 };
 use crate::{
     address::{Candidate, Domain},
-    directory, files,
+    clock, directory, files,
     policy::Attributes,
 };
 use budget::Budget;
@@ -166,8 +166,8 @@ impl Replica {
                 max_shrink: config.replica.max_shrink,
                 confirmed_after: config.replica.refresh.min(CONFIRMED_AFTER),
             },
-            budget: Some(Budget::new(Instant::now())),
-            opened: Instant::now(),
+            budget: Some(Budget::new(clock::now())),
+            opened: clock::now(),
             metrics: metrics.clone(),
         })
     }
@@ -220,7 +220,7 @@ impl Replica {
 
     /// The directory's own answer, as far as it may be asked so often.
     async fn verify(&self, candidates: &[Candidate<'_>]) -> Answer {
-        if self.budget.as_ref().is_some_and(|budget| !budget.take(candidates.len(), Instant::now())) {
+        if self.budget.as_ref().is_some_and(|budget| !budget.take(candidates.len(), clock::now())) {
             self.metrics.not_verified(&self.name);
             return Answer::Unknown(Why::Busy);
         }
@@ -314,7 +314,11 @@ impl Replica {
     pub(super) fn notices(&self) -> Vec<String> {
         let name = &self.name;
         let trouble = |what: &str, trouble: Trouble| {
-            format!("directory {name}: {what} for {} s: {}", trouble.since.elapsed().as_secs(), trouble.text)
+            format!(
+                "directory {name}: {what} for {} s: {}",
+                clock::since(trouble.since).as_secs(),
+                trouble.text
+            )
         };
         let held = self.held().map(|held| {
             format!("directory {name}: {held}; the old content stays until it is listed again, or `backstop reload --accept`")
@@ -334,7 +338,7 @@ impl Replica {
     /// Brings the metrics up to date.
     pub(super) fn report(&self) {
         let unsaved = self.content.disk.error().is_some();
-        let age = self.age().unwrap_or_else(|| self.opened.elapsed());
+        let age = self.age().unwrap_or_else(|| clock::since(self.opened));
         let up = self.state().is_up();
         self.metrics.replica(&self.name, up, self.addresses(), age, self.held().is_some(), unsaved);
     }

@@ -6,6 +6,7 @@ use std::{
 };
 
 use super::{Change, ObjectId, Recipient, content::Content, held::Limits, ledger::Ledger, place, store};
+use crate::clock;
 
 /// Tells a replica what the directory says. There is one for each replica, and its feed has it.
 #[derive(Debug)]
@@ -122,7 +123,7 @@ impl Writer {
         self.cookie = cookie;
         let name = &self.content.name;
         if is_first && self.content.is_complete() {
-            let (addresses, seconds) = (self.content.memory.len(), self.listed.began.elapsed().as_secs());
+            let (addresses, seconds) = (self.content.memory.len(), clock::since(self.listed.began).as_secs());
             tracing::info!(directory = %name, addresses, seconds, "everything is listed, for the first time");
         }
         match (held, before) {
@@ -183,14 +184,14 @@ struct Listed {
 
 impl Listed {
     fn new() -> Self {
-        let now = Instant::now();
+        let now = clock::now();
         Self { began: now, told: now, entries: 0 }
     }
 
     fn add(&mut self, entries: usize, content: &Content) {
         self.entries += entries;
-        if self.told.elapsed() >= TELL && !content.is_complete() {
-            self.told = Instant::now();
+        if clock::since(self.told) >= TELL && !content.is_complete() {
+            self.told = clock::now();
             tracing::info!(directory = %content.name, entries = self.entries, "the directory is being listed");
         }
     }

@@ -9,6 +9,7 @@ use milter_protocol::{session::Ask, verdict::RcptVerdict};
 use super::{End, SHORT, Session, read};
 use crate::{
     address::Address,
+    clock,
     defence::{Guess, Held, Purpose, Standing},
     net::Connection,
     policy::{Decision, DomainFact, Facts, Reason},
@@ -131,7 +132,7 @@ impl Session {
     ) -> Result<(), End> {
         let server = Arc::clone(&self.server);
         let mut draining = std::pin::pin!(server.waits.ending());
-        let end = delayed.until.min(Instant::now() + delayed.held.delay);
+        let end = delayed.until.min(clock::now() + delayed.held.delay);
         let mut time = std::pin::pin!(tokio::time::sleep_until(end.into()));
         loop {
             // MTAs wait for the answer. What one sends all the same is kept, up to a buffer.

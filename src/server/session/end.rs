@@ -10,6 +10,7 @@ use milter_protocol::session::ProtocolError;
 use tracing::{debug, info};
 
 use crate::{
+    clock,
     server::metrics::Metrics,
     telemetry::{Pace, Rate},
 };
@@ -63,7 +64,7 @@ pub(in crate::server) struct Ends {
 
 impl Ends {
     pub(in crate::server) fn new() -> Self {
-        Self { began: Instant::now(), lines: Rate::default(), left_out: AtomicU64::new(0) }
+        Self { began: clock::now(), lines: Rate::default(), left_out: AtomicU64::new(0) }
     }
 
     /// Notes that a session ended at that time.

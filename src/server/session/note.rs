@@ -4,8 +4,9 @@ use std::time::Instant;
 
 use tracing::{Level, debug, enabled, info};
 
-use super::{Session, unix_seconds};
+use super::Session;
 use crate::{
+    clock,
     history::{Recent, Refusal, Rule, Whom, bounded, cut},
     policy::{Decision, Facts, Reason, Stage, Trace, Verdict},
     readable::Ip,
@@ -82,7 +83,7 @@ impl Session {
         let domain = facts.recipient.domain().or_else(|| at_end.map(|recipient| recipient.domain()));
         let listed = domain.and_then(|domain| self.snapshot.directories.listed_as(domain));
         self.server.history.note(&Refusal {
-            at: unix_seconds(),
+            at: clock::since_1970().as_secs(),
             rule: Rule {
                 reason: decision.reason,
                 domain: listed.unwrap_or_default(),
@@ -108,7 +109,7 @@ impl Session {
             let mut steps = vec![client_step(client, facts, evidence)];
             steps.extend(asked.steps(facts));
             Recent {
-                at: unix_seconds(),
+                at: clock::since_1970().as_secs(),
                 session: self.id,
                 stage: facts.stage,
                 verdict: decision.verdict(),

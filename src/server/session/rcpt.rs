@@ -12,6 +12,7 @@ use super::{
     defend::{Counted, Delayed},
 };
 use crate::{
+    clock,
     policy::{Decision, DomainFact, Facts, Reason, Stage},
     server::{
         Asked,
@@ -77,7 +78,7 @@ impl Session {
             let standing = snapshot.defences.standings.find(client).await;
             self.stands(&standing, facts);
         }
-        self.conclude(&decision, counted, *hearing, Instant::now(), output);
+        self.conclude(&decision, counted, *hearing, clock::now(), output);
     }
 
     /// What follows from a decision about a recipient, and its answer.
