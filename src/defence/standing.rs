@@ -273,8 +273,11 @@ impl Standings {
         if why.chars().count() > MOST_REASON || why.chars().any(char::is_control) {
             return Err(Refused::Reason);
         }
-        let key = block(network::of(client));
+        let own = network::of(client);
+        let key = block(own);
         let before = self.store.run(&[Op::Get(key.clone())]).await?;
+        // What it has just been blocked for does not count any more.
+        self.site.release(own);
         self.store.keep(&[Op::Put { key, value: why.into(), ttl }]).await?;
         Ok(before.iter().any(is_there))
     }

@@ -33,7 +33,7 @@ impl Blocked {
 
     /// Whether the client was blocked so short a time ago that a store on another host may not know it yet.
     pub(super) fn is_fresh(&self, client: IpNet, now: Duration) -> bool {
-        let block = self.blocks.get(&client);
+        let block = self.blocks.get(&client).filter(|block| now < block.until);
         // A clock that was set back would make it last: no block is younger than nothing.
         block.is_some_and(|block| now.checked_sub(block.begun).is_some_and(|age| age < AT_ONCE))
     }
@@ -85,6 +85,15 @@ mod tests {
         blocked.release(other);
         assert_eq!(blocked.count(at(100)), 1);
         assert_eq!(blocked.count(at(100 + 3600)), 0);
+    }
+
+    #[test]
+    fn a_short_block_is_over_in_time() {
+        let (mut blocked, second) = (Blocked::default(), Duration::from_secs(1));
+        let (one, now) = (client(1), Duration::from_secs(1_000_000));
+        assert!(blocked.begin(one, now, second));
+        assert!(blocked.is_fresh(one, now + second / 2) && !blocked.is_fresh(one, now + second));
+        assert!(blocked.begin(one, now + second, second), "it is a new one");
     }
 
     #[test]

@@ -37,6 +37,24 @@ async fn a_block_is_of_what_one_host_has_to_itself() {
     }
 }
 
+/// What an admin says last counts, also where that is less.
+#[tokio::test(start_paused = true)]
+async fn a_block_by_hand_ends_when_it_was_told_to() {
+    clock::stopped::set(std::time::SystemTime::UNIX_EPOCH + HOUR);
+    let registry = Registry::default();
+    let store = Store::in_memory(store::Metrics::register(&registry));
+    let shared = Shared::new(store, Metrics::register(&registry));
+    let harvest = Harvest::new(&harvest::Config { unknown: 1, ..harvest::Config::default() }, &shared);
+    let (standings, client) = (Standings::new(&shared, &harvest), ip("203.0.113.9"));
+    let lately = standings.find(client).await.lately.expect("it is counted");
+    let nobody = crate::address::Address::parse("nobody@example.test").unwrap();
+    harvest.note(client, lately, crate::defence::Guess::Unknown(&nobody), crate::defence::Purpose::Mail);
+    assert!(standings.find(client).await.blocked.is_some());
+    assert!(standings.block(client, "", Duration::from_secs(1)).await.unwrap(), "it was blocked before");
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    assert_eq!(standings.find(client).await.blocked, None);
+}
+
 #[tokio::test]
 async fn a_trust_is_of_the_very_address() {
     let standings = standings();
