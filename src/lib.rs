@@ -22,3 +22,6 @@ pub mod server;
 pub mod store;
 pub mod suspension;
 pub mod telemetry;
+
+#[cfg(test)]
+mod tests;

@@ -120,3 +120,8 @@ impl Defences {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    mod simulation;
+}
