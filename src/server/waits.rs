@@ -192,7 +192,7 @@ mod tests {
     fn overdue(waits: &Waits) -> (Place<'_>, Arc<Woken>) {
         let woken = Arc::new(Woken::default());
         let waker = Waker::from(Arc::clone(&woken));
-        let mut place = Place::new(waits, Instant::now());
+        let mut place = Place::new(waits, clock::now());
         place.wait(&Context::from_waker(&waker));
         (place, woken)
     }

@@ -154,15 +154,21 @@ impl Site {
             .replace("{ldap_password}", &slapd.password_file().display().to_string())
             .replace("{ldap_ca}", &slapd.ca().display().to_string())
             .replace("{sql}", &postgres.url(""))
-            .replace("{sql_password}", &postgres.password_file().display().to_string())
-            .replace("{redis}", &redis.url());
+            .replace("{sql_password}", &postgres.password_file().display().to_string());
         let builder = Backstop::builder(BACKSTOP);
         let config = config.replace("{dir}", &builder.path("").display().to_string());
         let backstop = builder
             .file("people", &(addresses + &suspended))
             .file("suspended", &suspended)
             .config(&config)
+            .env("BACKSTOP__STORE__URL", &redis.url())
             .start();
+        // Of a database nobody is called unknown before somebody was found there.
+        wait_until(Duration::from_secs(20), "both to be asked", || {
+            let check = |who: &str| backstop.command(&["check", who]).status;
+            assert_eq!(check("known0@sql.test"), 0);
+            check("nobody@ldap.test") == 1 && check("nobody@sql.test") == 1
+        });
         Self { slapd, postgres, redis, config, backstop, began: Instant::now() }
     }
 
@@ -268,8 +274,8 @@ impl Site {
 
 /// One SMTP session of an MTA, some of them with nonsense at the end or cut off.
 fn session(port: u16, began: Instant, troubles: &Troubles, random: &mut Random, counted: &Mutex<Counted>) {
-    // None that is trusted by itself.
-    let client = Ipv4Addr::from(0x0b00_0000 + random.below(0x5000_0000) as u32);
+    // None that is trusted by itself, and not so many that tables go on growing.
+    let client = Ipv4Addr::from(0x0b00_0000 + 4099 * random.below(CLIENTS) as u32);
     let mut mta = Mta::connect(port);
     let connect = Connect { host: b"mail.elsewhere.test", address: ClientAddress::Inet(client, 4711) };
     let _ = mta.send(&Command::Connect(connect));
@@ -284,7 +290,7 @@ fn session(port: u16, began: Instant, troubles: &Troubles, random: &mut Random, 
             1 => (Person::Suspended, "gone"),
             _ => (Person::Invented, "nobody"),
         };
-        let number = random.below(if person == Person::Invented { 1_000_000 } else { PEOPLE });
+        let number = random.below(if person == Person::Invented { INVENTED } else { PEOPLE });
         let recipient = format!("<{kind}{number}@{}>", PARTS[part]);
         let (asked, at) = (Instant::now(), began.elapsed().as_millis() as u64);
         let before = troubles.may_doubt(part, at);
@@ -323,6 +329,8 @@ fn session(port: u16, began: Instant, troubles: &Troubles, random: &mut Random, 
 
 /// In each directory, so many of each kind.
 const PEOPLE: usize = 40;
+const INVENTED: usize = 2000;
+const CLIENTS: usize = 1000;
 const MTAS: usize = 6;
 /// So long after its trouble a directory may still be taken for down: it is tried again after a while.
 const RECOVERY: Duration = Duration::from_secs(10);
@@ -338,8 +346,9 @@ const CONFIG: &str = r#"
 detect = false
 names = ["file.test", "ldap.test", "sql.test"]
 
-[store]
-url = "{redis}"
+# They ask again and again.
+[defence.harvest]
+enabled = false
 
 [suspensions]
 files = ["{dir}/suspended"]
