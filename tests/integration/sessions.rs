@@ -190,6 +190,49 @@ fn a_peer_that_breaks_the_rules_ends_its_own_session_alone() {
     other.decides();
 }
 
+/// docs/reliability.md states it: as many macros as there may be, and a frame that is as long as there may be and has no end.
+#[test]
+fn a_session_takes_no_more_memory_than_is_stated() {
+    const SESSIONS: usize = 300;
+    let backstop = site::backstop().start();
+    let resident = || {
+        let status = fs::read_to_string(format!("/proc/{}/status", backstop.pid())).expect("it runs");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("proc(5)");
+        line.trim_end_matches("kB").trim().parse::<usize>().expect("proc(5)")
+    };
+    // Commands are sent with their macros, the first byte, and of a list nothing is left out.
+    let macros = |stage: u8, length: usize| {
+        let list = [&b"x\0"[..], &vec![b'v'; length], b"\0"].concat();
+        [&u32::try_from(list.len() + 2).expect("short").to_be_bytes()[..], &[b'D', stage], &list].concat()
+    };
+    let half = [&65_000_u32.to_be_bytes()[..], b"L", &vec![b'a'; 64_990]].concat();
+    let before = resident();
+    let open: Vec<Mta<TcpStream>> = (0..SESSIONS)
+        .map(|_| {
+            let mut mta = Mta::connect(backstop.milter_port());
+            for (stage, length) in [(b'C', 60_000), (b'H', 60_000), (b'M', 10_000)] {
+                mta.write(&macros(stage, length));
+            }
+            mta.greet();
+            mta.write(&half);
+            mta
+        })
+        .collect();
+    wait_until(SOON, "all", || backstop.metric("backstop_sessions_open", &[]) == SESSIONS as f64);
+    let each = (resident() - before) / SESSIONS;
+    assert!((100..=256).contains(&each), "{each} kB a session");
+    drop(open);
+    wait_until(SOON, "none", || backstop.metric("backstop_sessions_open", &[]) == 0.0);
+
+    // One that goes on with macros is ended.
+    let mut mta = Mta::connect(backstop.milter_port());
+    for stage in [b'C', b'H', b'M'] {
+        mta.write(&macros(stage, 65_000));
+    }
+    mta.is_closed();
+    assert_eq!(backstop.metric("backstop_protocol_errors_total", &[("kind", "macros-too-long")]), 1.0);
+}
+
 /// Whoever may connect could fill the disk.
 #[test]
 fn what_breaks_the_protocol_fills_no_log() {
