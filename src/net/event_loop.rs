@@ -150,6 +150,9 @@ struct Woken {
     is_waiting: AtomicBool,
     /// Ends its wait.
     alarm: std::fs::File,
+    /// Who has the loop [turn](Turns).
+    #[cfg(test)]
+    host: Mutex<Option<Waker>>,
 }
 
 impl Wake for Signal {
@@ -167,11 +170,21 @@ impl Wake for Signal {
 impl Woken {
     fn new() -> io::Result<Self> {
         let alarm = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?.into();
-        Ok(Self { keys: Mutex::default(), is_waiting: AtomicBool::new(false), alarm })
+        Ok(Self {
+            keys: Mutex::default(),
+            is_waiting: AtomicBool::new(false),
+            alarm,
+            #[cfg(test)]
+            host: Mutex::default(),
+        })
     }
 
     fn add(&self, key: usize) {
         self.keys().push(key);
+        #[cfg(test)]
+        if let Some(host) = self.host.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            host.wake();
+        }
         if self.is_waiting.swap(false, Ordering::AcqRel) {
             // It can't fail but for a count beyond 2^64, and then it is set anyway.
             let _ = (&self.alarm).write(&1_u64.to_ne_bytes());
@@ -221,21 +234,28 @@ impl EventLoop {
             }
             let limit =
                 if self.woken.begin_wait() { None } else { Some(&Timespec { tv_sec: 0, tv_nsec: 0 }) };
-            let waited = epoll::wait(&self.queue, spare_capacity(&mut events), limit);
-            self.woken.end_wait();
-            match waited {
-                Ok(_) | Err(Errno::INTR) => {}
-                Err(error) => return Err(error.into()),
-            }
-            for Event { data, flags, .. } in events.drain(..) {
-                match data.u64() {
-                    ALARM => {
-                        let _ = (&self.woken.alarm).read(&mut [0; 8]);
-                    }
-                    key => self.poll(usize::try_from(key).unwrap_or(MAIN), Some(flags)),
+            self.wait(&mut events, limit)?;
+        }
+    }
+
+    /// Waits for what the system tells of, and polls whom that is for; how many there were.
+    fn wait(&self, events: &mut Vec<Event>, limit: Option<&Timespec>) -> io::Result<usize> {
+        let waited = epoll::wait(&self.queue, spare_capacity(events), limit);
+        self.woken.end_wait();
+        match waited {
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let count = events.len();
+        for Event { data, flags, .. } in events.drain(..) {
+            match data.u64() {
+                ALARM => {
+                    let _ = (&self.woken.alarm).read(&mut [0; 8]);
                 }
+                key => self.poll(usize::try_from(key).unwrap_or(MAIN), Some(flags)),
             }
         }
+        Ok(count)
     }
 
     fn spawn(&self, work: Work) {
@@ -310,6 +330,51 @@ pub(crate) fn served<T: 'static>(work: impl Future<Output = T> + 'static) -> T {
         result.await.expect("the task is done")
     };
     run(main).expect("an event loop")
+}
+
+/// This thread's event loop, turned by a task of a runtime: whose time a test may have stopped.
+#[cfg(test)]
+pub(crate) struct Turns(Rc<EventLoop>);
+
+#[cfg(test)]
+impl Turns {
+    pub(crate) fn begin() -> Self {
+        let this = Rc::new(EventLoop::new().expect("an event queue"));
+        assert!(THIS.replace(Some(Rc::clone(&this))).is_none(), "a thread has one event loop");
+        Self(this)
+    }
+
+    /// Until nobody has anything left to do.
+    pub(crate) fn turn(&self) {
+        let (mut woken, mut events) = (Vec::new(), Vec::with_capacity(EVENTS));
+        loop {
+            std::mem::swap(&mut woken, &mut self.0.woken.keys());
+            let (is_idle, now) = (woken.is_empty(), Timespec { tv_sec: 0, tv_nsec: 0 });
+            woken.drain(..).for_each(|key| self.0.poll(key, None));
+            if self.0.wait(&mut events, Some(&now)).expect("it does not fail") == 0 && is_idle {
+                return;
+            }
+        }
+    }
+
+    /// Until somebody has.
+    pub(crate) async fn woken(&self) {
+        std::future::poll_fn(|context| {
+            let woken = &self.0.woken;
+            *woken.host.lock().unwrap_or_else(PoisonError::into_inner) = Some(context.waker().clone());
+            if woken.keys().is_empty() { Poll::Pending } else { Poll::Ready(()) }
+        })
+        .await;
+    }
+}
+
+#[cfg(test)]
+impl Drop for Turns {
+    fn drop(&mut self) {
+        let left = take(&mut *self.0.tasks.borrow_mut());
+        drop(left);
+        THIS.set(None);
+    }
 }
 
 #[cfg(test)]
