@@ -346,13 +346,13 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_live_directory_is_asked_at_the_start_and_while_it_is_in_trouble() {
         let is_down = Arc::new(AtomicBool::new(true));
-        let told = Told(Box::new({
+        let told = Told::at_once({
             let is_down = Arc::clone(&is_down);
             move |_| {
                 let error = std::io::Error::from(std::io::ErrorKind::ConnectionRefused);
                 if is_down.load(Ordering::Relaxed) { Err(Failure::new(Why::Failed, error)) } else { Ok(None) }
             }
-        }));
+        });
         let metrics = Metrics::register(&Registry::default());
         let deadline = Duration::from_secs(1);
         let remote = Remote::new("corp", Backend::Told(told), deadline, &Times::default(), false, &metrics);

@@ -1,6 +1,6 @@
 //! Directories put together from real files: who is in charge, and how answers are merged.
 
-use std::{fs, path::Path};
+use std::{fs, path::Path, time::Duration};
 
 use super::*;
 use crate::{address::Address, files, policy::Attributes, telemetry::Registry};
@@ -70,6 +70,34 @@ impl Site {
             &metrics,
             detected,
         )
+    }
+}
+
+impl Directories {
+    /// Servers in charge of a domain, which answer as a test says: after how long, and whether the address exists; `None`:
+    /// it can't tell.
+    pub(crate) fn told<F>(name: &str, servers: Vec<(Unavailable, Duration, F)>) -> Self
+    where
+        F: Fn(&Address) -> (Duration, Option<bool>) + Send + Sync + 'static,
+    {
+        use super::remote::{Backend, Failure, Times, Told};
+        let mut directories = Site::of(&[name]).build().expect("no files");
+        let metrics = directories.metrics.clone();
+        for (place, (on_unavailable, deadline, answer)) in servers.into_iter().enumerate() {
+            let told = Told::later(move |address| {
+                let (time, exists) = answer(address);
+                let exists = exists.map(|exists| exists.then(Attributes::default));
+                (time, exists.ok_or_else(|| Failure::new(Why::Down, "it is down")))
+            });
+            let name = format!("d{place}");
+            let remote =
+                Remote::new(&name, Backend::Told(told), deadline, &Times::default(), false, &metrics);
+            let source = Source::Remote(Arc::new(remote));
+            let directory = Directory { name: name.into(), source, on_unavailable };
+            directories.configured.push(Configured { directory, example: None });
+            directories.charge.add(place, None).expect("no names");
+        }
+        directories
     }
 }
 
@@ -335,18 +363,18 @@ fn of_several_forms_the_longest_that_is_known_counts() {
 /// A server that hangs longer than all may take together: what the list knows counts, and nobody is absent.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn who_is_too_slow_takes_nothing_from_the_others() {
-    use std::{sync::mpsc, time::Duration};
+    use std::sync::mpsc;
 
     use super::remote::{Backend, Failure, Told};
     let (hold, held) = mpsc::channel::<()>();
     let held = std::sync::Mutex::new(held);
-    let told = Told(Box::new(move |address| {
+    let told = Told::at_once(move |address| {
         if address.local() == "wrong" {
             return Err(Failure::new(Why::Failed, "the bind was refused"));
         }
         let _ = held.lock().unwrap().recv();
         Ok(None)
-    }));
+    });
     let metrics = Metrics::register(&Registry::default());
     let backend = Backend::Told(told);
     let remote =
@@ -395,18 +423,18 @@ async fn nothing_final_comes_from_a_shorter_form_while_a_longer_one_may_be_known
     let down = || Err(Failure::new(Why::Down, "gone"));
     let (is_down, is_branch_down) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
     let (corp, branch) = (Arc::clone(&is_down), Arc::clone(&is_branch_down));
-    let corp = Told(Box::new(move |address| match address.local() {
+    let corp = Told::at_once(move |address| match address.local() {
         _ if corp.load(Ordering::Relaxed) => down(),
         "joe" => Ok(Some(Attributes { suspended: true, ..Attributes::default() })),
         "sue" => Ok(Some(Attributes { restricted: true, ..Attributes::default() })),
         "ann" => Ok(Some(Attributes::default())),
         _ => Ok(None),
-    }));
-    let branch = Told(Box::new(move |address| match address.local() {
+    });
+    let branch = Told::at_once(move |address| match address.local() {
         _ if branch.load(Ordering::Relaxed) => down(),
         "joe+x" | "sue+x" | "sue" => Ok(Some(Attributes::default())),
         _ => Ok(None),
-    }));
+    });
     let mut site = Site::default();
     let directories =
         vec![remote("corp", corp, Unavailable::Defer), remote("branch", branch, Unavailable::Continue)];
@@ -438,12 +466,10 @@ async fn nothing_final_comes_from_a_shorter_form_while_a_longer_one_may_be_known
 /// What is remembered ends while it is told step by step: whoever was found then does not become nobody.
 #[tokio::test]
 async fn an_explained_answer_is_the_same_answer() {
-    use std::time::Duration;
-
     use super::remote::{Backend, Remote, Times, Told};
-    let backend = Backend::Told(Told(Box::new(|address| {
+    let backend = Backend::Told(Told::at_once(|address| {
         Ok((address.local() == "joe").then_some(Attributes::default()))
-    })));
+    }));
     let times = Times { positive: Duration::from_micros(200), ..Times::default() };
     let metrics = Metrics::register(&Registry::default());
     let remote = Remote::new("corp", backend, Duration::from_secs(60), &times, false, &metrics);
@@ -679,9 +705,9 @@ async fn without_time_no_server_is_asked() {
     site.directories.insert("next".to_owned(), Config { smtp: Some(smtp), ..Config::default() });
     let directories = site.build().unwrap();
     let [idle, real] = ["idle@example.test", "real@example.test"].map(|text| Address::parse(text).unwrap());
-    let found = directories.find_within(std::time::Duration::ZERO, &idle, false).await;
+    let found = directories.find_within(Duration::ZERO, &idle, false).await;
     assert_eq!(found.fact, DEFER);
-    directories.find_within(std::time::Duration::from_secs(10), &real, false).await;
+    directories.find_within(Duration::from_secs(10), &real, false).await;
     let asked = asked.lock().unwrap();
     assert!(asked.contains("real@") && !asked.contains("idle@"), "{asked}");
 }

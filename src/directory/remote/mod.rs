@@ -12,6 +12,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+#[cfg(test)]
+use futures_util::future::BoxFuture;
 use futures_util::future::join_all;
 use smallvec::SmallVec;
 use tokio::sync::Notify;
@@ -54,10 +56,32 @@ pub(super) enum Backend {
 
 /// Answers as a test says.
 #[cfg(test)]
-pub(super) struct Told(pub(super) Box<Script>);
+pub(super) struct Told(Box<Script>);
 
 #[cfg(test)]
-type Script = dyn Fn(&Address) -> Result<Option<Attributes>, Failure> + Send + Sync;
+type Script = dyn Fn(&Address) -> BoxFuture<'static, Result<Option<Attributes>, Failure>> + Send + Sync;
+
+#[cfg(test)]
+impl Told {
+    pub(super) fn at_once(
+        script: impl Fn(&Address) -> Result<Option<Attributes>, Failure> + Send + Sync + 'static,
+    ) -> Self {
+        Self(Box::new(move |address| Box::pin(std::future::ready(script(address)))))
+    }
+
+    /// After so long.
+    pub(super) fn later(
+        script: impl Fn(&Address) -> (Duration, Result<Option<Attributes>, Failure>) + Send + Sync + 'static,
+    ) -> Self {
+        Self(Box::new(move |address| {
+            let (time, answer) = script(address);
+            Box::pin(async move {
+                tokio::time::sleep(time).await;
+                answer
+            })
+        }))
+    }
+}
 
 #[cfg(test)]
 impl std::fmt::Debug for Told {
@@ -106,7 +130,7 @@ impl Backend {
             Self::Sql(client) => client.look_up(address).await,
             Self::Smtp(client) => client.look_up(address).await,
             #[cfg(test)]
-            Self::Told(told) => told.0(address),
+            Self::Told(told) => told.0(address).await,
         }
     }
 

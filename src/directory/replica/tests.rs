@@ -76,13 +76,13 @@ fn replica(server: &Arc<Server>) -> Arc<Replica> {
 fn replica_of(server: &Arc<Server>, content: Arc<Content>) -> Arc<Replica> {
     let metrics = Metrics::register(&Registry::default());
     let server = Arc::clone(server);
-    let told = Told(Box::new(move |address| {
+    let told = Told::at_once(move |address| {
         server.asked.fetch_add(1, Ordering::Relaxed);
         if *server.down.lock().unwrap() {
             return Err(Failure::new(Why::Down, std::io::Error::from(std::io::ErrorKind::ConnectionRefused)));
         }
         Ok(server.known.lock().unwrap().get(address.key_str()).copied())
-    }));
+    });
     let remote =
         Remote::new("corp", Backend::Told(told), Duration::from_secs(1), &Times::default(), true, &metrics);
     Arc::new(Replica {
