@@ -1,5 +1,7 @@
 //! What no peer can bring about: a session that panics, and an answer that is late.
 
+mod simulation;
+
 use std::{
     cell::Cell,
     io::{Read, Write},
