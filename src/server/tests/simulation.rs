@@ -632,7 +632,7 @@ impl Mta {
             match &asked {
                 Asking::Other(what, _) => scene.tell(format_args!("{}: {verdict:?} to {what}", self.number)),
                 Asking::Recipient { to, .. } => {
-                    scene.tell(format_args!("{}: {verdict:?} to {to:?}", self.number))
+                    scene.tell(format_args!("{}: {verdict:?} to {to:?}", self.number));
                 }
             }
             match asked {
