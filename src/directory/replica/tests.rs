@@ -166,14 +166,14 @@ async fn who_is_known_needs_no_question_and_who_is_not_is_asked_for() {
     let Some(ago) = Instant::now().checked_sub(Duration::from_secs(6)) else { unreachable!() };
     writer.current(ago, true);
     assert_eq!((ask(&replica, "nobody@x").await, asked()), (Answer::Absent, 1));
-    writer.current(Instant::now(), false);
+    writer.current(clock::now(), false);
     assert_eq!((ask(&replica, "nobody@x").await, asked()), (Answer::Absent, 1));
-    writer.current(Instant::now(), true);
+    writer.current(clock::now(), true);
     assert_eq!((ask(&replica, "nobody@x").await, asked()), (Answer::Absent, 0));
     assert_eq!((ask(&replica, "joe@x").await, asked()), (EXISTS, 0));
     writer.begin_listing();
     assert_eq!((ask(&replica, "nobody@x").await, asked()), (Answer::Absent, 1));
-    writer.current(Instant::now(), true);
+    writer.current(clock::now(), true);
     replica.content.fail(&"as a feed does");
     assert_eq!((ask(&replica, "nobody@x").await, asked()), (Answer::Absent, 1));
     assert_eq!(replica.state(), State::Stale);
@@ -202,16 +202,16 @@ async fn what_is_told_of_it_is_what_it_is() {
     assert_eq!((replica.state(), replica.age()), (State::Down, None), "nothing was ever known");
     let mut writer = writer(&replica).await;
     list(&mut writer, &["joe@x"]).await;
-    writer.current(Instant::now(), false);
+    writer.current(clock::now(), false);
     assert_eq!(replica.state(), State::Up);
 
     // Somebody asked while the server was away, and nobody asks any more.
     *server.down.lock().unwrap() = true;
     assert_eq!(ask(&replica, "new@x").await, Answer::Unknown(Why::Down));
     assert_eq!(replica.state(), State::Stale);
-    writer.current(Instant::now(), true);
+    writer.current(clock::now(), true);
     assert_eq!(replica.state(), State::Up, "nobody has to be asked for");
-    writer.current(Instant::now(), false);
+    writer.current(clock::now(), false);
     assert_eq!(replica.state(), State::Stale);
     *server.down.lock().unwrap() = false;
     Arc::clone(replica.remote()).ask_again().await;
@@ -237,7 +237,7 @@ async fn while_something_is_held_back_the_content_grows_older() {
     assert!((30..60).contains(&age()), "accepted: what was listed then: {}", age());
     assert_eq!(replica.state(), State::Up);
     list(&mut writer, &["a@x"]).await;
-    writer.current(Instant::now(), false);
+    writer.current(clock::now(), false);
     assert!(age() < 30);
 }
 
@@ -284,7 +284,7 @@ async fn a_list_that_was_never_complete_calls_nobody_absent() {
     let mut writer = writer(&replica).await;
     writer.begin_listing();
     writer.list(vec![object("joe@x")]).await.unwrap();
-    writer.current(Instant::now(), true);
+    writer.current(clock::now(), true);
     assert!(!replica.is_complete());
     assert_eq!(ask(&replica, "joe@x").await, EXISTS, "what was listed is in force");
     assert_eq!(ask(&replica, "ann@x").await, Answer::Unknown(Why::NoContent), "the list may have @x");
@@ -386,7 +386,7 @@ async fn a_feed_that_fails_or_panics_is_run_again() {
                         2 => panic!("as a parser does"),
                         _ => {
                             list(&mut writer, &["joe@x"]).await;
-                            writer.current(Instant::now(), true);
+                            writer.current(clock::now(), true);
                             done.send(()).unwrap();
                             std::future::pending::<()>().await;
                         }
