@@ -51,6 +51,25 @@ fn every_licence_is_one_of_those_allowed() {
     assert!(!is_allowed("", &allowed));
 }
 
+/// docs/dependencies.md says why each one.
+#[test]
+fn each_has_its_reason() {
+    let read = |file: &str| {
+        std::fs::read_to_string(format!("{}/{file}", env!("CARGO_MANIFEST_DIR"))).expect("it is there")
+    };
+    let mut used = BTreeSet::new();
+    for manifest in ["Cargo.toml", "protocol/Cargo.toml"] {
+        let manifest: toml_edit::DocumentMut = read(manifest).parse().expect("it is TOML");
+        let crates = manifest["dependencies"].as_table().expect("it has some");
+        used.extend(crates.iter().map(|(name, _)| name.to_owned()));
+    }
+    let page = read("docs/dependencies.md");
+    let rows = page.lines().filter(|line| line.starts_with("| `")).filter_map(|line| line.split('|').nth(1));
+    let told: BTreeSet<String> =
+        rows.flat_map(|names| names.split('`').skip(1).step_by(2)).map(str::to_owned).collect();
+    assert_eq!(told, used);
+}
+
 mod full {
     use super::Command;
 
