@@ -58,7 +58,7 @@ async fn play(scene: &mut Scene) {
         (0..1 + scene.random.below(4)).map(|number| Mta::connect(number, &world)).collect();
     for _ in 0..120 {
         match scene.random.below(12) {
-            0 => world.change(scene).await,
+            0 => world.change(scene, &mtas).await,
             1..3 => {
                 let time = world.some_time(scene);
                 world.pass(scene, &mut mtas, time).await;
@@ -158,7 +158,7 @@ impl World {
     }
 
     /// Something happens beside the sessions.
-    async fn change(&mut self, scene: &mut Scene) {
+    async fn change(&mut self, scene: &mut Scene, mtas: &[Mta]) {
         let random = &mut scene.random;
         let client = some_client(random);
         let standings = &self.server.snapshot().defences.standings;
@@ -188,7 +188,10 @@ impl World {
             8 if random.once_in(2) => {
                 standings.release(client.into()).await.expect("it may be");
                 self.blocked.remove(&client);
-                self.guesses.remove(&client);
+                // What is being looked up now is counted with what it had asked for before.
+                if !mtas.iter().any(|mta| mta.client == Some(client) && mta.asked.is_some()) {
+                    self.guesses.remove(&client);
+                }
                 scene.tell(format_args!("{client} is released"));
             }
             8 => {
