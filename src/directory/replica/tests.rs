@@ -3,6 +3,7 @@
 mod copies;
 mod kill;
 mod model;
+mod simulation;
 
 use std::{
     collections::BTreeMap,
