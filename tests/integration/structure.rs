@@ -155,6 +155,31 @@ fn no_source_holds_what_the_habits_forbid() {
     assert!(wrong.is_empty(), "forbidden outside of tests:\n{}", wrong.join("\n"));
 }
 
+/// What is simulated reads the time in one place: `src/clock.rs`.
+#[test]
+fn what_is_simulated_reads_no_other_clock() {
+    let simulated =
+        ["defence/", "server/", "directory/replica/", "directory/remote/", "store/memory.rs", "store/mod.rs"];
+    let mut files = 0;
+    let mut wrong = Vec::new();
+    for (_, path, source) in sources() {
+        if !simulated.iter().any(|part| path.starts_with(part)) || path.ends_with("rehearsal.rs") {
+            continue;
+        }
+        files += 1;
+        for (number, line) in without_tests(&code(&source)).lines().enumerate() {
+            // Where the process gets its own salt, the time is only a number.
+            let is_salt = line.contains("hash_one(");
+            let reads = ["Instant::now", "SystemTime::now", ".elapsed()"];
+            if !is_salt && reads.iter().any(|read| line.contains(read)) {
+                wrong.push(format!("src/{}:{}: {}", path.display(), number + 1, line.trim()));
+            }
+        }
+    }
+    assert!(files > 40, "only {files} files were found");
+    assert!(wrong.is_empty(), "clocks that no test can stop:\n{}", wrong.join("\n"));
+}
+
 /// Nothing that ships may depend on the place where it was written.
 #[test]
 fn no_file_names_this_checkout() {
