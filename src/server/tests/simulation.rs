@@ -48,7 +48,7 @@ mod full {
 
     #[test]
     fn answers() {
-        all(10_000..30_000, play);
+        all(10_000..22_000, play);
     }
 }
 
