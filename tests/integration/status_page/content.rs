@@ -119,6 +119,8 @@ fn it_shows_what_the_commands_say() {
         let part = get(port, "/part").body;
         section(&part, "top").contains("directory-unavailable")
             && part.matches("<details id=\"d-").count() == 5
+            // Counted behind its answer.
+            && get(port, "/").body.contains("<dt>Recipients decided</dt><dd>5<")
     });
     let page = get(port, "/").body;
     let status: Value = serde_json::from_str(&backstop.command(&["status", "--json"]).stdout).expect("JSON");
