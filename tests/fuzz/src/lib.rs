@@ -9,6 +9,8 @@ mod corpus;
 mod files;
 mod milter;
 mod names;
+#[path = "../../../protocol/tests/play/mod.rs"]
+mod play;
 mod servers;
 mod session;
 mod text;

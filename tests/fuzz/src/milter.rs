@@ -1,5 +1,7 @@
 //! Bytes of the milter protocol, of both sides.
 
+use std::iter;
+
 use bytes::BytesMut;
 use milter_protocol::{
     client::{Client, ClientError},
@@ -8,13 +10,10 @@ use milter_protocol::{
     frame::{COMMAND_LIMIT, Frame, next_frame},
     negotiation::{CURRENT_OFFER, Wanted},
     reply::Reply,
-    session::{Ask, Event, ProtocolError, Session},
     smtp_reply::{SmtpReply, sanitize},
-    verdict::{
-        BodyVerdict, ConnectVerdict, DataVerdict, EndOfHeadersVerdict, EndOfMessageVerdict, HeaderVerdict,
-        HeloVerdict, MailVerdict, RcptVerdict, UnknownVerdict, Verdict,
-    },
 };
+
+use crate::play::run;
 
 /// What an MTA sends: four bytes choose the steps that are wanted, one where the stream is cut, the rest is the stream. How it
 /// is cut does not matter, and what is answered are replies.
@@ -22,8 +21,8 @@ pub(crate) fn server(bytes: &[u8]) {
     let Some((steps, rest)) = bytes.split_first_chunk::<4>() else { return };
     let Some((piece, stream)) = rest.split_first() else { return };
     let wanted = wanted(u32::from_be_bytes(*steps));
-    let whole = run(&wanted, stream, stream.len().max(1));
-    assert_eq!(run(&wanted, stream, usize::from(*piece).max(1)), whole);
+    let whole = run(&wanted, stream, iter::empty());
+    assert_eq!(run(&wanted, stream, iter::repeat(usize::from(*piece))), whole);
     let mut output = &whole.1[..];
     while let Some(frame) = next_frame(&mut output, COMMAND_LIMIT).expect("frames") {
         assert!(!matches!(Reply::parse(frame), Err(_) | Ok(Reply::Other(_))), "{frame:?}");
@@ -82,58 +81,6 @@ pub(crate) fn reply(bytes: &[u8]) {
 pub(crate) fn wanted(steps: u32) -> Wanted {
     Wanted::new(Actions::NONE, Steps(steps) - Steps::MDS - Steps::NO_RCPT - Steps::NR_RCPT)
         .expect("recipients")
-}
-
-fn run(wanted: &Wanted, stream: &[u8], piece: usize) -> (Vec<String>, Vec<u8>, Option<ProtocolError>) {
-    let mut session = Session::new(wanted.clone());
-    let (mut seen, mut output) = (Vec::new(), BytesMut::new());
-    let (mut start, mut end) = (0, 0);
-    loop {
-        let mut input = &stream[start..end];
-        let event = session.next(&mut input, &mut output);
-        start = end - input.len();
-        match event {
-            Ok(Some(event)) => {
-                seen.push(format!("{event:?} {:?}", session.macros()));
-                decide(&mut session, event, &mut output);
-            }
-            Err(error) => return (seen, output.to_vec(), Some(error)),
-            Ok(None) if end == stream.len() => return (seen, output.to_vec(), None),
-            Ok(None) => end = stream.len().min(end + piece),
-        }
-    }
-}
-
-/// Answers by the first byte of what is asked about.
-pub(crate) fn decide(session: &mut Session, event: Event<'_>, output: &mut BytesMut) {
-    fn give<V: Verdict>(session: &mut Session, ask: Option<Ask<V>>, verdict: V, output: &mut BytesMut) {
-        if let Some(ask) = ask {
-            session.answer(ask, verdict, output);
-        }
-    }
-    let refusal =
-        || SmtpReply::new(550, "5.1.1".parse().expect("a code"), ["100% unknown"]).expect("a reply");
-    let odd = |text: &[u8]| text.first().is_some_and(|byte| byte % 2 == 1);
-    match event {
-        Event::Connect(_, ask) => give(session, ask, ConnectVerdict::Continue, output),
-        Event::Helo(name, ask) if odd(name) => give(session, ask, HeloVerdict::Refuse(refusal()), output),
-        Event::Helo(_, ask) => give(session, ask, HeloVerdict::Continue, output),
-        Event::Mail(mail, ask) if mail.address.first().is_some_and(|byte| byte % 8 == 1) => {
-            give(session, ask, MailVerdict::Refuse(refusal()), output);
-        }
-        Event::Mail(_, ask) => give(session, ask, MailVerdict::Continue, output),
-        Event::Rcpt(rcpt, ask) if odd(rcpt.address) => {
-            give(session, Some(ask), RcptVerdict::Refuse(refusal()), output);
-        }
-        Event::Rcpt(_, ask) => give(session, Some(ask), RcptVerdict::Continue, output),
-        Event::Data(ask) => give(session, ask, DataVerdict::Continue, output),
-        Event::Header(_, ask) => give(session, ask, HeaderVerdict::Continue, output),
-        Event::EndOfHeaders(ask) => give(session, ask, EndOfHeadersVerdict::Continue, output),
-        Event::Body(_, ask) => give(session, ask, BodyVerdict::Skip, output),
-        Event::EndOfMessage(_, ask) => give(session, Some(ask), EndOfMessageVerdict::Accept, output),
-        Event::Unknown(_, ask) => give(session, ask, UnknownVerdict::Continue, output),
-        Event::Negotiated | Event::Abort | Event::NewConnection | Event::Quit => {}
-    }
 }
 
 fn receive(stream: &[u8], piece: usize) -> (Vec<String>, Option<ClientError>) {

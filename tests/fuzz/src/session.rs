@@ -9,7 +9,7 @@ use milter_protocol::{
     session::{ProtocolError, Session},
 };
 
-use crate::milter::{decide, wanted};
+use crate::{milter::wanted, play::decide};
 
 /// Four bytes choose the steps that are wanted, four those that are offered; then each byte is a command, whose text are the two
 /// bytes behind it. What the MTA waits for comes, and nothing else; a command at a wrong time ends it.
