@@ -11,13 +11,13 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use backstop_harness::{Backstop, Postgres, Random, Redis, Slapd, wait_until};
-use milter_protocol::command::{CStrings, ClientAddress, Command, Connect, Mail, Rcpt};
+use milter_protocol::command::Command;
 
+use super::{fill_postgres, fill_slapd, ldap_directory, message, said, sql_directory};
 use crate::BACKSTOP;
-use crate::mta::{Answer, Mta};
 
 mod full {
-    /// `SOAK_SECONDS=3600 cargo nextest run --profile full -E 'test(=soak::full::for_minutes)'` is an hour; its last lines are
+    /// `SOAK_SECONDS=3600 cargo nextest run --profile full -E 'test(=faults::soak::full::for_minutes)'` is an hour; its last lines are
     /// what it counted.
     #[test]
     fn for_minutes() {
@@ -137,35 +137,24 @@ struct Site {
 impl Site {
     fn start() -> Self {
         let (slapd, postgres, redis) = (Slapd::start(), Postgres::start(), Redis::start());
-        let mut addresses = String::new();
-        for number in 0..PEOPLE {
-            addresses.push_str(&format!("known{number}@file.test\n"));
-            for (kind, status) in [("known", "active"), ("gone", "disabled")] {
-                slapd.add(&format!(
-                    "dn: uid={kind}{number},ou=people,{}\nobjectClass: inetOrgPerson\nobjectClass: mailRecipient\nuid: {kind}{number}\ncn: x\n\
-                     sn: x\nmail: {kind}{number}@ldap.test\naccountStatus: {status}\n",
-                    Slapd::BASE
-                ));
-            }
-        }
-        postgres.sql(&["create table mailbox (address text primary key, suspended bool not null)"]);
-        postgres.sql(&[&format!(
-            "insert into mailbox select kind || n || '@sql.test', kind = 'gone' from generate_series(0, {}) n, (values ('known'), ('gone')) k (kind)",
-            PEOPLE - 1
-        )]);
+        fill_slapd(&slapd, PEOPLE);
+        fill_postgres(&postgres, PEOPLE);
+        let known: String = (0..PEOPLE).map(|number| format!("known{number}@file.test\n")).collect();
         let suspended: String = (0..PEOPLE).map(|number| format!("gone{number}@file.test\n")).collect();
-        let config = CONFIG
-            .replace("{ldap}", &format!("{:?}", slapd.url()))
-            .replace("{base}", Slapd::BASE)
-            .replace("{reader}", Slapd::READER)
-            .replace("{ldap_password}", &slapd.password_file().display().to_string())
-            .replace("{ldap_ca}", &slapd.ca().display().to_string())
-            .replace("{sql}", &postgres.url(""))
-            .replace("{sql_password}", &postgres.password_file().display().to_string());
+        let config = [
+            CONFIG.to_owned(),
+            ldap_directory(
+                &slapd,
+                slapd.url(),
+                &format!("source = \"live\"\n{TIMES}[directory.corp.cache]\n{SECOND}"),
+            ),
+            sql_directory(&postgres, &postgres.url(""), &format!("{TIMES}[directory.shop.cache]\n{SECOND}")),
+        ]
+        .concat();
         let builder = Backstop::builder(BACKSTOP);
         let config = config.replace("{dir}", &builder.path("").display().to_string());
         let backstop = builder
-            .file("people", &(addresses + &suspended))
+            .file("people", &(known + &suspended))
             .file("suspended", &suspended)
             .config(&config)
             .env("BACKSTOP__STORE__URL", &redis.url())
@@ -283,13 +272,8 @@ impl Site {
 fn session(port: u16, began: Instant, troubles: &Troubles, random: &mut Random, counted: &Mutex<Counted>) {
     // None that is trusted by itself, and not so many that tables go on growing.
     let client = Ipv4Addr::from(0x0b00_0000 + 4099 * random.below(CLIENTS) as u32);
-    let mut mta = Mta::connect(port);
-    let connect = Connect { host: b"mail.elsewhere.test", address: ClientAddress::Inet(client, 4711) };
-    let _ = mta.send(&Command::Connect(connect));
-    let sender = format!("<s{}@elsewhere.test>", random.below(1000));
-    let mail = Mail { address: sender.as_bytes(), parameters: CStrings::default() };
+    let mut mta = message(port, client);
     let mut told = Counted { sessions: 1, ..Counted::default() };
-    let _ = mta.send(&Command::Mail(mail));
     for _ in 0..=random.below(4) {
         let part = random.below(3);
         let (person, kind) = match random.below(3) {
@@ -298,15 +282,10 @@ fn session(port: u16, began: Instant, troubles: &Troubles, random: &mut Random, 
             _ => (Person::Invented, "nobody"),
         };
         let number = random.below(if person == Person::Invented { INVENTED } else { PEOPLE });
-        let recipient = format!("<{kind}{number}@{}>", PARTS[part]);
+        let recipient = format!("{kind}{number}@{}", PARTS[part]);
         let (asked, at) = (Instant::now(), began.elapsed().as_millis() as u64);
         let before = troubles.may_doubt(part, at);
-        let answer = match mta
-            .send(&Command::Rcpt(Rcpt { address: recipient.as_bytes(), parameters: CStrings::default() }))
-        {
-            Answer::Continue | Answer::None => "continue".to_owned(),
-            Answer::Refused(text) => text,
-        };
+        let answer = said(&mut mta, &recipient);
         let took = asked.elapsed();
         // Trouble may have begun meanwhile.
         let in_doubt = before || troubles.may_doubt(part, at);
@@ -351,6 +330,9 @@ const SLACK_DESCRIPTORS: u64 = 8;
 /// In kilobytes.
 const SLACK_MEMORY: u64 = 8 * 1024;
 
+const TIMES: &str = "deadline = \"1s\"\n";
+const SECOND: &str = "positive = \"1s\"\nnegative = \"1s\"\n";
+
 const CONFIG: &str = r#"
 [domains]
 detect = false
@@ -367,31 +349,4 @@ files = ["{dir}/suspended"]
 domains = ["file.test"]
 [directory.people.file]
 path = "{dir}/people"
-
-[directory.corp]
-domains = ["ldap.test"]
-[directory.corp.ldap]
-urls = [{ldap}]
-base = "{base}"
-bind_dn = "{reader}"
-password_file = "{ldap_password}"
-ca_file = "{ldap_ca}"
-allow_plain = true
-source = "live"
-deadline = "1s"
-suspended_filter = "(accountStatus=disabled)"
-[directory.corp.cache]
-positive = "1s"
-negative = "1s"
-
-[directory.shop]
-domains = ["sql.test"]
-[directory.shop.sql]
-url = "{sql}"
-password_file = "{sql_password}"
-query = "select suspended from mailbox where address = $1"
-deadline = "1s"
-[directory.shop.cache]
-positive = "1s"
-negative = "1s"
 "#;

@@ -5,25 +5,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use backstop_harness::{Backstop, Postgres, Proxy, Redis, Slapd, Way, wait_until};
-use milter_protocol::command::{ClientAddress, Command, Connect};
 
+use super::{fill_postgres, fill_slapd, ldap_directory, message, said, sql_directory};
 use crate::BACKSTOP;
-use crate::mta::{Answer, Mta};
 
 #[test]
 fn a_bad_way_to_directories_and_store_refuses_nobody_for_good() {
     let (slapd, postgres, redis) = (Slapd::start(), Postgres::start(), Redis::start());
-    for (name, status) in [("anna", "active"), ("gone", "disabled")] {
-        slapd.add(&format!(
-            "dn: uid={name},ou=people,{}\nobjectClass: inetOrgPerson\nobjectClass: mailRecipient\nuid: {name}\n\
-             cn: {name}\nsn: {name}\nmail: {name}@ldap.test\naccountStatus: {status}\n",
-            Slapd::BASE
-        ));
-    }
-    postgres.sql(&[
-        "create table mailbox (address text primary key, suspended bool not null)",
-        "insert into mailbox values ('anna@sql.test', false), ('gone@sql.test', true)",
-    ]);
+    fill_slapd(&slapd, 1);
+    fill_postgres(&postgres, 1);
     let port = |url: &str| -> u16 {
         let digits: String =
             url.rsplit(':').next().unwrap_or_default().chars().take_while(char::is_ascii_digit).collect();
@@ -34,14 +24,18 @@ fn a_bad_way_to_directories_and_store_refuses_nobody_for_good() {
     let through = |url: String, from: u16, proxy: &Proxy| {
         url.replace(&format!(":{from}"), &format!(":{}", proxy.port()))
     };
-    let config = CONFIG
-        .replace("{ldap}", &format!("{:?}", through(slapd.url(), ldap_port, &proxies[0])))
-        .replace("{base}", Slapd::BASE)
-        .replace("{reader}", Slapd::READER)
-        .replace("{ldap_password}", &slapd.password_file().display().to_string())
-        .replace("{ldap_ca}", &slapd.ca().display().to_string())
-        .replace("{sql}", &through(postgres.url(""), postgres.port(), &proxies[1]))
-        .replace("{sql_password}", &postgres.password_file().display().to_string());
+    let sql = through(postgres.url(""), postgres.port(), &proxies[1]);
+    let ldap = through(slapd.url(), ldap_port, &proxies[0]);
+    let config = [
+        CONFIG.to_owned(),
+        ldap_directory(
+            &slapd,
+            ldap,
+            &format!("source = \"live\"\ndeadline = \"500ms\"\n[directory.corp.cache]\n{SHORT}"),
+        ),
+        sql_directory(&postgres, &sql, &format!("deadline = \"500ms\"\n[directory.shop.cache]\n{SHORT}")),
+    ]
+    .concat();
     let store = through(redis.url(), redis.port(), &proxies[2]);
     let backstop = Backstop::builder(BACKSTOP).config(&config).env("BACKSTOP__STORE__URL", &store).start();
     wait_until(SOON, "the first answers", || put_off(&backstop, "before") == 0);
@@ -72,30 +66,23 @@ fn a_bad_way_to_directories_and_store_refuses_nobody_for_good() {
 
 /// Asks for everybody once, each time for others who do not exist; gives how many were put off.
 fn put_off(backstop: &Backstop, when: &str) -> u64 {
-    let mut mta = Mta::connect(backstop.milter_port());
-    let address = ClientAddress::Inet([203, 0, 113, 7].into(), 4711);
-    let _ = mta.send(&Command::Connect(Connect { host: b"mail.elsewhere.test", address }));
-    mta.mail();
+    let mut mta = message(backstop.milter_port(), [203, 0, 113, 7]);
     let mut put_off = 0;
     for domain in ["ldap.test", "sql.test"] {
-        for (kind, right) in [("anna", "continue"), ("gone", "550 5.2.1"), ("nobody", "550 5.1.1")] {
+        for (kind, right) in [("known0", "continue"), ("gone0", "550 5.2.1"), ("nobody", "550 5.1.1")] {
             let local = if kind == "nobody" {
                 format!("nobody{}", INVENTED.fetch_add(1, Ordering::Relaxed))
             } else {
                 kind.to_owned()
             };
             let asked = Instant::now();
-            let answer = match mta.rcpt(&format!("<{local}@{domain}>")) {
-                Answer::Continue | Answer::None => "continue".to_owned(),
-                Answer::Refused(text) => text,
-            };
+            let answer = said(&mut mta, &format!("{local}@{domain}"));
             assert!(asked.elapsed() < LONGEST, "{when}: {local}@{domain} took {:?}", asked.elapsed());
             let is_put_off = answer.starts_with("451 4.4.3");
             assert!(is_put_off || answer.starts_with(right), "{when}: {local}@{domain}: {answer}");
             put_off += u64::from(is_put_off);
         }
     }
-    let _ = mta.send(&Command::Abort);
     put_off
 }
 
@@ -104,6 +91,9 @@ const SOON: Duration = Duration::from_secs(20);
 /// 8 s, and what this machine takes.
 const LONGEST: Duration = Duration::from_secs(9);
 
+/// Hardly anything is remembered.
+const SHORT: &str = "positive = \"1ms\"\nnegative = \"1ms\"\n";
+
 const CONFIG: &str = r#"
 [domains]
 detect = false
@@ -111,31 +101,4 @@ names = ["ldap.test", "sql.test"]
 
 [defence.harvest]
 enabled = false
-
-[directory.corp]
-domains = ["ldap.test"]
-[directory.corp.ldap]
-urls = [{ldap}]
-base = "{base}"
-bind_dn = "{reader}"
-password_file = "{ldap_password}"
-ca_file = "{ldap_ca}"
-allow_plain = true
-source = "live"
-deadline = "500ms"
-suspended_filter = "(accountStatus=disabled)"
-[directory.corp.cache]
-positive = "1ms"
-negative = "1ms"
-
-[directory.shop]
-domains = ["sql.test"]
-[directory.shop.sql]
-url = "{sql}"
-password_file = "{sql_password}"
-query = "select suspended from mailbox where address = $1"
-deadline = "500ms"
-[directory.shop.cache]
-positive = "1ms"
-negative = "1ms"
 "#;

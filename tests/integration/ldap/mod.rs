@@ -33,7 +33,7 @@ fn backstop(ldap: &str) -> BackstopBuilder {
 }
 
 /// `[directory.corp.ldap]` for the reader of a slapd at `urls`.
-fn reader(urls: &[String], slapd: &Slapd, more: &str) -> String {
+pub(crate) fn reader(urls: &[String], slapd: &Slapd, more: &str) -> String {
     format!(
         "urls = {urls:?}\nbase = {:?}\nbind_dn = {:?}\npassword_file = {:?}\nca_file = {:?}\nallow_plain = true\n{more}",
         Slapd::BASE,
@@ -111,7 +111,7 @@ fn addresses(backstop: &Backstop) -> f64 {
 }
 
 /// An entry of `ou=people` in slapd: an `inetOrgPerson` with that name as uid, and these lines.
-fn person(name: &str, lines: &[&str]) -> String {
+pub(crate) fn person(name: &str, lines: &[&str]) -> String {
     format!(
         "dn: uid={name},ou=people,{base}\nobjectClass: inetOrgPerson\nobjectClass: mailRecipient\nuid: {name}\n\
          cn: {name}\nsn: {name}\n{lines}\n\n",
