@@ -33,6 +33,10 @@ pub struct Attributes {
 }
 
 impl Attributes {
+    /// It exists, and nothing else is said of it.
+    pub const PLAIN: Self =
+        Self { suspended: false, restricted: false, catch_all: false, unsure: false, form: 0 };
+
     /// The attributes of one recipient that several directories know: of the longest form that one of them knows, what any of
     /// them says of it counts. A catch-all says something where nobody knows a form of the address.
     #[must_use]

@@ -9,27 +9,10 @@ use crate::{
 };
 
 const IN_CHARGE: DomainFact = DomainFact::Local { in_charge: true, configured: true };
-const EXISTS: RecipientFact = RecipientFact::Exists(Attributes {
-    suspended: false,
-    restricted: false,
-    catch_all: false,
-    unsure: false,
-    form: 0,
-});
-const CAUGHT: RecipientFact = RecipientFact::Exists(Attributes {
-    suspended: false,
-    restricted: false,
-    catch_all: true,
-    unsure: false,
-    form: 0,
-});
-const CAUGHT_PERHAPS: RecipientFact = RecipientFact::Exists(Attributes {
-    suspended: false,
-    restricted: false,
-    catch_all: true,
-    unsure: true,
-    form: 0,
-});
+const EXISTS: RecipientFact = RecipientFact::Exists(Attributes::PLAIN);
+const CAUGHT: RecipientFact = RecipientFact::Exists(Attributes { catch_all: true, ..Attributes::PLAIN });
+const CAUGHT_PERHAPS: RecipientFact =
+    RecipientFact::Exists(Attributes { catch_all: true, unsure: true, ..Attributes::PLAIN });
 const SUSPENDED: SuspensionFact = SuspensionFact::Yes;
 const DOWN: RecipientFact = RecipientFact::Unknown(Unavailable::Defer);
 

@@ -129,13 +129,7 @@ async fn ask(replica: &Replica, text: &str) -> Answer {
     replica.ask(&forms).await
 }
 
-const EXISTS: Answer = Answer::Exists(Attributes {
-    suspended: false,
-    restricted: false,
-    catch_all: false,
-    unsure: false,
-    form: 0,
-});
+const EXISTS: Answer = Answer::Exists(Attributes::PLAIN);
 
 /// The address without its sub-address exists.
 fn of_shorter() -> Answer {

@@ -28,8 +28,7 @@ fn address(text: &str) -> Address {
     Address::parse(text).unwrap()
 }
 
-const PLAIN: Attributes =
-    Attributes { suspended: false, restricted: false, catch_all: false, unsure: false, form: 0 };
+const PLAIN: Attributes = Attributes::PLAIN;
 const SUSPENDED: Attributes = Attributes { suspended: true, ..PLAIN };
 
 /// facts of Exchange: what `proxyAddresses` holds, and what is no recipient of ours.

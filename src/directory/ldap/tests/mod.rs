@@ -53,6 +53,5 @@ fn show(path: &Path) -> String {
     format!("{path:?}")
 }
 
-const EXISTS: Result<Option<Attributes>, (Why, String)> =
-    Ok(Some(Attributes { suspended: false, restricted: false, catch_all: false, unsure: false, form: 0 }));
+const EXISTS: Result<Option<Attributes>, (Why, String)> = Ok(Some(Attributes::PLAIN));
 const ABSENT: Result<Option<Attributes>, (Why, String)> = Ok(None);

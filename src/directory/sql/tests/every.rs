@@ -2,14 +2,10 @@
 
 use super::*;
 
-pub(super) const SUSPENDED: Attributes =
-    Attributes { suspended: true, restricted: false, catch_all: false, unsure: false, form: 0 };
-pub(super) const RESTRICTED: Attributes =
-    Attributes { suspended: false, restricted: true, catch_all: false, unsure: false, form: 0 };
-pub(super) const NEITHER: Attributes =
-    Attributes { suspended: false, restricted: false, catch_all: false, unsure: false, form: 0 };
-pub(super) const BOTH: Attributes =
-    Attributes { suspended: true, restricted: true, catch_all: false, unsure: false, form: 0 };
+pub(super) const SUSPENDED: Attributes = Attributes { suspended: true, ..Attributes::PLAIN };
+pub(super) const RESTRICTED: Attributes = Attributes { restricted: true, ..Attributes::PLAIN };
+pub(super) const NEITHER: Attributes = Attributes::PLAIN;
+pub(super) const BOTH: Attributes = Attributes { suspended: true, restricted: true, ..Attributes::PLAIN };
 
 /// What goes for each of them: types and texts are told in the table of each database, as `(type, yes, no)`.
 pub(super) fn says_what_its_columns_say(database: &impl Database, kinds: &[(&str, &str, &str)]) {
@@ -214,10 +210,7 @@ pub(super) fn catches_all(database: &impl Database) {
     );
     let client = database.client("select suspended, restricted from caught where address = :1");
     for (address, found) in [
-        (
-            "whoever@all.test",
-            Some(Attributes { suspended: false, restricted: true, catch_all: true, unsure: false, form: 0 }),
-        ),
+        ("whoever@all.test", Some(Attributes { restricted: true, catch_all: true, ..Attributes::PLAIN })),
         ("joe@all.test", Some(SUSPENDED)),
         ("whoever@other.test", None),
     ] {
