@@ -1,7 +1,7 @@
 //! A DNS server that says what a test wants, be it true, wrong, late or nothing.
 
 use std::collections::HashMap;
-use std::io::{ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -47,8 +47,10 @@ struct Shared {
     state: Mutex<State>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct State {
+    /// Of answers, in seconds.
+    ttl: u32,
     records: HashMap<String, Vec<RData>>,
     faults: Vec<(String, Fault)>,
     asked: Vec<String>,
@@ -61,7 +63,10 @@ impl Dns {
     /// When it can't listen.
     #[must_use]
     pub fn start() -> Self {
-        Self::start_at(SocketAddr::from((Ipv4Addr::LOCALHOST, free_port())))
+        // a resolver may have taken the port for a question in the meantime
+        (0..10)
+            .find_map(|_| Self::listen(SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()))).ok())
+            .expect("one of ten free ports stays free")
     }
 
     /// Starts one there.
@@ -70,8 +75,12 @@ impl Dns {
     /// When it can't listen.
     #[must_use]
     pub fn start_at(address: SocketAddr) -> Self {
-        let udp = UdpSocket::bind(address).expect("the port is free");
-        let tcp = TcpListener::bind(address).expect("the port is free");
+        Self::listen(address).expect("the port is free")
+    }
+
+    fn listen(address: SocketAddr) -> io::Result<Self> {
+        let udp = UdpSocket::bind(address)?;
+        let tcp = TcpListener::bind(address)?;
         udp.set_read_timeout(Some(TICK)).expect("a socket has a timeout");
         tcp.set_nonblocking(true).expect("a socket need not block");
         let shared = Arc::new(Shared::default());
@@ -85,7 +94,7 @@ impl Dns {
                 move || shared.serve_tcp(&tcp)
             }),
         ];
-        Self { address, shared, threads }
+        Ok(Self { address, shared, threads })
     }
 
     /// Where it listens.
@@ -116,6 +125,12 @@ impl Dns {
         self.address_of(name, address);
     }
 
+    /// Gives an address this name in place of all others.
+    pub fn rename(&self, address: IpAddr, name: &str) {
+        self.remove(&reverse(address));
+        self.name_of(address, name);
+    }
+
     /// Puts an address on a list (RFC 5782).
     pub fn list(&self, zone: &str, address: IpAddr, answer: Ipv4Addr) {
         self.add(&listed(zone, address), RData::A(A(answer)));
@@ -139,6 +154,11 @@ impl Dns {
     /// Takes all records of a name away.
     pub fn remove(&self, name: &str) {
         self.shared.state().records.remove(&key(name));
+    }
+
+    /// For so many seconds answers may be remembered, in place of an hour.
+    pub fn remember_for(&self, seconds: u32) {
+        self.shared.state().ttl = seconds;
     }
 
     /// From now on the name and all below it are answered like this; `None` ends it.
@@ -269,6 +289,12 @@ impl Shared {
     }
 }
 
+impl Default for State {
+    fn default() -> Self {
+        Self { ttl: TTL, records: HashMap::new(), faults: Vec::new(), asked: Vec::new() }
+    }
+}
+
 impl State {
     fn fill(&self, message: &mut Message, asked: &str, kind: RecordType) {
         let mut at = asked.to_owned();
@@ -285,10 +311,10 @@ impl State {
             let owner = name(&at);
             let found = |kind: RecordType| records.iter().filter(move |data| data.record_type() == kind);
             for data in found(kind) {
-                message.add_answer(Record::from_rdata(owner.clone(), TTL, data.clone()));
+                message.add_answer(Record::from_rdata(owner.clone(), self.ttl, data.clone()));
             }
             let Some(RData::CNAME(alias)) = found(RecordType::CNAME).next() else { return };
-            message.add_answer(Record::from_rdata(owner, TTL, RData::CNAME(alias.clone())));
+            message.add_answer(Record::from_rdata(owner, self.ttl, RData::CNAME(alias.clone())));
             at = key(&alias.0.to_ascii());
         }
     }

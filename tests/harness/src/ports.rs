@@ -1,16 +1,16 @@
 //! Free ports, for servers that cannot be told "any port".
 
 use std::fs::{File, OpenOptions};
-use std::net::{Ipv4Addr, Ipv6Addr, TcpListener};
+use std::net::{Ipv4Addr, Ipv6Addr, TcpListener, UdpSocket};
 use std::sync::Mutex;
 
 use rustix::fs::{FlockOperation, flock};
 
-/// A TCP port that is free on 127.0.0.1 and ::1, and that no other caller of this function gets while this process
-/// lives.
+/// A port that is free on 127.0.0.1 and ::1, and that no other caller of this function gets while this process lives.
 ///
 /// The ports lie below the kernel's ephemeral range, so that no outgoing connection takes one in the meantime; a lock
-/// file per port keeps test processes that run at the same time apart.
+/// file per port keeps test processes that run at the same time apart. It is free for UDP too, but resolvers choose any
+/// port to ask from: who binds a UDP port has to be ready for one that is taken.
 ///
 /// # Panics
 /// When all ports are taken.
@@ -21,6 +21,7 @@ pub fn free_port() -> u16 {
         let Some(lock) = lock(&port.to_string()) else { continue };
         if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok()
             && TcpListener::bind((Ipv6Addr::LOCALHOST, port)).is_ok()
+            && UdpSocket::bind((Ipv4Addr::LOCALHOST, port)).is_ok()
         {
             LOCKS.lock().expect("no thread panics while it holds the lock").push(lock);
             return port;
