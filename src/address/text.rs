@@ -1,16 +1,14 @@
-//! A short string kept inline, and the folding that makes two spellings one.
-//!
-//! It never fails and never allocates for an ordinary address.
+//! A short string, and the folding that makes two spellings one.
 
 use std::{borrow::Cow, fmt, hash};
 
 use caseless::Caseless;
-use smallstr::SmallString;
+use compact_str::CompactString;
 use unicode_normalization::UnicodeNormalization;
 
-/// UTF-8 text, inline up to 64 bytes.
-#[derive(PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Text(SmallString<[u8; 64]>);
+/// UTF-8 text, inline up to 24 bytes.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub(super) struct Text(CompactString);
 
 impl Text {
     pub(super) fn as_str(&self) -> &str {
@@ -55,19 +53,6 @@ impl Text {
     }
 }
 
-impl Default for Text {
-    fn default() -> Text {
-        Text(SmallString::new())
-    }
-}
-
-// `SmallString::clone` copies byte by byte; a slice is copied in one move.
-impl Clone for Text {
-    fn clone(&self) -> Text {
-        Text(SmallString::from_str(&self.0))
-    }
-}
-
 // As `str` hashes, so that maps keyed by the text can be asked with a `&str`.
 impl hash::Hash for Text {
     fn hash<H: hash::Hasher>(&self, state: &mut H) {
@@ -77,7 +62,7 @@ impl hash::Hash for Text {
 
 impl From<&str> for Text {
     fn from(text: &str) -> Text {
-        Text(SmallString::from_str(text))
+        Text(text.into())
     }
 }
 

@@ -2,8 +2,8 @@
 
 use std::{fmt::Write, net::IpAddr};
 
+use compact_str::CompactString;
 use ipnet::{IpNet, Ipv6Net};
-use smallstr::SmallString;
 
 use crate::readable::Ip;
 
@@ -29,8 +29,8 @@ pub(super) fn name(network: IpNet) -> String {
 }
 
 /// The same, for keys: an IPv4 address takes no memory and no formatter.
-pub(super) fn text(network: IpNet) -> SmallString<[u8; 32]> {
-    let mut text = SmallString::new();
+pub(super) fn text(network: IpNet) -> CompactString {
+    let mut text = CompactString::default();
     match network {
         IpNet::V4(v4) => text.push_str(Ip::from(IpAddr::V4(v4.addr())).as_str()),
         IpNet::V6(v6) => write!(text, "{v6}").expect("writing to memory cannot fail"),
