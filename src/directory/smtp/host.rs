@@ -265,7 +265,7 @@ impl Session<'_> {
         let domain = recipient.domain();
         let key = (self.server.place.clone(), domain.clone());
         let control = self.shared.settings.control(domain);
-        let witness = self.shared.vouch.witness(&key).filter(|taken| taken != recipient && *taken != control);
+        let witness = self.shared.vouch.witness(&key, recipient).filter(|taken| *taken != control);
         let others: SmallVec<[&Address; 2]> = iter::once(&control).chain(&witness).collect();
         let (reply, after) = self.rcpt(recipient, &others).await?;
         let server = self.server.to_string();

@@ -168,8 +168,46 @@ async fn a_witness_who_is_gone_is_replaced() {
     .await;
     assert_eq!((hop.ask("user1").await, hop.ask("nobody").await), (Ok(true), Ok(false)));
     gone.store(true, Ordering::Relaxed);
-    assert_eq!((hop.ask("user1").await, hop.ask("nobody2").await), (Ok(false), Err(Why::Failed)));
+    // Nobody else is there to tell that from a ban.
+    assert_eq!((hop.ask("user1").await, hop.ask("nobody2").await), (Err(Why::Failed), Err(Why::Failed)));
     assert_eq!((hop.ask("user2").await, hop.ask("nobody2").await), (Ok(true), Ok(false)));
+    assert_eq!(hop.ask("user1").await, Ok(false));
+}
+
+/// Whom it took last is asked for again, and nobody says of himself that he is gone.
+#[tokio::test]
+async fn a_ban_makes_the_witness_himself_not_unknown() {
+    let banned = Arc::new(AtomicBool::new(false));
+    let seen = Arc::clone(&banned);
+    let hop = Hop::start("", move |local, _| match seen.load(Ordering::Relaxed) {
+        _ if local == "postmaster" => YES,
+        true => Says("550 you asked for too many"),
+        false if exists(local) => YES,
+        false => NO,
+    })
+    .await;
+    for before in [&["user1"][..], &["user2"], &["user3", "user1"]] {
+        banned.store(false, Ordering::Relaxed);
+        for local in before {
+            assert_eq!(hop.ask(local).await, Ok(true), "{local}");
+        }
+        banned.store(true, Ordering::Relaxed);
+        for local in ["user1", "user2", "user3", "nobody"] {
+            assert_eq!(hop.ask(local).await, Err(Why::Failed), "{local} behind {before:?}");
+        }
+    }
+}
+
+/// Who is put off was not taken: a no to somebody else says nothing then.
+#[tokio::test]
+async fn a_control_recipient_that_is_put_off_makes_nobody_unknown() {
+    let hop = Hop::start("", |local, _| match local {
+        "postmaster" => LATER,
+        _ if exists(local) => YES,
+        _ => NO,
+    })
+    .await;
+    assert_eq!((hop.ask("nobody").await, hop.ask("user1").await), (Err(Why::PutOff), Ok(true)));
 }
 
 /// The refusal and the hang-up come together: nobody was taken after it.

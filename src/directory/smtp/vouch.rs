@@ -25,8 +25,8 @@ pub(super) struct Vouch {
     randoms: Cache<Key, Random>,
     /// It took the control recipient not long ago.
     controls: Cache<Key, ()>,
-    /// Whom it took last.
-    taken: Cache<Key, Address>,
+    /// Whom it took last, and another one before.
+    taken: Cache<Key, Taken>,
     /// What an admin should know.
     notices: Cache<Key, Notice>,
 }
@@ -41,6 +41,19 @@ pub(super) enum Random {
     Taken,
     /// It puts him off, hangs up or does not answer in time.
     Undecided,
+}
+
+/// Recipients that a server took.
+#[derive(Debug, Clone)]
+struct Taken {
+    last: Address,
+    before: Option<Address>,
+}
+
+impl Taken {
+    fn other_than(&self, recipient: &Address) -> Option<&Address> {
+        if self.last == *recipient { self.before.as_ref() } else { Some(&self.last) }
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -68,13 +81,17 @@ impl Vouch {
 
     /// It took a recipient, where it refuses a random one.
     pub(super) fn took(&self, key: &Key, recipient: &Address) {
-        self.taken.insert(key.clone(), recipient.clone());
+        let taken = self.taken.get(key);
+        let before = taken.and_then(|taken| taken.other_than(recipient).cloned());
+        self.taken.insert(key.clone(), Taken { last: recipient.clone(), before });
     }
 
-    /// Who has to be taken beside the control recipient before a refusal counts: whom it took last. A server that refuses
-    /// everybody to a client that asked for too many unknown recipients may still take postmaster (RFC 5321 §4.5.1).
-    pub(super) fn witness(&self, key: &Key) -> Option<Address> {
-        self.taken.get(key)
+    /// Who has to be taken beside the control recipient before a refusal of this one counts: whom it took last, of others. A
+    /// server that refuses everybody to a client that asked for too many unknown recipients may still take postmaster
+    /// (RFC 5321 §4.5.1). Where it took nobody but him, it is he himself.
+    pub(super) fn witness(&self, key: &Key, of: &Address) -> Option<Address> {
+        let taken = self.taken.get(key)?;
+        Some(taken.other_than(of).unwrap_or(&taken.last).clone())
     }
 
     /// It took the control recipient.

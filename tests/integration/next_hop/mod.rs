@@ -100,6 +100,29 @@ fn answers_are_remembered() {
     assert_eq!(asked(&inside.maillog()), 2, "{}", inside.maillog());
 }
 
+/// It takes any sub-address of those whom it knows, which makes no mailboxes of them.
+#[test]
+fn who_is_suspended_is_so_with_any_sub_address() {
+    let inside = knowing().start();
+    let backstop = asking(&host(&inside)).start();
+    let front = front(&backstop, &inside);
+    for who in ["anna@example.test", "carl@example.test"] {
+        assert_eq!(backstop.command(&["suspend", who]).status, 0);
+    }
+    for (recipient, code) in [
+        ("<anna@example.test>", 550),
+        ("<anna+lists@example.test>", 550),
+        ("<anna+more+lists@example.test>", 550),
+        // A mailbox of its own.
+        ("<carl+own@example.test>", 250),
+        ("<carl@example.test>", 550),
+    ] {
+        let reply = rcpt(&front, recipient);
+        assert_eq!(reply.code, code, "{recipient}: {reply}");
+        assert!(code == 250 || reply.text.ends_with("[suspended-recipient]"), "{recipient}: {reply}");
+    }
+}
+
 #[test]
 fn a_wrong_setting_is_told_with_its_place() {
     let backstop = asking("host = \"127.0.0.1:25\"").start();
@@ -183,6 +206,7 @@ pub(crate) fn rcpt(front: &Postfix, recipient: &str) -> Reply {
 
 const RECIPIENTS: &str = "\
 anna@example.test x
+carl+own@example.test x
 postmaster@example.test x
 \"john doe\"@example.test x
 anna@other.test x
