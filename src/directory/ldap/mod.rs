@@ -119,8 +119,9 @@ impl Client {
             failure = Some(Fault::TooMany.at("a server"));
         }
         match (failure, known) {
-            // A whole domain that is caught is caught, whatever could not be asked.
-            (_, Some(_)) | (None, None) => Ok(known),
+            (None, _) => Ok(known),
+            // A whole domain that is caught is caught; but the address may be somebody's where nobody could ask.
+            (Some(_), Some(caught)) => Ok(Some(Attributes { unsure: true, ..caught })),
             (Some(failure), None) => Err(failure),
         }
     }

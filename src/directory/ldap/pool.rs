@@ -9,7 +9,7 @@ use std::{
     future::Future,
     pin::pin,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{
             AtomicBool, AtomicU32, AtomicU64, AtomicUsize,
             Ordering::{Acquire, Relaxed},
@@ -58,6 +58,8 @@ struct Line {
     answered: Mark,
     /// When the last search began that showed a recipient.
     sighted: Mark,
+    /// The name of one.
+    somebody: Mutex<Option<String>>,
     /// When the last look that showed none began. Whoever looks holds it, and others wait for what comes of that.
     blind: tokio::sync::Mutex<Mark>,
     /// When it was asked which attributes it has, and the first that it has not.
@@ -98,6 +100,7 @@ impl Pool {
             next: AtomicUsize::new(0),
             answered: Mark::default(),
             sighted: Mark::default(),
+            somebody: Mutex::default(),
             blind: tokio::sync::Mutex::default(),
             vocabulary: tokio::sync::Mutex::default(),
         };
@@ -233,8 +236,9 @@ impl Pool {
                 .retain(|url| !Referral::parse(url).is_some_and(|referral| shape.is_aside(&referral.base)));
             link.answered.set(&self.clock);
             line.answered.set(&self.clock);
-            if !objects.is_empty() {
+            if let Some(object) = objects.first() {
                 line.sighted.raise(pending.began);
+                line.somebody().get_or_insert_with(|| object.dn.clone());
             } else if references.is_empty()
                 && let Err(fault) = self.can_be_absent(line, &mut ldap, question, shape).await
             {
@@ -309,13 +313,17 @@ impl Pool {
             return Err(Fault::Blind);
         }
         let began = self.clock.now();
-        let looked = fault::caught(question.sight(ldap, &shape.all())).await;
+        let known = line.somebody().clone();
+        let looked = fault::caught(question.sight(ldap, &shape.all(), known)).await;
         match &looked {
-            Ok(()) => line.sighted.raise(began),
+            Ok(somebody) => {
+                line.sighted.raise(began);
+                *line.somebody() = Some(somebody.clone());
+            }
             Err(Fault::Blind) => blind.raise(began),
             Err(_) => {}
         }
-        looked
+        looked.map(drop)
     }
 
     /// Whether the connection answered since then, or answers another question now: one that any server answers at once.
@@ -372,6 +380,12 @@ impl Pool {
     /// No answer came. Whether that speaks against the server depends on whether it answered others meanwhile.
     fn silence(&self, server: usize, began: u64) -> Fault {
         if self.line(server).answered.is_since(began) { Fault::Slow } else { Fault::TimedOut }
+    }
+}
+
+impl Line {
+    fn somebody(&self) -> MutexGuard<'_, Option<String>> {
+        self.somebody.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -35,17 +35,29 @@ pub(super) struct Found {
 impl Question {
     /// Asks it.
     pub(super) async fn ask(&self, ldap: &mut Ldap) -> Result<Found, Fault> {
-        self.search(ldap, &self.filter, MOST_ENTRIES).await
+        self.search(ldap, (&self.base, Scope::Subtree), &self.filter, MOST_ENTRIES).await
     }
 
-    /// Whether at least one entry can be seen that `filter` finds. Rights that hide all recipients look like a directory
-    /// without any.
+    /// The name of an entry that can be seen, and that `filter` finds: `known` if it still is one, for a server may go through
+    /// all that it has to find another. Rights that hide all recipients look like a directory without any.
     ///
     /// # Errors
     /// [`Fault::Blind`] if there is none.
-    pub(super) async fn sight(&self, ldap: &mut Ldap, filter: &str) -> Result<(), Fault> {
-        let found = self.search(ldap, filter, 1).await?;
-        if found.objects.is_empty() { Err(Fault::Blind) } else { Ok(()) }
+    pub(super) async fn sight(
+        &self,
+        ldap: &mut Ldap,
+        filter: &str,
+        known: Option<String>,
+    ) -> Result<String, Fault> {
+        if let Some(known) = known {
+            match self.search(ldap, (&known, Scope::Base), filter, 1).await {
+                Ok(found) if !found.objects.is_empty() => return Ok(known),
+                Ok(_) | Err(Fault::Base(..)) => {}
+                Err(fault) => return Err(fault),
+            }
+        }
+        let found = self.search(ldap, (&self.base, Scope::Subtree), filter, 1).await?;
+        found.objects.into_iter().next().map(|object| object.dn).ok_or(Fault::Blind)
     }
 
     /// Whether the server says that it is an Active Directory (MS-ADTS 3.1.1.3.2, 3.1.1.3.4.3.1). One that tells nothing of
@@ -59,14 +71,21 @@ impl Question {
         Ok(own.is_some_and(|own| own.values(CAPABILITIES).any(|value| value == ACTIVE_DIRECTORY)))
     }
 
-    async fn search(&self, ldap: &mut Ldap, filter: &str, most: i32) -> Result<Found, Fault> {
+    /// No more than `most` entries. Samba sends all that it has, whatever limit it is told, and is told to stop.
+    async fn search(
+        &self,
+        ldap: &mut Ldap,
+        (base, scope): (&str, Scope),
+        filter: &str,
+        most: usize,
+    ) -> Result<Found, Fault> {
         let seconds = self.time.as_secs_f64().ceil().max(1.0);
-        #[expect(clippy::cast_possible_truncation, reason = "a deadline of seconds")]
-        let options =
-            SearchOptions::new().deref(DerefAliases::Never).sizelimit(most).timelimit(seconds as i32);
-        ldap.with_search_options(options);
+        let options = SearchOptions::new().deref(DerefAliases::Never);
+        #[expect(clippy::cast_possible_truncation, reason = "a deadline of seconds, and a few entries")]
+        #[expect(clippy::cast_possible_wrap, reason = "a deadline of seconds, and a few entries")]
+        ldap.with_search_options(options.sizelimit(most as i32).timelimit(seconds as i32));
         let attributes: Vec<&str> = self.attributes.iter().map(String::as_str).collect();
-        let mut stream = ldap.streaming_search(&self.base, Scope::Subtree, filter, attributes).await?;
+        let mut stream = ldap.streaming_search(base, scope, filter, attributes).await?;
         let mut found = Found::default();
         let mut entries = 0;
         while let Some(item) = stream.next().await? {
@@ -76,6 +95,10 @@ impl Question {
             }
             if item.is_ref() {
                 found.references.push(reference(item).ok_or(Fault::Malformed)?);
+            } else if found.objects.len() == most && !item.is_intermediate() {
+                let search = stream.ldap_handle().last_id();
+                ldap.abandon(search).await?;
+                return Ok(Found { is_cut_short: true, ..found });
             } else if !item.is_intermediate() {
                 found.objects.push(Object::read(item).ok_or(Fault::Malformed)?);
             }
@@ -88,7 +111,7 @@ impl Question {
                 found.references.extend(result.refs.into_iter().next());
                 if found.references.is_empty() { Err(Fault::Malformed) } else { Ok(found) }
             }
-            NO_SUCH_OBJECT => Err(Fault::Base(self.base.clone(), Code::of(&result))),
+            NO_SUCH_OBJECT => Err(Fault::Base(base.to_owned(), Code::of(&result))),
             _ => Err(Fault::Search(Code::of(&result))),
         }
     }
@@ -109,6 +132,6 @@ const REFERRAL: u32 = 10;
 const NO_SUCH_OBJECT: u32 = 32;
 
 /// Asked for. One address belongs to one entry, or by mistake to a few.
-const MOST_ENTRIES: i32 = 20;
+const MOST_ENTRIES: usize = 20;
 /// Entries and references that are taken from a server that sends more than was asked for.
 const MOST_ITEMS: usize = 100;

@@ -313,7 +313,9 @@ impl Remote {
         match (answer, stale) {
             (Answer::Unknown(_), Some(attributes)) => {
                 self.metrics.cached("stale");
-                Answer::Exists(Attributes { unsure: attributes.may_refuse(), ..attributes })
+                // Who was caught may be somebody by now.
+                let unsure = attributes.unsure || attributes.may_refuse() || attributes.catch_all;
+                Answer::Exists(Attributes { unsure, ..attributes })
             }
             _ => {
                 self.metrics.cached("miss");

@@ -15,9 +15,9 @@ fn sessions_that_ask_for_the_same_recipient_share_one_question() {
     slapd.add(&person("slow", &slow));
     let backstop = super::backstop(&super::reader(&[slapd.url()], &slapd, "source = \"live\"")).start();
     let postfix = super::postfix(&backstop);
+    let sessions: Vec<_> = (0..10).map(|_| super::session(&postfix)).collect();
     thread::scope(|scope| {
-        for _ in 0..10 {
-            let mut smtp = super::session(&postfix);
+        for mut smtp in sessions {
             scope.spawn(move || decision(&mut smtp, "<slow@example.test>"));
         }
     });

@@ -217,11 +217,20 @@ impl Link {
     /// Whether there is at least one.
     async fn finds(&mut self, query: &Query<'_>, limit: Duration) -> Result<bool, End> {
         self.ldap.with_search_options(ldap3::SearchOptions::new().sizelimit(1));
-        match self.search(query, Vec::new(), limit).await {
-            Ok(page) => Ok(!page.entries.is_empty()),
+        let first = within(limit, async {
+            let mut results = self.start(query, Vec::new(), MOST_AT_ONCE).await?;
+            if results.next().await?.is_none() {
+                return results.finish().await.map(|_| false);
+            }
+            // Samba sends all that it has, whatever limit it is told.
+            let search = results.stream.ldap_handle().last_id();
+            self.ldap.abandon(search).await?;
+            Ok(true)
+        });
+        match first.await? {
             Err(End::Fault(Fault::Search(code))) if code.number() == SIZE_LIMIT_EXCEEDED => Ok(true),
             Err(End::Fault(Fault::Base(..))) => Ok(false),
-            Err(end) => Err(end),
+            found => found,
         }
     }
 }

@@ -82,6 +82,29 @@ async fn recipients_of_every_kind() {
     }
 }
 
+/// Samba sends all that it has, whatever limit it is told.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_unknown_is_so_among_many() {
+    let samba = SambaAd::start();
+    let dn = |number: usize| format!("CN=contact{number},{}", SambaAd::STAFF);
+    let contacts: String = (0..300)
+        .map(|number| format!("dn: {}\nobjectClass: contact\nmail: c{number}@example.test\n\n", dn(number)))
+        .collect();
+    samba.add(&contacts);
+    let client = client(&settings(&samba, &samba.ldaps_url(), SambaAd::BASE));
+    assert_eq!(ask(&client, "nobody@example.test").await, ABSENT);
+    assert_eq!(ask(&client, "c299@example.test").await, EXISTS);
+    // Whom it has seen is gone, and others are there.
+    for number in [299, 0] {
+        samba.delete(&dn(number));
+        assert_eq!(ask(&client, &format!("c{number}@example.test")).await, ABSENT);
+    }
+    // Nobody is left whom it may see.
+    let elsewhere = settings(&samba, &samba.ldaps_url(), &format!("CN=Builtin,{}", SambaAd::BASE));
+    let (why, said) = ask(&super::client(&elsewhere), "nobody@example.test").await.unwrap_err();
+    assert!(why == Why::Failed && said.contains("not a single recipient"), "{said}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_password_in_clear_is_refused_by_a_strict_server() {
     let samba = SambaAd::builder().require_strong_auth().start();

@@ -27,7 +27,15 @@ async fn references_are_followed_or_told() {
         let (why, said) = ask(&left, address).await.unwrap_err();
         assert!(why == Why::Failed && said.contains("follow_referrals"), "{said}");
     }
+    // Whom a catch-all takes here may be somebody there: nothing final rests on it.
+    here.add(&person("all").replace("mail: all@", "mail: @"));
+    let caught = |unsure| Ok(Some(Attributes { catch_all: true, unsure, ..Attributes::PLAIN }));
+    assert_eq!(ask(&followed, "nobody@example.test").await, caught(false));
+    assert_eq!(ask(&followed, "ben@example.test").await, EXISTS);
+    assert_eq!(ask(&left, "ben@example.test").await, caught(true));
     there.pause();
+    assert_eq!(ask(&followed, "nobody@example.test").await, caught(true));
+    here.delete(&format!("uid=all,ou=people,{}", Slapd::BASE));
     assert_eq!(ask(&followed, "nobody@example.test").await.unwrap_err().0, Why::TimedOut);
     assert_eq!(ask(&followed, "anna@example.test").await, EXISTS);
 }
@@ -94,4 +102,16 @@ async fn a_referral_lowers_no_guard() {
     .await
     .unwrap_err();
     assert!(why == Why::Down && said.contains("invalid peer certificate"), "{said}");
+}
+
+/// No more is asked for than one address can have: who is not among the first may be behind them.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_cut_short_leaves_it_open_who_is_behind() {
+    let slapd = Slapd::start();
+    for number in 0..25 {
+        slapd.add(&person(&format!("all{number}")).replace(&format!("mail: all{number}@"), "mail: @"));
+    }
+    slapd.add(&person("ben"));
+    let caught = Attributes { catch_all: true, unsure: true, ..Attributes::PLAIN };
+    assert_eq!(ask(&client(&reader(&slapd, &[slapd.url()])), "ben@example.test").await, Ok(Some(caught)));
 }
