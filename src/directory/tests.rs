@@ -1,5 +1,7 @@
 //! Directories put together from real files: who is in charge, and how answers are merged.
 
+mod servers;
+
 use std::{fs, path::Path, time::Duration};
 
 use super::*;

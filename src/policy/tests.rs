@@ -318,6 +318,16 @@ fn a_suspension_that_may_be_over_refuses_nobody_for_good() {
     ] {
         assert_eq!(told(found, facts.clone()), (reason, code), "{found:?} {facts:?}");
     }
+    // What the MTA relays for insiders.
+    let outside = World {
+        domains: vec![DomainFact::Local { in_charge: true, configured: true }, DomainFact::Foreign],
+        ..world(RecipientFact::Absent)
+    };
+    let mut relayed = Facts { authenticated: true, ..to("joe%far.test@a.test") };
+    let rules = Rules::default();
+    let (decision, _) = run(&rules, &mut relayed, &outside);
+    let code = decision.reply.map(|reply| reply.code.basic);
+    assert_eq!((decision.reason, code), (Reason::SuspendedRecipient, Some(450)));
     // Nobody is in charge; what hides a route; and what is only watched.
     let nobody =
         World { domains: vec![DomainFact::Local { in_charge: false, configured: true }; 6], ..world(EXISTS) };

@@ -1,7 +1,13 @@
 //! Answers the policy's questions from the parts until it has decided. The server and `backstop check` both
 //! decide here: there is no second engine that could differ.
 
-use std::{borrow::Cow, net::IpAddr, time::Duration};
+use std::{
+    borrow::Cow,
+    hash::{BuildHasher, RandomState},
+    net::IpAddr,
+    sync::LazyLock,
+    time::Duration,
+};
 
 use smallvec::SmallVec;
 use tokio::time::timeout_at;
@@ -378,33 +384,56 @@ async fn trap(snapshot: &Snapshot, level: &mut Level, explain: bool) -> (bool, A
 /// a suspended `joe` says nothing of the mailbox `joe-ann`, even where `-` begins a sub-address. A directory in charge
 /// that can't tell about the fuller form leaves it open, and is then asked for the recipient itself: no 5xx from that.
 async fn suspended(snapshot: &Snapshot, address: &Address) -> Option<Suspension> {
-    let (found, fuller) = suspension(snapshot, address)?;
+    let Suspended { suspension, form, fuller } = suspension(snapshot, address)?;
     let spared = async {
-        for form in &fuller {
-            if may_be_known(snapshot, form).await {
+        for own in &fuller {
+            if may_be_known(snapshot, own).await && !is_like_any(snapshot, own, &form).await {
                 return true;
             }
         }
         false
     };
     let spared = tokio::time::timeout(snapshot.lookup, spared).await.unwrap_or(true);
-    (!spared).then_some(found)
+    (!spared).then_some(suspension)
 }
 
-/// The first form of the address that is suspended, and the fuller ones before it.
-fn suspension(snapshot: &Snapshot, address: &Address) -> Option<(Suspension, SmallVec<[Address; 2]>)> {
+struct Suspended {
+    suspension: Suspension,
+    /// Whose it is.
+    form: Address,
+    /// Those before it.
+    fuller: SmallVec<[Address; 2]>,
+}
+
+/// The first form of the address that is suspended.
+fn suspension(snapshot: &Snapshot, address: &Address) -> Option<Suspended> {
     if snapshot.suspensions.is_empty() {
         return None;
     }
     let forms = candidates(address, snapshot.directories.delimiters()).map(|form| form.address);
     let mut fuller = SmallVec::new();
     for form in forms.filter(|form| form.domain() == address.domain()) {
-        if let Some(found) = snapshot.suspensions.check(&form) {
-            return Some((found, fuller));
+        if let Some(suspension) = snapshot.suspensions.check(&form) {
+            return Some(Suspended { suspension, form: form.into_owned(), fuller });
         }
         fuller.push(form.into_owned());
     }
     None
+}
+
+/// Whether the fuller form is known as any sub-address of the shorter one is, one that nobody has included: a next hop takes
+/// them all, and that makes no mailbox of its own of it.
+async fn is_like_any(snapshot: &Snapshot, fuller: &Address, shorter: &Address) -> bool {
+    static NOBODYS: LazyLock<String> =
+        LazyLock::new(|| format!("backstop{:016x}", RandomState::new().hash_one("nobody")));
+    let delimiter = fuller.local().strip_prefix(shorter.local()).and_then(|rest| rest.chars().next());
+    let invented = delimiter.and_then(|delimiter| {
+        let local = format!("{}{delimiter}{}", shorter.local(), *NOBODYS);
+        shorter.with_local(&local).ok()
+    });
+    let Some(invented) = invented else { return false };
+    let known = |attributes: Attributes| !attributes.catch_all && !attributes.unsure;
+    matches!(snapshot.directories.find_exactly(&invented).await, RecipientFact::Exists(found) if known(found))
 }
 
 /// The first form of the address that is listed as a trap.

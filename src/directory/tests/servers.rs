@@ -105,6 +105,33 @@ async fn nothing_final_comes_from_a_shorter_form_while_a_longer_one_may_be_known
     }
 }
 
+/// A domain that is caught goes on to be while its server is down; but who was caught may be somebody by now.
+#[tokio::test]
+async fn who_was_caught_may_be_somebody_while_the_server_is_down() {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use crate::directory::remote::{Backend, Failure, Remote, Times, Told};
+    let is_down = Arc::new(AtomicBool::new(false));
+    let down = Arc::clone(&is_down);
+    let backend = Backend::Told(Told::at_once(move |_| {
+        let caught = Attributes { catch_all: true, ..Attributes::default() };
+        if down.load(Ordering::Relaxed) { Err(Failure::new(Why::Down, "gone")) } else { Ok(Some(caught)) }
+    }));
+    let times = Times { positive: Duration::ZERO, ..Times::default() };
+    let metrics = Metrics::register(&Registry::default());
+    let remote = Remote::new("corp", backend, Duration::from_secs(60), &times, false, &metrics);
+    let mut site = Site::default();
+    let directories = vec![found(Source::Remote(Arc::new(remote)))];
+    site.detected.domains.insert(domain("d.example"), DetectedDomain { directories, partial: false });
+    let directories = site.build().unwrap();
+    let address = Address::parse("joe@d.example").unwrap();
+    for unsure in [false, true] {
+        is_down.store(unsure, Ordering::Relaxed);
+        let caught = Attributes { catch_all: true, unsure, ..Attributes::default() };
+        assert_eq!(directories.find(&address).await.fact, RecipientFact::Exists(caught));
+    }
+}
+
 /// What is remembered ends while it is told step by step: whoever was found then does not become nobody.
 #[tokio::test]
 async fn an_explained_answer_is_the_same_answer() {
