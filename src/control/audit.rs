@@ -73,7 +73,7 @@ impl Order {
     }
 
     /// Writes the line.
-    fn log(self, peer: &Peer, response: &Response) {
+    fn log(self, peer: &Peer, response: &Response, left_out: Option<u64>) {
         let Self { command, what, mut until, reason } = self;
         // Whom it is about as it was understood, and how long that really is.
         let understood = match response {
@@ -100,15 +100,16 @@ impl Order {
         let (what, until, reason, error) =
             (what.as_deref(), until.as_deref(), reason.as_deref(), error.as_deref());
         let Peer { uid, pid, user } = peer;
-        info!(command, uid, user = user.as_deref(), pid, what, until, reason, outcome, error, "order");
+        let user = user.as_deref();
+        info!(command, uid, user, pid, what, until, reason, outcome, error, left_out, "order");
     }
 }
 
 impl Pending<'_> {
-    /// It has been answered.
-    pub(super) fn answered(mut self, response: &Response) {
+    /// It has been answered. `left_out`: so many have no line that were before it.
+    pub(super) fn answered(mut self, response: &Response, left_out: Option<u64>) {
         if let Some(order) = self.order.take() {
-            order.log(self.peer, response);
+            order.log(self.peer, response, left_out);
         }
     }
 }
@@ -117,7 +118,7 @@ impl Drop for Pending<'_> {
     fn drop(&mut self) {
         if let Some(order) = self.order.take() {
             let message = "it took too long: whether it was done is not known".to_owned();
-            order.log(self.peer, &Response::Error { message });
+            order.log(self.peer, &Response::Error { message }, None);
         }
     }
 }

@@ -6,7 +6,7 @@ use std::{
     os::unix::fs::DirBuilderExt,
     path::Path,
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use nix::unistd::Group;
@@ -18,7 +18,10 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{debug, info, warn};
 
-use crate::net::{BindError, Endpoint, Listener};
+use crate::{
+    net::{BindError, Endpoint, Listener},
+    telemetry::Few,
+};
 
 use super::{
     Config,
@@ -48,6 +51,8 @@ pub struct Control {
     socket: UnixListener,
     door: Arc<Door>,
     scope: Scope,
+    /// Of who does what he should not: he may do that as often as he likes.
+    lines: Arc<Few>,
 }
 
 /// Places for connections. Whoever is in a group can take up those of that group, and not those of who could turn him out.
@@ -96,6 +101,7 @@ impl Control {
             socket,
             door: Arc::new(Door::new(file, Permit { mode, group })),
             scope,
+            lines: Arc::new(Few::new(Instant::now())),
         })
     }
 
@@ -144,16 +150,24 @@ impl Control {
             let permit = match permit {
                 Ok(permit) => permit,
                 Err(why) => {
-                    warn!(uid = peer.uid, pid = peer.pid, why, "a control connection was closed");
+                    self.lines.tell(Instant::now(), |left_out| {
+                        warn!(
+                            uid = peer.uid,
+                            pid = peer.pid,
+                            why,
+                            left_out,
+                            "a control connection was closed"
+                        );
+                    });
                     turn_away(stream, why);
                     continue;
                 }
             };
             debug!(uid = peer.uid, pid = peer.pid, "control connection");
-            let handler = Arc::clone(&handler);
+            let (handler, lines) = (Arc::clone(&handler), Arc::clone(&self.lines));
             tasks.spawn(async move {
                 let _permit = permit;
-                let talk = Talk { peer, scope, visit, handler: &*handler };
+                let talk = Talk { peer, scope, visit, lines: &lines, handler: &*handler };
                 let talked = match scope {
                     Scope::All => talk.run(stream).await,
                     Scope::Trust => tokio::time::timeout(PATIENCE, talk.run(stream))
@@ -161,7 +175,9 @@ impl Control {
                         .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())),
                 };
                 if let Err(error) = talked {
-                    info!(%error, "control connection ended");
+                    lines.tell(Instant::now(), |left_out| {
+                        info!(%error, left_out, "control connection ended");
+                    });
                 }
             });
         }
@@ -207,6 +223,7 @@ struct Talk<'h, H> {
     peer: Peer,
     scope: Scope,
     visit: Visit,
+    lines: &'h Few,
     handler: &'h H,
 }
 
@@ -246,19 +263,22 @@ impl<H: Handler> Talk<'_, H> {
             self.peer.look_up().await;
         }
         let peer = &self.peer;
+        if !self.scope.takes(&request) {
+            let uid = peer.uid;
+            let response =
+                Response::Refused { message: "nothing but `trust` is taken at this socket".to_owned() };
+            self.lines.tell(Instant::now(), |left_out| match order {
+                None => info!(
+                    uid,
+                    left_out, "more than to trust a client was asked for where only that may be asked for"
+                ),
+                order => Pending { order, peer }.answered(&response, left_out),
+            });
+            return response;
+        }
         let pending = Pending { order, peer };
-        let response = if self.scope.takes(&request) {
-            self.handler.handle(request, peer).await
-        } else {
-            if pending.order.is_none() {
-                info!(
-                    uid = peer.uid,
-                    "more than to trust a client was asked for where only that may be asked for"
-                );
-            }
-            Response::Refused { message: "nothing but `trust` is taken at this socket".to_owned() }
-        };
-        pending.answered(&response);
+        let response = self.handler.handle(request, peer).await;
+        pending.answered(&response, None);
         response
     }
 }

@@ -81,7 +81,8 @@ impl Lines {
 
     /// Tells each ten seconds how many were left out, and once more at the end; until `stop`.
     pub(super) async fn tell(&self, stop: CancellationToken) {
-        let mut told = self.counts();
+        // Of those before the first look as well.
+        let mut told = [0; Reason::ALL.len()];
         let (mut began, mut last, mut quiet) = (clock::now(), told, 0);
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -153,6 +154,10 @@ const QUIET: u32 = 2;
 
 #[cfg(test)]
 mod tests {
+    use std::sync::{Arc, atomic::AtomicU64};
+
+    use tracing_subscriber::layer::SubscriberExt;
+
     use super::*;
     use crate::telemetry::Registry;
 
@@ -192,6 +197,36 @@ mod tests {
         lines.limit(1);
         assert!((0..100).any(|_| !lines.allow(Reason::Harvest, client(1), now)));
         assert!(lines.allow(Reason::Harvest, None, now), "who has no address has no share");
+    }
+
+    /// Adds up what lines tell of.
+    struct Told(Arc<AtomicU64>);
+
+    impl<S: tracing::Subscriber> tracing_subscriber::Layer<S> for Told {
+        fn on_event(&self, event: &tracing::Event<'_>, _: tracing_subscriber::layer::Context<'_, S>) {
+            struct LeftOut<'a>(&'a AtomicU64);
+            impl tracing::field::Visit for LeftOut<'_> {
+                fn record_u64(&mut self, field: &tracing::field::Field, value: u64) {
+                    if field.name() == "left_out" {
+                        self.0.fetch_add(value, Ordering::Relaxed);
+                    }
+                }
+                fn record_debug(&mut self, _: &tracing::field::Field, _: &dyn std::fmt::Debug) {}
+            }
+            event.record(&mut LeftOut(&self.0));
+        }
+    }
+
+    #[tokio::test]
+    async fn what_was_left_out_before_the_first_look_is_told() {
+        let (lines, told) = (lines(10), Arc::new(AtomicU64::new(0)));
+        let may = |_: &u64| lines.allow(Reason::Harvest, client(1), lines.began);
+        let left_out = (0..100_u64).filter(|number| !may(number)).count();
+        let _here = tracing::subscriber::set_default(tracing_subscriber::registry().with(Told(told.clone())));
+        let stop = CancellationToken::new();
+        stop.cancel();
+        lines.tell(stop).await;
+        assert_eq!((told.load(Ordering::Relaxed), left_out), (90, 90));
     }
 
     #[test]

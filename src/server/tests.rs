@@ -248,6 +248,8 @@ async fn what_is_given_up_refuses_nobody() {
                         asked += 1;
                         assert!(asked < 1000, "{question} is asked again");
                         decide::give_up(&snapshot, &mut facts, question).await;
+                        let is_standing = question == policy::Question::Standing;
+                        assert!(facts.may_be_insider() || !is_standing, "nobody knows that he is none");
                         // Who may be an insider is asked about less.
                         facts.is_unsure &= !is_outsider;
                     }

@@ -235,8 +235,12 @@ fn lines(config: &Config) -> Result<Lines, Error> {
         Level::Debug => LevelFilter::DEBUG,
         Level::Trace => LevelFilter::TRACE,
     };
-    // Other crates' details are for debugging them, not for the postmaster.
-    let filter = Targets::new().with_default(LevelFilter::WARN).with_target("backstop", level);
+    // Other crates' details are for debugging them, not for the postmaster. What goes wrong with LDAP is told where it is
+    // asked; the library would have a line for each message that nobody waits for, and a server sends as many as it likes.
+    let filter = Targets::new()
+        .with_default(LevelFilter::WARN)
+        .with_target("ldap3", LevelFilter::OFF)
+        .with_target("backstop", level);
     let output: Box<dyn Layer<Registry> + Send + Sync> = match config.format {
         Format::Text => Text::new().boxed(),
         Format::Json => {

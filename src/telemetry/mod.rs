@@ -14,4 +14,4 @@ mod text;
 mod visible;
 
 pub use metrics::{Family, Followed, Registry};
-pub use rate::{Pace, Rate};
+pub use rate::{Few, Pace, Rate};

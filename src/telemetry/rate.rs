@@ -3,7 +3,7 @@
 
 use std::{
     sync::atomic::{AtomicU64, Ordering},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 /// So many a second, and more at once after a pause.
@@ -50,6 +50,38 @@ impl Rate {
         }
     }
 }
+
+/// Lines that others can cause as often as they like: few are written, the rest is counted.
+#[derive(Debug)]
+pub struct Few {
+    began: Instant,
+    lines: Rate,
+    left_out: AtomicU64,
+}
+
+/// How many were left out before a line; `None`: none.
+type LeftOut = Option<u64>;
+
+impl Few {
+    /// None yet, at this time.
+    #[must_use]
+    pub fn new(began: Instant) -> Self {
+        Self { began, lines: Rate::default(), left_out: AtomicU64::new(0) }
+    }
+
+    /// Has the line written, if there may be one at this time.
+    pub fn tell(&self, now: Instant, write: impl FnOnce(LeftOut)) {
+        if !self.lines.allows(LINES, now.saturating_duration_since(self.began)) {
+            self.left_out.fetch_add(1, Ordering::Relaxed);
+            return;
+        }
+        let left_out = self.left_out.swap(0, Ordering::Relaxed);
+        write((left_out > 0).then_some(left_out));
+    }
+}
+
+/// One in a second, and so many at once after a pause.
+const LINES: Pace = Pace::new(Duration::from_secs(1), 20);
 
 #[cfg(test)]
 mod tests {

@@ -6,7 +6,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use backstop_harness::{Backstop, CommandOutput, wait_until};
 
@@ -68,6 +68,33 @@ fn a_hook_can_trust_and_nothing_else() {
         ask(&socket, r#"{"command":"trust","client":"127.0.0.1","seconds":60}"#).contains("this host itself")
     );
     assert!(backstop.command(&["trusted"]).stdout.starts_with("203.0.113.9  for "), "it was not released");
+}
+
+/// A hook that was taken over tries whatever it likes, as often as it likes.
+#[test]
+fn what_a_hook_may_not_fills_no_log() {
+    let (backstop, _) = with_group();
+    let socket = socket(&backstop);
+    let began = Instant::now();
+    for number in 0..200 {
+        let request = if number % 2 == 0 { r#"{"command":"disable"}"# } else { r#"{"command":"status"}"# };
+        assert!(ask(&socket, request).contains("nothing but `trust`"));
+        // Nobody reads what is said to it.
+        drop(UnixStream::connect(&socket).expect("it listens"));
+    }
+    let lines = || {
+        let log = backstop.log();
+        let is_one = |line: &&str| {
+            [" order ", "more than to trust", "connection ended"].iter().any(|it| line.contains(it))
+        };
+        log.lines().filter(is_one).count() as u64
+    };
+    let most = 21 + began.elapsed().as_secs();
+    assert!((20..=most).contains(&lines()), "{}, not {most}", lines());
+    wait_until(Duration::from_secs(30), "a line that tells of the rest", || {
+        ask(&socket, r#"{"command":"disable"}"#);
+        backstop.log().lines().any(|line| line.contains(" order ") && line.contains("left_out="))
+    });
 }
 
 #[test]

@@ -2,18 +2,13 @@
 
 use std::{
     io,
-    sync::atomic::{AtomicU64, Ordering},
     time::{Duration, Instant},
 };
 
 use milter_protocol::session::ProtocolError;
 use tracing::{debug, info};
 
-use crate::{
-    clock,
-    server::metrics::Metrics,
-    telemetry::{Pace, Rate},
-};
+use crate::{clock, server::metrics::Metrics, telemetry::Few};
 
 /// Why a session ended.
 #[derive(Debug, thiserror::Error)]
@@ -57,14 +52,12 @@ impl End {
 /// Counts and tells how sessions ended. Whoever may connect can make as many of them end as he likes: few of those have a line.
 #[derive(Debug)]
 pub(in crate::server) struct Ends {
-    began: Instant,
-    lines: Rate,
-    left_out: AtomicU64,
+    lines: Few,
 }
 
 impl Ends {
     pub(in crate::server) fn new() -> Self {
-        Self { began: clock::now(), lines: Rate::default(), left_out: AtomicU64::new(0) }
+        Self { lines: Few::new(clock::now()) }
     }
 
     /// Notes that a session ended at that time.
@@ -74,15 +67,6 @@ impl Ends {
             return;
         };
         metrics.protocol_error(kind);
-        if !self.lines.allows(LINES, now.saturating_duration_since(self.began)) {
-            self.left_out.fetch_add(1, Ordering::Relaxed);
-            return;
-        }
-        let left_out = self.left_out.swap(0, Ordering::Relaxed);
-        let left_out = (left_out > 0).then_some(left_out);
-        info!(session, kind, left_out, "session ended: {end}");
+        self.lines.tell(now, |left_out| info!(session, kind, left_out, "session ended: {end}"));
     }
 }
-
-/// One in a second, and so many at once after a pause.
-const LINES: Pace = Pace::new(Duration::from_secs(1), 20);
