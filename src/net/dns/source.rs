@@ -92,6 +92,10 @@ impl Source {
         made.looked = Some(Instant::now());
         let file = self.system.display();
         match (changed, &made.resolver) {
+            // Another one has looked meanwhile.
+            (Ok(Some((_, files))), Some(before)) if made.of.as_ref() == Some(&files) => {
+                Ok(Arc::clone(before))
+            }
             (Ok(Some((resolver, files))), before) => {
                 if before.is_some() {
                     info!(%file, "the system's resolver configuration changed");
