@@ -7,7 +7,7 @@
 use std::{io, sync::Arc};
 
 use tokio::{
-    runtime::{Builder, Handle, Runtime},
+    runtime::{Handle, Runtime},
     task::spawn_blocking,
 };
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
@@ -18,11 +18,11 @@ use crate::control::{
     message::{Request, Response},
 };
 
-use super::{Error, reload::Doors, requests::Requests, tasks::Core};
+use super::{Error, reload::Doors, requests::Requests, runtime, tasks::Core};
 
 /// The thread.
 pub(super) fn thread() -> io::Result<Runtime> {
-    Builder::new_multi_thread().worker_threads(1).thread_name("commands").enable_all().build()
+    runtime::start("commands", Some(1))
 }
 
 /// The sockets, bound, as far as there are some.

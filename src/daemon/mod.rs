@@ -12,6 +12,7 @@ mod orders;
 mod pages;
 mod reload;
 mod requests;
+mod runtime;
 mod supervisor;
 mod switch;
 mod tasks;
@@ -57,7 +58,7 @@ use tasks::Core;
 /// What prevented the start, or ended the process before its time.
 pub fn run(path: Option<PathBuf>, loaded: Loaded) -> Result<(), Error> {
     let log = Log::start(&loaded.config.log, loaded.config.store.place_of_files())?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Error::Runtime)?;
+    let runtime = runtime::start("parts", None).map_err(Error::Runtime)?;
     let commands = commands::thread().map_err(Error::Runtime)?;
     let mail = mail::Threads::new();
     let result = runtime.block_on(serve(path, loaded, log, commands.handle().clone(), &mail));
