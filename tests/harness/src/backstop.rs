@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
+use std::fs;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
+use std::os::unix::fs::chown;
 use std::path::PathBuf;
 use std::process::{Command, ExitStatus};
 use std::time::Duration;
@@ -304,11 +306,18 @@ impl BackstopBuilder {
         self
     }
 
-    /// Runs it by this program in place of the one that was given, e.g. a copy that another user may run.
+    /// Runs it as this user, who owns its directory, in place of root.
+    ///
+    /// # Panics
+    /// Without root.
     #[must_use]
-    pub fn program(mut self, program: &std::path::Path) -> Self {
-        self.program = program.to_owned();
-        self
+    pub fn user(mut self, id: u32) -> Self {
+        // Others may not enter the directory that the program is built in.
+        let program = self.path("program");
+        fs::copy(&self.program, &program).expect("there is room");
+        chown(self.dir.path(), Some(id), Some(id)).expect("root may");
+        self.program = program;
+        self.after(&format!("set -- setpriv --reuid={id} --regid={id} --clear-groups \"$@\""))
     }
 
     /// The path of a file in its directory.

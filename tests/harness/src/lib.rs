@@ -9,6 +9,7 @@
 mod authority;
 mod backstop;
 mod chromium;
+mod clock;
 mod descriptors;
 mod dir;
 mod dns;
@@ -38,6 +39,7 @@ mod wait;
 pub use authority::{Authority, Certificate};
 pub use backstop::{Backstop, BackstopBuilder, CommandOutput};
 pub use chromium::{Chromium, Tab};
+pub use clock::Clock;
 pub use descriptors::{allow_open_files, let_children_have};
 pub use dir::TempDir;
 pub use dns::{Dns, Fault};

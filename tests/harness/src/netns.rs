@@ -22,8 +22,10 @@ pub struct Netns {
 }
 
 impl Netns {
-    /// The server's address in the pair.
+    /// The first one's address in the pair, the server's.
     pub const SERVER: IpAddr = IpAddr::V4(Ipv4Addr::new(198, 18, 0, 25));
+    /// The second one's.
+    pub const CLIENT: IpAddr = IpAddr::V4(Ipv4Addr::new(198, 18, 0, 1));
 
     /// Two networks with a wire between them: the first has [`Netns::SERVER`] and 2001:db8:25::25, the second every
     /// address of 203.0.113.0/24, 198.51.100.0/24, 10.9.0.0/16 and 2001:db8:1::/64.
@@ -97,7 +99,12 @@ impl Netns {
         namespace
     }
 
-    fn ip(&self, words: &str) {
+    /// Has ip(8) do this in there. `link set wire down`, on the second side of a pair, cuts the wire; IPv6 addresses don't come
+    /// back with it.
+    ///
+    /// # Panics
+    /// When it fails.
+    pub fn ip(&self, words: &str) {
         self.enter(|| run(Command::new("ip").args(words.split(' '))));
     }
 }

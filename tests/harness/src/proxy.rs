@@ -1,7 +1,7 @@
 //! A way to a server that delays, loses and cuts.
 
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
@@ -25,7 +25,7 @@ pub enum Way {
 /// Passes connections on to a port of this host.
 #[derive(Debug)]
 pub struct Proxy {
-    port: u16,
+    address: SocketAddr,
     way: Arc<Mutex<Way>>,
     stops: Arc<AtomicBool>,
 }
@@ -37,8 +37,17 @@ impl Proxy {
     /// When no port is free.
     #[must_use]
     pub fn to(target: u16) -> Self {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port is free");
-        let port = listener.local_addr().expect("it is bound").port();
+        Self::at(Ipv4Addr::LOCALHOST.into(), target)
+    }
+
+    /// As [`Proxy::to`]; it listens at another address.
+    ///
+    /// # Panics
+    /// When no port is free, or the address is not this host's.
+    #[must_use]
+    pub fn at(address: IpAddr, target: u16) -> Self {
+        let listener = TcpListener::bind((address, 0)).expect("a port is free");
+        let address = listener.local_addr().expect("it is bound");
         let (way, stops) = (Arc::new(Mutex::new(Way::Clear)), Arc::new(AtomicBool::new(false)));
         let (ways, stopped) = (Arc::clone(&way), Arc::clone(&stops));
         thread::spawn(move || {
@@ -53,13 +62,13 @@ impl Proxy {
                 }
             }
         });
-        Self { port, way, stops }
+        Self { address, way, stops }
     }
 
-    /// Where it listens, on 127.0.0.1.
+    /// Where it listens.
     #[must_use]
-    pub fn port(&self) -> u16 {
-        self.port
+    pub fn address(&self) -> SocketAddr {
+        self.address
     }
 
     /// From now on.
@@ -73,7 +82,7 @@ impl Drop for Proxy {
         self.stops.store(true, Ordering::SeqCst);
         self.set(Way::Closed);
         // Wakes who accepts.
-        let _ = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port));
+        let _ = TcpStream::connect(self.address);
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::process::Command;
+use std::time::Duration;
 
 use crate::dir::{TempDir, chmod};
 use crate::ports::free_port;
@@ -12,8 +13,8 @@ use crate::wait::wait_for_answer;
 #[derive(Debug)]
 pub struct Unbound {
     address: SocketAddr,
-    _process: Process,
-    _dir: TempDir,
+    process: Option<Process>,
+    dir: TempDir,
 }
 
 impl Unbound {
@@ -32,12 +33,42 @@ impl Unbound {
                 &format!("stub-zone:\n  name: {zone}\n  stub-addr: {}@{}\n", server.ip(), server.port());
         }
         config += &format!("forward-zone:\n  name: .\n  forward-addr: {}@{}\n", others.ip(), others.port());
-        let path = dir.write("unbound.conf", config);
+        dir.write("unbound.conf", config);
+        let mut unbound = Self { address, process: None, dir };
+        unbound.restart();
+        unbound
+    }
+
+    /// Kills it.
+    ///
+    /// # Panics
+    /// When it does not run.
+    pub fn kill(&mut self) {
+        let mut process = self.process.take().expect("unbound runs");
+        process.signal(Signal::KILL);
+        process.wait_exit(Duration::from_secs(10));
+    }
+
+    /// Starts it at the same address, after its end if it still runs; it remembers nothing.
+    ///
+    /// # Panics
+    /// When it does not start.
+    pub fn restart(&mut self) {
+        self.process = None;
         let mut command = Command::new("/usr/sbin/unbound");
-        command.args(["-d", "-p", "-c"]).arg(path);
-        let mut process = Process::spawn("unbound", &mut command, &dir.join("log"), Signal::TERM);
-        wait_for_answer(&mut process, address, QUESTION);
-        Self { address, _process: process, _dir: dir }
+        command.args(["-d", "-p", "-c"]).arg(self.dir.join("unbound.conf"));
+        let mut process = Process::spawn("unbound", &mut command, &self.dir.join("log"), Signal::TERM);
+        wait_for_answer(&mut process, self.address, QUESTION);
+        self.process = Some(process);
+    }
+
+    /// Lets it hang, or go on.
+    ///
+    /// # Panics
+    /// When it does not run.
+    pub fn pause(&mut self, is_paused: bool) {
+        let signal = if is_paused { Signal::STOP } else { Signal::CONT };
+        self.process.as_mut().expect("unbound runs").signal(signal);
     }
 
     /// Where it listens.
@@ -59,6 +90,7 @@ const CONFIG: &str = r#"server:
   username: ""
   pidfile: ""
   num-threads: 1
+  outgoing-port-avoid: 0-32767
   module-config: "iterator"
   do-not-query-localhost: no
   unblock-lan-zones: yes

@@ -74,6 +74,12 @@ impl Slapd {
         format!("ldap://127.0.0.1:{}", self.ports.plain)
     }
 
+    /// The TCP port of [`Slapd::url`].
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.ports.plain
+    }
+
     /// `ldaps://127.0.0.1:PORT`
     #[must_use]
     pub fn ldaps_url(&self) -> String {
