@@ -44,6 +44,7 @@ mod remembered;
 mod replay;
 mod report;
 mod reverse_ndr;
+mod secrets;
 mod seed;
 mod sessions;
 mod shared;

@@ -181,6 +181,43 @@ fn what_is_simulated_reads_no_other_clock() {
 }
 
 /// Nothing that ships may depend on the place where it was written.
+/// A file that no `mod` names is not compiled, and its tests don't run; nobody says so.
+#[test]
+fn every_file_is_compiled() {
+    let mut forgotten = Vec::new();
+    for root in
+        ["src", "protocol/src", "tests/harness/src", "tests/load/src", "tests/fuzz/src", "tests/integration"]
+    {
+        let root = repository().join(root);
+        for path in files(&root, &|path| path.extension().is_some_and(|extension| extension == "rs")) {
+            let name = path.file_stem().expect("a file has a name").to_string_lossy().into_owned();
+            let dir = path.parent().expect("it is in a directory");
+            if dir.ends_with("bin") || dir == root && ["main", "lib"].contains(&name.as_str()) {
+                continue;
+            }
+            // The module that it is, and where that one is named.
+            let (module, above) = if name == "mod" {
+                (
+                    dir.file_name().expect("it has one").to_string_lossy().into_owned(),
+                    dir.parent().expect("as well"),
+                )
+            } else {
+                (name, dir)
+            };
+            // The last one has `mod tests { … }` in it.
+            let namers = ["mod.rs", "lib.rs", "main.rs", "../mod.rs"].map(|file| above.join(file));
+            let namers = namers.into_iter().chain([above.with_extension("rs")]);
+            let is_named = namers.into_iter().filter(|namer| namer.is_file()).any(|namer| {
+                code(&read(&namer)).lines().any(|line| line.trim_end().ends_with(&format!("mod {module};")))
+            });
+            if !is_named {
+                forgotten.push(path.strip_prefix(repository()).expect("it is there").to_owned());
+            }
+        }
+    }
+    assert!(forgotten.is_empty(), "no `mod` names {forgotten:?}");
+}
+
 #[test]
 fn no_file_names_this_checkout() {
     let here = repository().canonicalize().expect("the repository is there");

@@ -166,6 +166,37 @@ fn behind_a_real_resolver() {
     assert!(dns.asked("200.113.0.203.in-addr.arpa") > 0);
 }
 
+/// Without it nobody is refused; with it again all is as before, and nobody has to do anything.
+#[test]
+fn a_real_resolver_is_killed_and_hangs() {
+    let dns = Dns::start();
+    for last in 1..=250 {
+        dns.host(ip(&format!("203.0.113.{last}")), &format!("203-0-113-{last}.dynamic.isp.example"));
+        dns.host(ip(&format!("198.51.100.{last}")), &format!("mail{last}.example.org"));
+    }
+    let mut unbound = Unbound::start(dns.address(), &[]);
+    let backstop = backstop(&dns).env("BACKSTOP__CLIENT__RESOLVER", &unbound.address().to_string()).start();
+    let postfix = postfix(&backstop);
+    let mut last = 0;
+    let mut is_dynamic_refused = || {
+        last += 1;
+        let begun = Instant::now();
+        let refused = is_refused(&rcpt(&postfix, &format!("203.0.113.{last}"), ANNA));
+        assert!(!is_refused(&rcpt(&postfix, &format!("198.51.100.{last}"), ANNA)), "a good name");
+        assert!(begun.elapsed() < Duration::from_secs(8), "{:?}", begun.elapsed());
+        refused
+    };
+    assert!(is_dynamic_refused());
+    unbound.kill();
+    assert!(!is_dynamic_refused(), "nobody knows its name");
+    unbound.restart();
+    wait_until(Duration::from_secs(20), "names again", &mut is_dynamic_refused);
+    unbound.pause(true);
+    assert!(!is_dynamic_refused(), "nobody says its name");
+    unbound.pause(false);
+    wait_until(Duration::from_secs(20), "names again", &mut is_dynamic_refused);
+}
+
 const LISTS: [(&str, &str, &str); 3] = [
     ("bl.test", "ip4set", ":127.0.0.10:dynamic\n127.0.0.2\n203.0.113.0/28\n198.51.100.7 :127.0.0.4:spam\n"),
     ("wl.test", "ip4set", ":127.0.3.2:good\n127.0.0.2\n203.0.113.5\n"),

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use backstop_harness::{Backstop, Slapd, TempDir, wait_until};
+use backstop_harness::{Backstop, Clock, Slapd, wait_until};
 
 use super::{fill_slapd, ldap_directory, message, said};
 use crate::BACKSTOP;
@@ -72,7 +72,7 @@ fn a_suspension_outlives_the_clock() {
 
 struct Site {
     backstop: Backstop,
-    clock: TempDir,
+    clock: Clock,
     _slapd: Slapd,
 }
 
@@ -80,17 +80,12 @@ impl Site {
     fn start(more: &str) -> Self {
         let slapd = Slapd::start();
         fill_slapd(&slapd, 1);
-        let clock = TempDir::new("clock");
-        let file = clock.write("now", "+0\n");
+        let clock = Clock::new();
         let config = format!("{CONFIG}{}{more}", ldap_directory(&slapd, slapd.url(), "deadline = \"1s\""));
         let backstop = Backstop::builder(BACKSTOP)
             .file("people", "anna\nbob\n")
             .config(&config)
-            .after(&format!(
-                "export LD_PRELOAD=$(echo /usr/lib/*/faketime/libfaketime.so.1) FAKETIME_DONT_FAKE_MONOTONIC=1 \
-                 FAKETIME_NO_CACHE=1 FAKETIME_TIMESTAMP_FILE={}",
-                file.display()
-            ))
+            .after(&clock.script())
             .start();
         let site = Self { backstop, clock, _slapd: slapd };
         wait_until(SOON, "the replica", || {
@@ -102,7 +97,7 @@ impl Site {
 
     /// So far from the true time.
     fn set_clock(&self, offset: &str) {
-        self.clock.write("now", format!("{offset}\n"));
+        self.clock.set(offset);
         // Seen by it at the next look, of which its log tells.
         assert_eq!(self.backstop.command(&["reload"]).status, 0);
     }

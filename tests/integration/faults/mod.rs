@@ -2,7 +2,9 @@
 //! and `shared` each server fails by itself.
 
 mod clock;
+mod names;
 mod soak;
+mod threads;
 mod ways;
 
 use std::net::Ipv4Addr;

@@ -17,8 +17,8 @@ use super::{fill_postgres, fill_slapd, ldap_directory, message, said, sql_direct
 use crate::BACKSTOP;
 
 mod full {
-    /// `SOAK_SECONDS=3600 cargo nextest run --profile full -E 'test(=faults::soak::full::for_minutes)'` is an hour; its last lines are
-    /// what it counted.
+    /// `SOAK_SECONDS=3600 cargo test --test integration -- --exact --nocapture faults::soak::full::for_minutes` is an hour; its last
+    /// lines are what it counted.
     #[test]
     fn for_minutes() {
         let seconds = std::env::var("SOAK_SECONDS").map_or(240, |text| text.parse().expect("seconds"));
@@ -63,7 +63,7 @@ fn soak(seconds: u64) {
     );
     assert_eq!(site.backstop.metric("backstop_session_panics_total", &[]), 0.0);
     assert!(after.descriptors <= before.descriptors + SLACK_DESCRIPTORS, "{before:?}, then {after:?}");
-    assert!(after.threads <= before.threads, "{before:?}, then {after:?}");
+    assert!(after.threads <= before.threads + SLACK_THREADS, "{before:?}, then {after:?}");
     assert!(
         after.resident <= before.resident + before.resident / 8 + SLACK_MEMORY,
         "{before:?}, then {after:?}"
@@ -327,6 +327,8 @@ const RECOVERY: Duration = Duration::from_secs(10);
 const LONGEST: Duration = Duration::from_secs(10);
 /// Connections to servers, that are kept.
 const SLACK_DESCRIPTORS: u64 = 8;
+/// Those for work that blocks stay.
+const SLACK_THREADS: u64 = 4;
 /// In kilobytes.
 const SLACK_MEMORY: u64 = 8 * 1024;
 

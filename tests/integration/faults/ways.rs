@@ -1,64 +1,111 @@
 //! The way to the servers that Backstop asks is slow, loses bytes, or cuts connections within an answer: whoever exists is
 //! never refused for good, nobody passes who does not, no answer takes longer than 8 s, and it ends when the way is clear.
 
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use backstop_harness::{Backstop, Postgres, Proxy, Redis, Slapd, Way, wait_until};
+use backstop_harness::{Backstop, Netns, Postgres, Proxy, Redis, Slapd, Way, wait_until};
 
 use super::{fill_postgres, fill_slapd, ldap_directory, message, said, sql_directory};
 use crate::BACKSTOP;
 
 #[test]
 fn a_bad_way_to_directories_and_store_refuses_nobody_for_good() {
-    let (slapd, postgres, redis) = (Slapd::start(), Postgres::start(), Redis::start());
-    fill_slapd(&slapd, 1);
-    fill_postgres(&postgres, 1);
-    let port = |url: &str| -> u16 {
-        let digits: String =
-            url.rsplit(':').next().unwrap_or_default().chars().take_while(char::is_ascii_digit).collect();
-        digits.parse().expect("a URL with a port")
-    };
-    let ldap_port = port(&slapd.url());
-    let proxies = [ldap_port, postgres.port(), redis.port()].map(Proxy::to);
-    let through = |url: String, from: u16, proxy: &Proxy| {
-        url.replace(&format!(":{from}"), &format!(":{}", proxy.port()))
-    };
-    let sql = through(postgres.url(""), postgres.port(), &proxies[1]);
-    let ldap = through(slapd.url(), ldap_port, &proxies[0]);
-    let config = [
-        CONFIG.to_owned(),
-        ldap_directory(
-            &slapd,
-            ldap,
-            &format!("source = \"live\"\ndeadline = \"500ms\"\n[directory.corp.cache]\n{SHORT}"),
-        ),
-        sql_directory(&postgres, &sql, &format!("deadline = \"500ms\"\n[directory.shop.cache]\n{SHORT}")),
-    ]
-    .concat();
-    let store = through(redis.url(), redis.port(), &proxies[2]);
-    let backstop = Backstop::builder(BACKSTOP).config(&config).env("BACKSTOP__STORE__URL", &store).start();
+    let servers = Servers::start();
+    let proxies = servers.ports().map(Proxy::to);
+    let backstop = servers.asked_at(proxies.each_ref().map(Proxy::address));
     wait_until(SOON, "the first answers", || put_off(&backstop, "before") == 0);
 
     let (slow, slower) = (Way::Slow(Duration::from_millis(30)), Way::Slow(Duration::from_millis(700)));
     let cuts = [0, 1, 5, 14, 40].map(Way::Cut);
     let mut times = 0;
-    for (number, way) in [slow, slower, Way::Lost, Way::Closed].into_iter().chain(cuts).enumerate() {
-        for proxy in &proxies {
-            proxy.set(way);
-        }
-        let begun = Instant::now();
-        while begun.elapsed() < Duration::from_millis(1500) {
-            times += put_off(&backstop, &format!("{way:?}"));
-        }
-        for proxy in &proxies {
-            proxy.set(Way::Clear);
-        }
-        wait_until(SOON, &format!("the end of {way:?}, number {number}"), || {
-            put_off(&backstop, "clear again") == 0
-        });
+    for way in [slow, slower, Way::Lost, Way::Closed].into_iter().chain(cuts) {
+        let set = |way| proxies.iter().for_each(|proxy| proxy.set(way));
+        times += fails(&backstop, &format!("{way:?}"), || set(way), || set(Way::Clear));
     }
     assert!(times > 10, "the ways were not bad: {times}");
+    is_as_before(&backstop);
+}
+
+/// Between two networks: nothing arrives, and nobody says so.
+#[test]
+fn a_partition_refuses_nobody_for_good() {
+    let (here, there) = Netns::pair();
+    let (servers, proxies) = there.enter(|| {
+        let servers = Servers::start();
+        let proxies = servers.ports().map(|port| Proxy::at(Netns::CLIENT, port));
+        (servers, proxies)
+    });
+    here.enter(|| {
+        let backstop = servers.asked_at(proxies.each_ref().map(Proxy::address));
+        wait_until(SOON, "the first answers", || put_off(&backstop, "before") == 0);
+        let silence = format!("blackhole {}/32", Netns::SERVER);
+        let mut times = 0;
+        for (cut, mend) in [
+            ("link set wire down".to_owned(), "link set wire up".to_owned()),
+            (format!("route add {silence}"), format!("route del {silence}")),
+        ] {
+            times += fails(&backstop, &cut, || there.ip(&cut), || there.ip(&mend));
+        }
+        assert!(times > 4, "nothing was cut: {times}");
+        is_as_before(&backstop);
+    });
+}
+
+/// slapd, PostgreSQL and Redis.
+struct Servers(Slapd, Postgres, Redis);
+
+impl Servers {
+    fn start() -> Self {
+        let (slapd, postgres) = (Slapd::start(), Postgres::start());
+        fill_slapd(&slapd, 1);
+        fill_postgres(&postgres, 1);
+        Self(slapd, postgres, Redis::start())
+    }
+
+    fn ports(&self) -> [u16; 3] {
+        [self.0.port(), self.1.port(), self.2.port()]
+    }
+
+    /// A Backstop that finds them there.
+    fn asked_at(&self, [ldap, sql, store]: [SocketAddr; 3]) -> Backstop {
+        let Self(slapd, postgres, redis) = self;
+        let at = |url: String, port: u16, address: SocketAddr| {
+            url.replace(&format!("127.0.0.1:{port}"), &address.to_string())
+        };
+        let config = [
+            CONFIG.to_owned(),
+            ldap_directory(
+                slapd,
+                at(slapd.url(), slapd.port(), ldap),
+                &format!("source = \"live\"\ndeadline = \"500ms\"\n[directory.corp.cache]\n{SHORT}"),
+            ),
+            sql_directory(
+                postgres,
+                &at(postgres.url("?sslmode=disable"), postgres.port(), sql),
+                &format!("deadline = \"500ms\"\n[directory.shop.cache]\n{SHORT}"),
+            ),
+        ]
+        .concat();
+        let store = at(redis.url(), redis.port(), store);
+        Backstop::builder(BACKSTOP).config(&config).env("BACKSTOP__STORE__URL", &store).start()
+    }
+}
+
+/// Asks while it lasts, and until it is over; gives how many were put off meanwhile.
+fn fails(backstop: &Backstop, what: &str, begin: impl FnOnce(), end: impl FnOnce()) -> u64 {
+    let (begun, mut times) = (Instant::now(), 0);
+    begin();
+    while begun.elapsed() < Duration::from_millis(1500) {
+        times += put_off(backstop, what);
+    }
+    end();
+    wait_until(SOON, &format!("the end of {what}"), || put_off(backstop, "clear again") == 0);
+    times
+}
+
+fn is_as_before(backstop: &Backstop) {
     // Which had a bad way as well, and is found again.
     backstop.wait_for_log("the list of suspensions is current again");
     assert_eq!(backstop.metric("backstop_session_panics_total", &[]), 0.0);

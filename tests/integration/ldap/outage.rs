@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use backstop_harness::{Postfix, Slapd, wait_until};
+use backstop_harness::{Postfix, SambaAd, Slapd, wait_until};
 
 use super::{OK, UNAVAILABLE, UNKNOWN, decision, wait_for_addresses};
 
@@ -42,17 +42,61 @@ mod full {
         flow.only(&flow.existing, &[OK]);
         flow.only(&flow.invented, &[UNKNOWN, UNAVAILABLE]);
     }
+
+    #[test]
+    fn active_directory_fails_under_load() {
+        const USERS: u32 = 100;
+        let mut samba = SambaAd::start();
+        samba.add(&(0..USERS).map(user).collect::<String>());
+        let ldap = super::super::active_directory(&samba, SambaAd::ADMINISTRATOR, "deadline = \"1s\"");
+        let flow = under_load(&ldap, USERS, 2, |event| match event {
+            Event::Death => samba.kill(),
+            Event::Start => samba.restart(),
+            Event::Standstill => samba.pause(),
+            Event::Continuation => samba.resume(),
+        });
+        flow.only(&flow.existing, &[OK]);
+        flow.only(&flow.invented, &[UNKNOWN, UNAVAILABLE]);
+    }
+
+    fn user(number: u32) -> String {
+        let name = format!("u{number:06}");
+        format!(
+            "dn: CN={name},{}\nobjectClass: user\nsAMAccountName: {name}\nuserAccountControl: 544\n\
+             mail: {name}@example.test\nproxyAddresses: SMTP:{name}@example.test\n\
+             proxyAddresses: smtp:a{number:06}@example.test\n\n",
+            SambaAd::STAFF
+        )
+    }
 }
 
 fn run(more: &str, rounds: usize) -> Flow {
     let mut slapd = Slapd::start();
-    slapd.seed(USERS);
-    let backstop = super::backstop(&super::reader(&[slapd.url()], &slapd, more)).start();
+    slapd.seed(2_000);
+    let ldap = super::reader(&[slapd.url()], &slapd, more);
+    under_load(&ldap, 2_000, rounds, |event| match event {
+        Event::Death => slapd.kill(),
+        Event::Start => slapd.restart(),
+        Event::Standstill => slapd.pause(),
+        Event::Continuation => slapd.resume(),
+    })
+}
+
+/// What happens to the server.
+enum Event {
+    Death,
+    Start,
+    Standstill,
+    Continuation,
+}
+
+fn under_load(ldap: &str, users: u32, rounds: usize, mut server: impl FnMut(Event)) -> Flow {
+    let backstop = super::backstop(ldap).start();
     let postfix = super::postfix(&backstop);
-    if !more.contains("live") {
-        wait_for_addresses(&backstop, USERS * 2);
+    if !ldap.contains("live") {
+        wait_for_addresses(&backstop, users * 2);
     }
-    let flow = Flow::default();
+    let flow = Flow { users, ..Flow::default() };
     thread::scope(|scope| {
         for number in 0..SESSIONS {
             let (flow, postfix) = (&flow, &postfix);
@@ -61,7 +105,7 @@ fn run(more: &str, rounds: usize) -> Flow {
         let stop = StopOnDrop(&flow.stop); // also when a wait fails: the scope joins the senders
         let recovered = |what: &str| {
             let mut smtp = super::session(&postfix);
-            wait_until(Duration::from_secs(15), what, || {
+            wait_until(Duration::from_secs(45), what, || {
                 let stranger = format!("<stranger{}@example.test>", flow.count());
                 decision(&mut smtp, &stranger) == UNKNOWN
             });
@@ -69,17 +113,17 @@ fn run(more: &str, rounds: usize) -> Flow {
         recovered("answers at first");
         flow.goes_on();
         for round in 0..rounds {
-            slapd.kill();
+            server(Event::Death);
             flow.goes_on();
-            slapd.restart();
+            server(Event::Start);
             recovered("answers after it was killed");
             flow.goes_on();
             if round > 0 {
-                slapd.pause();
+                server(Event::Standstill);
                 flow.goes_on();
-                slapd.resume();
+                server(Event::Continuation);
                 recovered("answers after it hung");
-                slapd.restart();
+                server(Event::Start);
                 flow.goes_on();
             }
         }
@@ -91,6 +135,7 @@ fn run(more: &str, rounds: usize) -> Flow {
 /// What was decided, and how often.
 #[derive(Default)]
 struct Flow {
+    users: u32,
     stop: AtomicBool,
     decided: AtomicUsize,
     existing: Mutex<BTreeMap<String, usize>>,
@@ -104,7 +149,7 @@ impl Flow {
         while !self.stop.load(Ordering::SeqCst) {
             let mut smtp = super::session(postfix);
             for _ in 0..5 {
-                let user = index * 7 % USERS;
+                let user = index * 7 % self.users;
                 let form = if index.is_multiple_of(2) { 'u' } else { 'a' };
                 self.note(&self.existing, decision(&mut smtp, &format!("<{form}{user:06}@example.test>")));
                 self.note(&self.invented, decision(&mut smtp, &format!("<invented{index}@example.test>")));
@@ -149,5 +194,4 @@ impl Drop for StopOnDrop<'_> {
     }
 }
 
-const USERS: u32 = 2_000;
 const SESSIONS: u32 = 4;

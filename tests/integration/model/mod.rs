@@ -4,7 +4,9 @@
 mod table;
 mod world;
 
+use std::fs;
 use std::net::Ipv4Addr;
+use std::path::Path;
 use std::process::Command as Program;
 
 use backstop_harness::{Backstop, Random, free_port};
@@ -49,28 +51,43 @@ fn all(seeds: impl IntoIterator<Item = u64>, sessions: usize) {
 /// What Backstop answers otherwise than the model, in the words of both.
 fn disagreements(seed: u64, sessions: usize, asked: &mut usize) -> Vec<String> {
     let mut random = Random::new(seed);
-    let world = World::new(&mut random);
-    let (config, files) = world.config(free_port());
-    let mut builder = Backstop::builder(BACKSTOP).config(&config);
-    for (name, text) in files {
-        match name.strip_suffix(".sql") {
-            None => builder = builder.file(&name, &text),
-            Some(table) => {
-                let made = Program::new("sqlite3").arg(builder.path(table)).arg(&text).status();
-                assert!(made.expect("sqlite3 is installed").success(), "{text}");
-            }
-        }
-    }
-    let backstop = builder.start();
+    let (mut world, down) = (World::new(&mut random), free_port());
+    let backstop = Backstop::builder(BACKSTOP);
+    let (config, files) = world.config("0-", down);
+    let place = backstop.path("");
+    lay_out(&place, files);
+    let backstop = backstop.config(&config).start();
     let blocked = backstop.command(&["block", &BLOCKED.to_string()]);
     assert_eq!(blocked.status, 0, "{blocked:?}");
     let mut wrong = Vec::new();
     for number in 0..sessions {
+        // Another site by a reload, with all that was remembered of the one before.
+        if number > 0 && number % (sessions / 3) == 0 {
+            world = World::new(&mut random);
+            let (config, files) = world.config(&format!("{number}-"), down);
+            lay_out(&place, files);
+            backstop.write("backstop.toml", &config.replace("{dir}", &place.display().to_string()));
+            let output = backstop.command(&["reload"]);
+            assert_eq!(output.status, 0, "{output:?}");
+        }
         for told in session(&backstop, &world, number, &mut random, asked) {
             wrong.push(format!("seed {seed}, session {number}: {told}\n    {world:?}"));
         }
     }
     wrong
+}
+
+/// Writes these files there; statements make a database.
+fn lay_out(place: &Path, files: Vec<(String, String)>) {
+    for (name, text) in files {
+        match name.strip_suffix(".sql") {
+            None => fs::write(place.join(name), text).expect("there is room"),
+            Some(table) => {
+                let made = Program::new("sqlite3").arg(place.join(table)).arg(&text).status();
+                assert!(made.expect("sqlite3 is installed").success(), "{text}");
+            }
+        }
+    }
 }
 
 fn session(

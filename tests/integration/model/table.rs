@@ -72,6 +72,9 @@ impl World {
         {
             return Ok(());
         }
+        if self.monitored.contains(&domain) {
+            return Ok(());
+        }
         // Rows 6 to 8; one that is only watched is not the last word.
         let is_exempt = self.exempt.contains(&local);
         if !insider && !is_exempt {

@@ -16,6 +16,8 @@ pub(super) struct World {
     pub(super) suspended: Vec<String>,
     pub(super) traps: Vec<String>,
     pub(super) is_monitored: bool,
+    /// Domains for whose recipients all is only watched.
+    pub(super) monitored: Vec<&'static str>,
     /// Reasons that are only watched.
     pub(super) watched: Vec<&'static str>,
     pub(super) refuses_dynamic: bool,
@@ -108,6 +110,7 @@ impl World {
             suspended,
             traps,
             is_monitored: random.once_in(12),
+            monitored: if random.once_in(4) { random.some_of(&local, 3) } else { Vec::new() },
             watched: if random.once_in(4) { random.some_of(&reasons, 3) } else { Vec::new() },
             refuses_dynamic: random.once_in(2),
             greylists: random.once_in(4),
@@ -115,15 +118,15 @@ impl World {
         }
     }
 
-    /// The same for Backstop: its configuration, and files for it by their names. `down` is a port at which nobody listens;
-    /// databases are made of `tables`, which are statements.
-    pub(super) fn config(&self, down: u16) -> (String, Vec<(String, String)>) {
+    /// The same for Backstop: its configuration, and files for it by their names, which begin with `prefix`. `down` is a port at
+    /// which nobody listens; databases are made of `.sql`, which are statements.
+    pub(super) fn config(&self, prefix: &str, down: u16) -> (String, Vec<(String, String)>) {
         let (mut config, mut files) = (String::new(), Vec::new());
         let Self { local, delimiters, exempt, catch_all, .. } = self;
         let mode = if self.is_monitored { "monitor" } else { "enforce" };
         let dynamic = if self.refuses_dynamic { "rcpt" } else { "off" };
         let greylist = if self.greylists { "all" } else { "off" };
-        let (watched, traps) = (&self.watched, &self.traps);
+        let Self { monitored, watched, traps, .. } = self;
         write!(
             config,
             r#"
@@ -136,13 +139,13 @@ delimiters = "{delimiters}"
 exempt = {exempt:?}
 catch_all = {catch_all:?}
 [suspensions]
-files = ["{{dir}}/suspended"]
+files = ["{{dir}}/{prefix}suspended"]
 [client]
 trusted = ["192.0.2.0/24"]
 denied = ["203.0.113.0/24"]
 [client.dynamic]
 enforce = "{dynamic}"
-networks = ["{{dir}}/dynamic"]
+networks = ["{{dir}}/{prefix}dynamic"]
 reverse_dns = false
 [defence.harvest]
 enabled = false
@@ -151,17 +154,18 @@ mode = "{greylist}"
 [defence.traps]
 addresses = {traps:?}
 [monitor]
+domains = {monitored:?}
 reasons = {watched:?}
 "#
         )
         .expect("a string takes everything");
-        files.push(("suspended".to_owned(), self.suspended.join("\n")));
-        files.push(("dynamic".to_owned(), "198.18.0.0/16\n".to_owned()));
+        files.push((format!("{prefix}suspended"), self.suspended.join("\n")));
+        files.push((format!("{prefix}dynamic"), "198.18.0.0/16\n".to_owned()));
         for (number, Directory { domains, kind }) in self.directories.iter().enumerate() {
             let (source, on_unavailable) = match kind {
                 Kind::File(list) => {
-                    files.push((format!("list{number}"), list.join("\n")));
-                    (format!("file]\npath = \"{{dir}}/list{number}\""), "defer")
+                    files.push((format!("{prefix}list{number}"), list.join("\n")));
+                    (format!("file]\npath = \"{{dir}}/{prefix}list{number}\""), "defer")
                 }
                 Kind::Table(rows) => {
                     let rows: Vec<_> = rows
@@ -172,13 +176,13 @@ reasons = {watched:?}
                         .collect();
                     let rows = rows.join(", ");
                     files.push((
-                        format!("table{number}.sql"),
+                        format!("{prefix}table{number}.sql"),
                         format!("create table m (address text, suspended bool, restricted bool); insert into m values {rows};"),
                     ));
                     let select = "select address, suspended, restricted from m";
                     (
                         format!(
-                            "sql]\nurl = \"sqlite:{{dir}}/table{number}\"\nquery = \"{select} where address = ?1\"\n\
+                            "sql]\nurl = \"sqlite:{{dir}}/{prefix}table{number}\"\nquery = \"{select} where address = ?1\"\n\
                              listing = \"{select}\""
                         ),
                         "defer",
