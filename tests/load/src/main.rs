@@ -165,23 +165,21 @@ struct Total {
 }
 
 fn main() -> ExitCode {
+    let good = |()| true;
     let done = match Arguments::parse().command {
-        Command::Table(table) => match table.run() {
-            Ok(true) => Ok(()),
-            Ok(false) => return ExitCode::FAILURE,
-            Err(error) => Err(error),
-        },
+        Command::Table(table) => table.run(),
         Command::Attack(attack) => attack.run(),
-        Command::Floor { endpoint, accept } => serve_floor(&endpoint, accept),
-        Command::Count(count) => count.run(),
-        Command::Total(total) => total.run(),
-        Command::Inside(plan) => total::inside(&plan),
+        Command::Floor { endpoint, accept } => serve_floor(&endpoint, accept).map(good),
+        Command::Count(count) => count.run().map(good),
+        Command::Total(total) => total.run().map(good),
+        Command::Inside(plan) => total::inside(&plan).map(good),
         Command::Addresses { directory, count } => {
-            people::file(&directory, count).map(|path| println!("{}", path.display()))
+            people::file(&directory, count).map(|path| println!("{}", path.display())).map(good)
         }
     };
     match done {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
         Err(error) => {
             eprintln!("backstop-load: {error}");
             ExitCode::FAILURE
@@ -190,7 +188,8 @@ fn main() -> ExitCode {
 }
 
 impl Attack {
-    fn run(&self) -> Result<(), Error> {
+    /// Whether no answer was wrong.
+    fn run(&self) -> Result<bool, Error> {
         let _ = backstop_harness::allow_open_files(self.idle + 4096);
         let mix = Mix {
             addresses: self.addresses,
@@ -209,7 +208,7 @@ impl Attack {
         let idle = Idle::open(&self.endpoint, self.idle)?;
         let answers = idle.drive(&load, &self.endpoint)?;
         print(&answers);
-        Ok(())
+        Ok(answers.wrong == 0)
     }
 }
 
