@@ -2,6 +2,8 @@
 
 use std::{fmt, io, path::PathBuf};
 
+use super::veil::{veiled, veiled_line};
+
 /// The configuration can't be used.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -67,24 +69,27 @@ fn hint(error: &io::Error) -> &'static str {
 
 impl fmt::Display for Diagnostic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let message = veiled(&self.message);
         match &self.place {
             Place::File { path, line, column, text, width } => {
-                writeln!(f, "{}:{line}:{column}: {}", path.display(), self.message)?;
+                writeln!(f, "{}:{line}:{column}: {message}", path.display())?;
                 let number = line.to_string();
                 let margin = " ".repeat(number.len());
+                let shown: String = veiled_line(text)
+                    .chars()
+                    .map(|c| if c.is_control() && c != '\t' { '\u{fffd}' } else { c })
+                    .collect();
+                // What is left out has nothing to point at.
+                let kept = text.chars().zip(shown.chars()).take_while(|(_, shown)| *shown != '…').count();
+                let before = (column - 1).min(kept);
+                let width = (*width).min(shown.chars().count() - before).max(1);
                 // A tab before the caret keeps its width, whatever the terminal makes of it.
                 let indent: String =
-                    text.chars().take(column - 1).map(|c| if c == '\t' { '\t' } else { ' ' }).collect();
-                let shown: String =
-                    text.chars().map(|c| if c.is_control() && c != '\t' { '\u{fffd}' } else { c }).collect();
-                write!(
-                    f,
-                    "{margin} |\n{number} | {shown}\n{margin} | {indent}{}",
-                    "^".repeat((*width).max(1))
-                )
+                    text.chars().take(before).map(|c| if c == '\t' { '\t' } else { ' ' }).collect();
+                write!(f, "{margin} |\n{number} | {shown}\n{margin} | {indent}{}", "^".repeat(width))
             }
-            Place::Environment(variable) => write!(f, "environment variable {variable}: {}", self.message),
-            Place::Key(key) => write!(f, "{key}: {}", self.message),
+            Place::Environment(variable) => write!(f, "environment variable {variable}: {message}"),
+            Place::Key(key) => write!(f, "{key}: {message}"),
         }
     }
 }

@@ -7,6 +7,7 @@ mod load;
 mod locate;
 mod restart;
 mod show;
+mod veil;
 
 use std::collections::BTreeMap;
 

@@ -36,6 +36,9 @@ pub enum PasswordError {
         /// Why.
         error: io::Error,
     },
+    /// Perhaps the password itself, which is not told.
+    #[error("must be the absolute path of a file that holds the password")]
+    Relative,
     /// An LDAP bind without a password is one without a name: whoever sends it sees what anybody sees (RFC 4513 §5.1.2).
     #[error("{}: is empty", .0.display())]
     Empty(PathBuf),
@@ -83,6 +86,9 @@ impl fmt::Debug for Password {
 }
 
 fn read(file: &Path) -> Result<String, PasswordError> {
+    if !file.is_absolute() {
+        return Err(PasswordError::Relative);
+    }
     // A pipe in its place would be waited for, for ever and by one thread more each time.
     let read = match fs::metadata(file) {
         Ok(found) if !found.is_file() => Err(io::Error::other("not a file")),

@@ -20,6 +20,9 @@ use super::privacy::key;
 /// The file can't be used.
 #[derive(Debug, thiserror::Error)]
 pub enum SecretError {
+    /// Perhaps the secret itself, which is not told.
+    #[error("must be the absolute path of a file that holds the secret")]
+    Relative,
     /// It can't be read.
     #[error("{}: {error}", path.display())]
     Read {
@@ -38,6 +41,9 @@ pub enum SecretError {
 /// # Errors
 /// [`SecretError`]
 pub(super) fn read(path: &Path) -> Result<hmac::Key, SecretError> {
+    if !path.is_absolute() {
+        return Err(SecretError::Relative);
+    }
     let failed = |error| SecretError::Read { path: path.to_owned(), error };
     let metadata = fs::metadata(path).map_err(failed)?;
     // Who reads a pipe may wait for ever.
