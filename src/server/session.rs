@@ -356,7 +356,7 @@ impl Session {
     fn mail(&mut self, mail: &Mail<'_>) {
         let mut sender = std::mem::take(&mut self.message.sender);
         sender.clear();
-        sender.extend_from_slice(mail.address);
+        sender.extend_from_slice(mail.address.get(..LONGEST_SENDER).unwrap_or(mail.address));
         let reverse_path = parse_mail(mail.address);
         self.message = Message {
             under_way: true,
@@ -495,6 +495,9 @@ const NAMELESS: &[u8] = b"an MTA without a name";
 
 /// Longer ones are no names of hosts (RFC 1035 §2.3.4).
 const LONGEST_HELO: usize = 255;
+
+/// Kept of what MAIL says: more than a path with a route in it has (RFC 5321 §4.5.3.1.3).
+const LONGEST_SENDER: usize = 1024;
 
 /// Before the negotiation and within a frame: an MTA sends these at once.
 const SHORT: Duration = Duration::from_secs(30);

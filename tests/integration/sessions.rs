@@ -190,7 +190,8 @@ fn a_peer_that_breaks_the_rules_ends_its_own_session_alone() {
     other.decides();
 }
 
-/// docs/reliability.md states it: as many macros as there may be, and a frame that is as long as there may be and has no end.
+/// docs/reliability.md states it: as many macros and as long a sender as there may be, and a frame that is as long as there
+/// may be and has no end.
 #[test]
 fn a_session_takes_no_more_memory_than_is_stated() {
     const SESSIONS: usize = 300;
@@ -205,6 +206,7 @@ fn a_session_takes_no_more_memory_than_is_stated() {
         let list = [&b"x\0"[..], &vec![b'v'; length], b"\0"].concat();
         [&u32::try_from(list.len() + 2).expect("short").to_be_bytes()[..], &[b'D', stage], &list].concat()
     };
+    let sender = [&64_993_u32.to_be_bytes()[..], b"M<", &vec![b's'; 64_989], b">\0"].concat();
     let half = [&65_000_u32.to_be_bytes()[..], b"L", &vec![b'a'; 64_990]].concat();
     let before = resident();
     let open: Vec<Mta<TcpStream>> = (0..SESSIONS)
@@ -214,6 +216,7 @@ fn a_session_takes_no_more_memory_than_is_stated() {
                 mta.write(&macros(stage, length));
             }
             mta.greet();
+            mta.write(&sender);
             mta.write(&half);
             mta
         })
