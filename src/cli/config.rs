@@ -65,7 +65,7 @@ pub(super) fn run(config: Option<&Path>, command: &Command) -> Outcome {
             } else {
                 for value in shown {
                     let origin = safe(&value.origin.to_string());
-                    print(format_args!("{} = {}  # {origin}", safe(&value.key), value.value));
+                    print(format_args!("{value}  # {origin}"));
                 }
             }
         }

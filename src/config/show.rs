@@ -5,6 +5,8 @@ use std::fmt;
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::readable::misleads;
+
 use super::{
     Loaded,
     error::Place,
@@ -45,13 +47,20 @@ impl fmt::Display for Origin {
 /// One effective value.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Shown {
-    /// The path of the key, with dots.
+    /// The path of the key, with dots; a name that is more than letters, digits, `-` and `_` is in quotes, as in TOML.
     pub key: String,
     /// As it would be written.
     pub value: Value,
     /// Where it comes from.
     #[serde(flatten)]
     pub origin: Origin,
+}
+
+/// A line of TOML, with nothing in it that misleads who reads it.
+impl fmt::Display for Shown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} = {}", self.key, visible(&self.value))
+    }
 }
 
 /// Every effective value, in the order of the keys. Secrets are in files of their own, so none is here.
@@ -74,8 +83,28 @@ pub fn show(loaded: &Loaded) -> Vec<Shown> {
                 _ => Origin::Default,
             }
         };
-        shown.push(Shown { key: path.join("."), value: value.clone(), origin });
+        let key: Vec<String> = path.iter().map(|name| written(name)).collect();
+        shown.push(Shown { key: key.join("."), value: value.clone(), origin });
     });
+    shown
+}
+
+/// A name as TOML has it in a key.
+fn written(name: &str) -> String {
+    let is_bare = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
+    if !name.is_empty() && name.chars().all(is_bare) { name.to_owned() } else { visible(&Value::from(name)) }
+}
+
+/// What a value is in JSON is the same in TOML, if what must not stand in a text there is escaped as there.
+fn visible(value: &Value) -> String {
+    let mut shown = String::new();
+    for c in value.to_string().chars() {
+        match u32::from(c) {
+            _ if !misleads(c) => shown.push(c),
+            code @ 0..=0xffff => shown += &format!("\\u{code:04x}"),
+            code => shown += &format!("\\U{code:08x}"),
+        }
+    }
     shown
 }
 
@@ -91,5 +120,27 @@ pub(super) fn leaves(value: &Value, path: &mut Vec<String>, each: &mut impl FnMu
             }
         }
         value => each(path, value),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_shown_is_toml() {
+        let line = |name: &str, value: &str| {
+            Shown { key: written(name), value: value.into(), origin: Origin::Default }.to_string()
+        };
+        for (name, value, expected) in [
+            ("staff-1_x", "/x", "staff-1_x = \"/x\""),
+            ("", "", "\"\" = \"\""),
+            ("a.b c\"", "\t\u{7f}", "\"a.b c\\\"\" = \"\\t\\u007f\""),
+            ("\u{e4}", "\u{202e}\u{e0001}\u{e4}", "\"\u{e4}\" = \"\\u202e\\U000e0001\u{e4}\""),
+        ] {
+            assert_eq!(line(name, value), expected);
+            let read: toml_edit::DocumentMut = expected.parse().unwrap();
+            assert_eq!(read[name].as_str(), Some(value), "{expected}");
+        }
     }
 }

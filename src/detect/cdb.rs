@@ -40,6 +40,29 @@ fn word(bytes: &[u8], at: usize) -> Option<usize> {
     usize::try_from(u32::from_le_bytes(*word)).ok()
 }
 
+/// A file that is one is nothing but its records, and is none when it is cut. For tests/fuzz.
+pub(super) fn fuzz_records(file: &[u8]) {
+    let Ok(read) = records(file) else { return };
+    let mut body = Vec::new();
+    for (key, data) in &read {
+        let length = |bytes: &[u8]| u32::try_from(bytes.len()).unwrap_or(u32::MAX).to_le_bytes();
+        body.extend([&length(key)[..], &length(data), key, data].concat());
+    }
+    let end = HEADER + body.len();
+    assert_eq!(file.get(HEADER..end), Some(&*body), "the records are all there is before the tables");
+    assert_eq!(records(&file[..end]), Ok(read), "the tables are no records");
+    for cut in [end.saturating_sub(1), end / 2, HEADER, HEADER - 1] {
+        assert!(cut == end || records(&file[..cut]).is_err(), "cut at {cut} of {end}");
+    }
+}
+
+/// A file with these bytes in place of its records. For tests/fuzz.
+pub(super) fn around(body: &[u8]) -> Vec<u8> {
+    let end = u32::try_from(HEADER + body.len()).unwrap_or(u32::MAX).to_le_bytes();
+    let tables = (0..256).flat_map(|_| [end, [0; 4]].concat());
+    tables.chain(body.iter().copied()).collect()
+}
+
 const HEADER: usize = 2048;
 
 #[cfg(test)]

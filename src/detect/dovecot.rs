@@ -7,6 +7,7 @@
 use std::path::{Path, PathBuf};
 
 use super::command::{CommandError, program, run};
+use super::fuzz::commented;
 use super::{Class, Evidence, Findings, Hint, How, Options, Place, Source, SourceId};
 
 /// What `doveconf` says; `None` where it is not to be asked.
@@ -142,6 +143,25 @@ fn expand(file: &str, domain: &str) -> Option<(PathBuf, bool)> {
         path = path.replace(variable, domain);
     }
     (!path.contains('%')).then(|| (PathBuf::from(&path), path != file))
+}
+
+/// Files and sockets are such as stand there, and comments do not matter. For tests/fuzz.
+pub(super) fn fuzz_dovecot(text: &str) {
+    let files = passwd_files(text);
+    assert_eq!(passwd_files(&commented(text)), files, "with comments");
+    for (block, file) in files {
+        assert!(matches!(&*block, "passdb" | "userdb") && text.contains(&file), "{block}: {file:?}");
+        if let Some((path, has_domain)) = expand(&file, "example.org") {
+            assert_eq!(has_domain, path != Path::new(&file), "{file:?}");
+            assert!(!file.contains("%n") && !file.contains("%u"), "{file:?} is of one user");
+        }
+    }
+    let sockets = lmtp_sockets(text);
+    assert_eq!(lmtp_sockets(&commented(text)), sockets, "with comments");
+    for socket in &sockets {
+        let name = socket.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        assert!(name == "lmtp" || text.contains(&name), "{socket:?}");
+    }
 }
 
 /// Dovecot's default (`base_dir`), as packages build it.

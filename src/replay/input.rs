@@ -129,11 +129,13 @@ impl Input {
 
     /// Reads what a file holds. Nothing in it is younger than `latest`.
     pub(super) fn read(reader: Box<dyn Read>, latest: Timestamp) -> io::Result<Self> {
-        let mut reader: Box<dyn BufRead> = Box::new(BufReader::with_capacity(BUFFER, reader));
-        if begins_with(&mut reader, GZIP)? {
-            reader = Box::new(BufReader::with_capacity(BUFFER, MultiGzDecoder::new(reader)));
+        let (is_compressed, mut reader) = begins_with(reader, GZIP)?;
+        if is_compressed {
+            reader = Box::new(MultiGzDecoder::new(BufReader::with_capacity(BUFFER, reader)));
         }
-        Ok(if begins_with(&mut reader, JOURNAL)? {
+        let (is_journal, reader) = begins_with(reader, JOURNAL)?;
+        let reader: Box<dyn BufRead> = Box::new(BufReader::with_capacity(BUFFER, reader));
+        Ok(if is_journal {
             Self::Journal(Journal::new(reader))
         } else {
             let stamps = Stamps::new(TimeZone::system(), latest);
@@ -180,14 +182,11 @@ impl Read for Told {
     }
 }
 
-fn begins_with(reader: &mut impl BufRead, bytes: &[u8]) -> io::Result<bool> {
-    loop {
-        match reader.fill_buf() {
-            Ok(begin) => return Ok(begin.starts_with(bytes)),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
+/// Whether these bytes come first, however few of them a pipe gives at once; and the reader, with all of them.
+fn begins_with(mut reader: Box<dyn Read>, bytes: &[u8]) -> io::Result<(bool, Box<dyn Read>)> {
+    let mut begin = Vec::new();
+    (&mut reader).take(bytes.len() as u64).read_to_end(&mut begin)?;
+    Ok((begin == bytes, Box::new(io::Cursor::new(begin).chain(reader))))
 }
 
 const BUFFER: usize = 128 * 1024;

@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use crate::detect::fuzz::commented;
+
 /// `postconf -x`: every parameter with its expanded value.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Conf(BTreeMap<String, String>);
 
 /// A service of master.cf with the parameters that its `-o` options set.
@@ -89,6 +91,49 @@ pub(super) fn line_of(main_cf: &str, name: &str) -> Option<usize> {
         rest.is_some_and(|rest| rest.trim_start().starts_with('='))
     };
     main_cf.lines().enumerate().filter(|(_, line)| sets(line)).map(|(number, _)| number + 1).last()
+}
+
+/// What was read can be written and read again, and comments do not matter. For tests/fuzz.
+pub(super) fn fuzz_conf(text: &str) {
+    let conf = Conf::parse(text);
+    let written: String = conf.0.iter().map(|(name, value)| format!("{name} = {value}\n")).collect();
+    assert_eq!(Conf::parse(&written), conf, "written as {written:?}");
+    assert_eq!(Conf::parse(&commented(text)), conf, "with comments");
+    for value in conf.0.values() {
+        assert!(text.contains(value), "{value:?}");
+    }
+
+    let services = Service::parse(text, "");
+    assert!(services.len() <= text.lines().count() && services.iter().all(|one| one.overrides.is_empty()));
+    assert_eq!(Service::parse(&commented(text), "no/service/at = all"), services, "with comments");
+    for (service, plain) in Service::parse(text, text).iter().zip(&services) {
+        assert_eq!((&service.name, &service.command), (&plain.name, &plain.command));
+        for (parameter, value) in &service.overrides {
+            assert!(
+                text.contains(&format!("{}/{parameter}", service.name)) && text.contains(value),
+                "{service:?}"
+            );
+        }
+    }
+
+    let items = split(text);
+    let mut rest = text;
+    for item in &items {
+        let at = rest.find(item).expect("an item stands there");
+        assert!(rest[..at].chars().all(|c| ", \t\r\n".contains(c)), "{:?} is left out", &rest[..at]);
+        rest = &rest[at + item.len()..];
+    }
+    assert!(rest.chars().all(|c| ", \t\r\n".contains(c)), "{rest:?} is left out");
+    assert_eq!(split(&items.join(", ")), items);
+
+    let name = "mydestination";
+    if let Some(line) = line_of(text, name) {
+        let found = text.lines().nth(line - 1).expect("a line that is there");
+        assert!(found.starts_with(name) && found.contains('='), "{found:?}");
+        assert_eq!(line_of(&commented(text), name), Some(2 * line - 1), "with comments");
+    }
+    let last = format!("{text}\n{name} =");
+    assert_eq!(line_of(&last, name), Some(last.lines().count()), "the last one counts");
 }
 
 #[cfg(test)]

@@ -23,13 +23,20 @@ use super::{Evidence, Findings, Mta, Options, Place};
 
 /// A text as what Postfix' programs print, and as its files. For tests/fuzz.
 pub(super) fn fuzz_postfix(text: &str) {
-    let conf = Conf::parse(text);
-    let _ = (conf.flag("soft_bounce", false), Service::parse(text, text), line_of(text, "mydestination"));
-    for word in conf::split(text) {
-        let map = Map::parse(word);
-        let _ = (Map::list(word), map.never_matches(), map.files(), map.text());
+    conf::fuzz_conf(text);
+    for map in Map::list(text) {
+        let through = format!("proxy:{}", map.whole);
+        assert_eq!(Map { whole: map.whole, ..Map::parse(&through) }, map, "through proxymap(8)");
+        assert!(map.whole.ends_with(map.name) && map.whole.contains(map.kind), "{map:?}");
+        for file in map.files().into_iter().chain(map.text()) {
+            assert!(
+                file.as_os_str().as_encoded_bytes().starts_with(map.name.as_bytes()),
+                "{map:?}: {file:?}"
+            );
+        }
+        assert!(!map.never_matches() || map.text().is_none(), "{map:?}");
     }
-    let _ = (networks::networks_of(text, false), networks::networks_of(text, true));
+    networks::fuzz_networks(text);
 }
 
 /// One configuration of Postfix while it is looked at.

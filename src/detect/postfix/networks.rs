@@ -8,7 +8,7 @@ use ipnet::IpNet;
 use super::Postfix;
 use super::conf::split;
 use super::maps::Map;
-use crate::detect::{Evidence, Found, How, list};
+use crate::detect::{Evidence, Found, How, fuzz::commented, list};
 
 impl Postfix<'_> {
     /// Adds the networks. A `!` word takes every network away that it overlaps: rather trust too little.
@@ -86,6 +86,18 @@ fn network(word: &str) -> Option<IpNet> {
     let plain: String = word.chars().filter(|c| !matches!(c, '[' | ']')).collect();
     let address = || plain.parse::<IpAddr>().ok().map(IpNet::from);
     plain.parse::<IpNet>().ok().or_else(address).map(|network| network.trunc())
+}
+
+/// What was read can be written and read again, and comments do not matter. For tests/fuzz.
+pub(super) fn fuzz_networks(text: &str) {
+    for is_cidr in [false, true] {
+        let read = networks_of(text, is_cidr);
+        assert_eq!(networks_of(&commented(text), is_cidr), read, "with comments");
+        let Ok(networks) = read else { continue };
+        assert!(networks.iter().all(|network| network.trunc() == *network), "{networks:?}");
+        let written: String = networks.iter().map(|network| format!("{network} OK\n")).collect();
+        assert_eq!(networks_of(&written, true), Ok(networks), "written as {written:?}");
+    }
 }
 
 #[cfg(test)]

@@ -18,6 +18,7 @@ pub use testmode::is_permanent as is_permanent_error;
 use testmode::{Answers, PROBE, Resolution, alias_lookup, local_address, resolution};
 
 use super::command::{converse, program};
+use super::fuzz::commented;
 use super::{
     Class, Evidence, Findings, Found, FoundDomain, Hint, How, Mta, Options, Partial, Pattern, Place, Source,
     SourceId,
@@ -348,9 +349,35 @@ const MAKEMAP: [&str; 4] =
 
 /// A text as its configuration, and as what `sendmail -bt` prints. For tests/fuzz.
 pub(super) fn fuzz_sendmail(text: &str) {
-    let _ = Cf::parse(text);
-    for answer in Answers::parse(text).answers.iter().map(String::as_str).chain([text]) {
-        let _ = (resolution(answer), local_address(answer), alias_lookup(answer), network(answer));
+    let cf = Cf::parse(text);
+    let commented = Cf::parse(&commented(text));
+    for (word, line) in &cf.lines {
+        assert_eq!(commented.lines.get(word), Some(&(2 * line - 1)), "{word:?}, with comments");
+    }
+    assert_eq!(Cf { lines: cf.lines.clone(), ..commented }, cf, "with comments");
+    for word in cf.words.values().chain(cf.files.values()).flatten() {
+        assert!(text.contains(word), "{word:?}");
+    }
+    let answers = Answers::parse(text);
+    assert!(answers.answers.len() < text.matches("> ").count().max(1), "one prompt is behind the last");
+    assert!(answers.answers.iter().all(|answer| text.contains(answer)), "{answers:?}");
+    for answer in answers.answers.iter().map(String::as_str).chain([text]) {
+        // Who is told that nobody is there must have said so.
+        match resolution(answer) {
+            Resolution::LocalUser => assert!(answer.contains(PROBE), "{answer:?}"),
+            Resolution::Refused => assert!(answer.contains("mailer *error*"), "{answer:?}"),
+            Resolution::Elsewhere(_) => {}
+        }
+        assert!(local_address(answer).is_some() || answer.contains("returns: "), "{answer:?}");
+        assert!(alias_lookup(answer).is_some() || answer.contains("no match ("), "{answer:?}");
+    }
+    for word in text.split_whitespace() {
+        if let Some(name) = domain(word) {
+            assert_eq!(domain(&name).as_ref(), Some(&name), "{word:?}: twice is once");
+        }
+        if let Some(found) = network(word) {
+            assert!(found.trunc() == found && domain(word).is_none(), "{word:?} is {found}");
+        }
     }
 }
 

@@ -61,9 +61,12 @@ pub fn is_permanent(code: &str) -> bool {
     matches!(code, "nouser" | "nohost" | "unavailable") || code.starts_with("5.")
 }
 
-/// What ruleset 5 does with an unknown local user: `None` if nothing, else what.
+/// What ruleset 5 does with an unknown local user: `None` if clearly nothing, else what.
 pub(super) fn local_address(answer: &str) -> Option<String> {
-    let last = answer.lines().rev().find_map(|line| line.split_once("returns: "))?.1.trim();
+    let Some((_, last)) = answer.lines().rev().find_map(|line| line.split_once("returns: ")) else {
+        return Some("not known".to_owned());
+    };
+    let last = last.trim();
     // tokens are printed with blanks between them
     let plain: String = last.split_whitespace().collect();
     (plain != PROBE).then(|| last.to_owned())
@@ -130,6 +133,7 @@ mod tests {
     fn ruleset_five() {
         let plain = format!("localaddr          input: {PROBE}\nlocaladdr        returns: {PROBE}\n");
         assert_eq!(local_address(&plain), None);
+        assert_eq!(local_address("").as_deref(), Some("not known"));
         let relay = "localaddr          input: zz\nlocaladdr        returns: $# local $@ zz $: catch\n";
         assert_eq!(local_address(relay).as_deref(), Some("$# local $@ zz $: catch"));
     }

@@ -22,6 +22,14 @@ pub fn fuzz_ldap_answers(bytes: &[u8]) {
             let sent = bytes.get(taken..bytes.len() - rest.len());
             assert_eq!(sent, Some(&*message), "another message than was sent");
             taken += message.len();
+            for cut in [message.len() - 1, message.len() / 2] {
+                let read = ber::read(&mut &message[..cut], sealed, &mut Vec::new()).now_or_never();
+                assert!(!matches!(read, Some(Ok(true))), "a message of which {cut} bytes came");
+            }
+            if message.first() == Some(&0x30) {
+                let whole = ldap3::asn1::parse_tag(&message).map(|(rest, _)| rest.is_empty());
+                assert!(matches!(whole, Ok(true)), "the library can't take apart what passed");
+            }
         }
     }
     if let Some((at, value)) = bytes.split_first() {

@@ -2,12 +2,15 @@
 
 use std::collections::BTreeSet;
 
-/// Inputs as the lines of a file, each once; short ones first. Of more than [`MOST`] bytes some of each length.
+/// Inputs as the lines of a file, each once; short ones first. Of more than [`MOST`] bytes the shortest.
 #[must_use]
 pub fn pack(inputs: impl IntoIterator<Item = Vec<u8>>) -> String {
     let ordered: BTreeSet<_> = inputs.into_iter().map(|input| (input.len(), input)).collect();
-    let all: usize = ordered.iter().map(|(length, _)| length).sum();
-    let kept = ordered.iter().step_by(all.div_ceil(MOST).max(1));
+    let with_sum = ordered.iter().scan(0, |sum, (length, input)| {
+        *sum += length;
+        Some((*sum, input))
+    });
+    let kept = with_sum.take_while(|(sum, _)| *sum <= MOST);
     kept.map(|(_, input)| format!("{}\n", input.escape_ascii())).collect()
 }
 
@@ -54,6 +57,7 @@ mod tests {
         let inputs = vec![b"b".to_vec(), b"\\x\"'\n".to_vec(), every];
         let packed = pack([inputs[2].clone(), inputs[1].clone(), inputs[0].clone(), inputs[1].clone()]);
         assert_eq!(unpack(&packed), Ok(inputs));
+        assert_eq!(unpack(&pack([vec![b'a'; MOST], vec![b'b'; MOST - 1], b"c".to_vec()])).unwrap().len(), 2);
         assert_eq!(unpack("a\n\\q\n"), Err(2));
         assert_eq!(unpack("\\x0"), Err(1));
     }

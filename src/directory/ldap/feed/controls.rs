@@ -169,20 +169,6 @@ pub(super) fn sync_info(message: &StructureTag) -> Result<Option<SyncInfo>, Malf
     field(1).and_then(parse_sync_info).map(Some).ok_or(WHAT)
 }
 
-/// Each of the answers' controls with this value, and the value in a Sync Info Message. For tests/fuzz.
-pub(in crate::directory::ldap) fn fuzz_control(at: u8, value: &[u8]) {
-    let oid = [PAGED_RESULTS, SYNC_STATE, SYNC_DONE, DIRSYNC].get(usize::from(at) % 5);
-    if let Some(oid) = oid {
-        let raw = RawControl { ctype: (*oid).to_owned(), crit: false, val: Some(value.to_vec()) };
-        let controls = [Control(None, raw)];
-        let _ = (next_page(&controls), sync_state(&controls), sync_done(&controls), dirsync(&controls));
-    } else if let Ok((_, tag)) = ldap3::asn1::parse_tag(value) {
-        let _ = sync_info(&tag);
-    } else {
-        let _ = parse_sync_info(value);
-    }
-}
-
 /// `syncStateValue ::= SEQUENCE { state ENUMERATED, entryUUID syncUUID, cookie syncCookie OPTIONAL }`
 fn parse_sync_state(value: &[u8]) -> Option<SyncState> {
     let mut fields = whole(value, SEQUENCE)?;
@@ -372,6 +358,9 @@ const OCTET_STRING: u8 = 0x04;
 const ENUMERATED: u8 = 0x0a;
 const SEQUENCE: u8 = 0x30;
 const SET: u8 = 0x31;
+
+mod fuzz;
+pub(in crate::directory::ldap) use fuzz::fuzz_control;
 
 #[cfg(test)]
 mod tests;

@@ -1,6 +1,14 @@
-//! `corpus list`; `corpus unpack TARGET DIR`: an input a file; `corpus pack TARGET DIR`: the other way.
+//! `corpus list`; `corpus unpack TARGET DIR`: an input a file, those that once broke something too; `corpus pack TARGET DIR`: the
+//! other way, without these.
 
-use std::{env, error::Error, fs, path::Path, process::ExitCode};
+use std::{
+    collections::BTreeSet,
+    env,
+    error::Error,
+    fs,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use backstop_fuzz::{TARGETS, pack, unpack};
 
@@ -17,22 +25,40 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &[&str]) -> Result<(), Box<dyn Error>> {
-    let file = |target: &str| Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus").join(target);
     match *arguments {
         ["list"] => TARGETS.iter().for_each(|target| println!("{}", target.name)),
         ["unpack", target, dir] => {
-            let inputs = unpack(&fs::read_to_string(file(target))?);
-            let inputs = inputs.map_err(|line| format!("{}:{line}: no input", file(target).display()))?;
             fs::create_dir_all(dir)?;
-            for (number, input) in inputs.iter().enumerate() {
-                fs::write(Path::new(dir).join(format!("kept-{number}")), input)?;
+            for (name, file) in [("kept", corpus(target)), ("broke", regressions(target))] {
+                for (number, input) in inputs(&file)?.iter().enumerate() {
+                    fs::write(Path::new(dir).join(format!("{name}-{number}")), input)?;
+                }
             }
         }
         ["pack", target, dir] => {
-            let inputs = fs::read_dir(dir)?.map(|entry| fs::read(entry?.path()));
-            fs::write(file(target), pack(inputs.collect::<Result<Vec<_>, _>>()?))?;
+            let found = fs::read_dir(dir)?.map(|entry| fs::read(entry?.path()));
+            let mut found = found.collect::<Result<BTreeSet<_>, _>>()?;
+            for input in inputs(&regressions(target))? {
+                found.remove(&input);
+            }
+            fs::write(corpus(target), pack(found))?;
         }
         _ => return Err("corpus list | unpack TARGET DIR | pack TARGET DIR".into()),
     }
     Ok(())
+}
+
+fn corpus(target: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus").join(target)
+}
+
+/// Only people write it.
+fn regressions(target: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("regressions").join(target)
+}
+
+/// None where there is no such file.
+fn inputs(file: &Path) -> Result<Vec<Vec<u8>>, Box<dyn Error>> {
+    let text = if file.exists() { fs::read_to_string(file)? } else { String::new() };
+    unpack(&text).map_err(|line| format!("{}:{line}: no input", file.display()).into())
 }
