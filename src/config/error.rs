@@ -2,6 +2,8 @@
 
 use std::{fmt, io, path::PathBuf};
 
+use crate::readable::{misleads, safe};
+
 use super::veil::{veiled, veiled_line};
 
 /// The configuration can't be used.
@@ -69,7 +71,7 @@ fn hint(error: &io::Error) -> &'static str {
 
 impl fmt::Display for Diagnostic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let message = veiled(&self.message);
+        let message = veiled(&self.message).split('\n').map(safe).collect::<Vec<_>>().join("\n");
         match &self.place {
             Place::File { path, line, column, text, width } => {
                 writeln!(f, "{}:{line}:{column}: {message}", path.display())?;
@@ -77,7 +79,7 @@ impl fmt::Display for Diagnostic {
                 let margin = " ".repeat(number.len());
                 let shown: String = veiled_line(text)
                     .chars()
-                    .map(|c| if c.is_control() && c != '\t' { '\u{fffd}' } else { c })
+                    .map(|c| if misleads(c) && c != '\t' { '\u{fffd}' } else { c })
                     .collect();
                 // What is left out has nothing to point at.
                 let kept = text.chars().zip(shown.chars()).take_while(|(_, shown)| *shown != '…').count();

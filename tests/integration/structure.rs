@@ -63,6 +63,7 @@ const ORDER: [(&str, &[&str]); 22] = [
     (
         "config",
         &[
+            "readable",
             "address",
             "policy",
             "telemetry",

@@ -2,7 +2,10 @@
 
 use std::{fs, sync::LazyLock};
 
-use backstop::config::{Error, Loaded, load, show};
+use backstop::{
+    config::{Error, Loaded, load, show},
+    readable::misleads,
+};
 use tempfile::TempDir;
 
 /// What is taken can be shown, and what is shown is taken for the same; what is wrong is told in lines that can be printed. A
@@ -19,7 +22,7 @@ pub(crate) fn run(bytes: &[u8]) {
         Err(error) => {
             let told = error.to_string();
             assert!(!told.is_empty());
-            assert!(!told.chars().any(|c| c.is_control() && !matches!(c, '\n' | '\t')), "{told:?}");
+            assert!(!told.chars().any(|c| misleads(c) && !matches!(c, '\n' | '\t')), "{told:?}");
         }
     }
     let place = MISPLACED[bytes.len() % MISPLACED.len()];
