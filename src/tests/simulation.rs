@@ -6,7 +6,7 @@
 //!
 //! ```text
 //! cargo nextest run -E 'test(simulation::)'
-//! SIM_SEED=4711 cargo nextest run -E 'test(=defence::tests::simulation::blocks_and_waits)' --no-capture
+//! SIM_SEED=4711 cargo nextest run -E 'test(=defence::tests::simulation::blocks::blocks_and_trusts)' --no-capture
 //! cargo nextest run --profile full -E 'test(simulation::full::)'
 //! ```
 

@@ -2,6 +2,7 @@
 //! and `shared` each server fails by itself.
 
 mod clock;
+mod killed;
 mod names;
 mod soak;
 mod threads;

@@ -114,7 +114,7 @@ impl World {
         let To::Address { local, is_tagged, domain, route } = to else { return Ok(()) };
         let insider = client.is_trusted || client.has_logged_in;
         let is_in_charge = self.is_in_charge(domain);
-        let found = self.find(local, domain);
+        let found = self.find(local, *is_tagged, domain);
         let suspended = self.is_suspended(local, *is_tagged, domain);
         // Row 10.
         if let Some(route) = route
@@ -146,7 +146,7 @@ impl World {
         // Row 11: told as row 12 where it is suspended, else as row 14.
         if !insider
             && self.is_trap(local, domain)
-            && self.may_be_trap(local, domain)
+            && self.may_be_trap(local, *is_tagged, domain)
             && !self.exempt.contains(&local.as_str())
         {
             return Err((if suspended { "550 5.2.1" } else { "550 5.1.1" }, "spam-trap"));
@@ -188,7 +188,7 @@ impl World {
     }
 
     /// What all directories in charge say together.
-    fn find(&self, local: &str, domain: &str) -> Found {
+    fn find(&self, local: &str, is_tagged: bool, domain: &str) -> Found {
         let in_charge = || self.directories.iter().filter(|directory| directory.domains.contains(&domain));
         let down: Vec<bool> = in_charge()
             .filter_map(|directory| match directory.kind {
@@ -220,10 +220,11 @@ impl World {
             }
             let (suspended, restricted) = (rows.iter().any(|row| row.0), rows.iter().any(|row| row.1));
             // Whoever is down may know a longer one, and say nothing against it.
-            if at > 0 && !down.is_empty() && suspended {
+            let is_longest = at == 0 && !is_tagged;
+            if !is_longest && !down.is_empty() && suspended {
                 return cant_tell;
             }
-            if at > 0 && !down.is_empty() && restricted {
+            if !is_longest && !down.is_empty() && restricted {
                 return Found::PerhapsRestricted { lets_in: down.iter().all(|lets_in| *lets_in) };
             }
             return Found::Yes { suspended, restricted, only_caught: false };
@@ -270,13 +271,13 @@ impl World {
     }
 
     /// Nobody knows it, and all could tell.
-    fn may_be_trap(&self, local: &str, domain: &str) -> bool {
-        !self.find(local, domain).is_known() && !self.is_any_down(domain)
+    fn may_be_trap(&self, local: &str, is_tagged: bool, domain: &str) -> bool {
+        !self.find(local, is_tagged, domain).is_known() && !self.is_any_down(domain)
     }
 
     fn may_exist(&self, to: &To) -> bool {
-        let To::Address { local, domain, route, .. } = to else { return false };
-        match self.find(local, domain) {
+        let To::Address { local, is_tagged, domain, route } = to else { return false };
+        match self.find(local, *is_tagged, domain) {
             _ if !self.is_in_charge(domain) => true,
             Found::Yes { .. } | Found::PerhapsRestricted { .. } => true,
             Found::No => route.as_ref().is_some_and(|route| self.may_exist(route)),
