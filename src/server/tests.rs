@@ -1,4 +1,4 @@
-//! What no peer can bring about: a session that panics, and an answer that is late.
+//! What no peer can bring about: a session that panics, an answer that is late, a host without memory.
 
 mod simulation;
 
@@ -54,6 +54,19 @@ fn a_panic_ends_its_own_session_alone() {
             (0, 1, 0)
         );
     });
+}
+
+/// accept(2): what passes, and what does not, or is of one connection alone.
+#[test]
+fn a_shortage_is_waited_for() {
+    use nix::errno::Errno;
+    let is_one = |errno: Errno| is_shortage(&io::Error::from_raw_os_error(errno as i32));
+    for errno in [Errno::EMFILE, Errno::ENFILE, Errno::ENOBUFS, Errno::ENOMEM] {
+        assert!(is_one(errno), "{errno}");
+    }
+    for errno in [Errno::EBADF, Errno::EINVAL, Errno::ECONNABORTED] {
+        assert!(!is_one(errno), "{errno}");
+    }
 }
 
 /// The end is told by another thread, at once; what has come, by the event loop in its next turn.

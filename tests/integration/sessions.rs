@@ -169,6 +169,8 @@ fn a_peer_that_breaks_the_rules_ends_its_own_session_alone() {
         ("a recipient before a sender", &b"\0\0\0\x05R<a>\0"[..]),
         ("a recipient without its NUL", b"\0\0\0\x04R<a>"),
         ("a client without a name", b"\0\0\0\x02Ca"),
+        ("a reply, as a filter gives it", b"\0\0\0\x01c"),
+        ("a refusal, as a filter gives it", b"\0\0\0\x0by550 5.1.1\0"),
         ("a second offer", b"\0\0\0\x0dO\0\0\0\x06\0\0\0\0\0\0\0\0"),
     ] {
         let mut mta = Mta::connect(port);
@@ -194,13 +196,8 @@ fn a_peer_that_breaks_the_rules_ends_its_own_session_alone() {
 /// may be and has no end.
 #[test]
 fn a_session_takes_no_more_memory_than_is_stated() {
-    const SESSIONS: usize = 300;
+    const SESSIONS: u64 = 300;
     let backstop = site::backstop().start();
-    let resident = || {
-        let status = fs::read_to_string(format!("/proc/{}/status", backstop.pid())).expect("it runs");
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("proc(5)");
-        line.trim_end_matches("kB").trim().parse::<usize>().expect("proc(5)")
-    };
     // Commands are sent with their macros, the first byte, and of a list nothing is left out.
     let macros = |stage: u8, length: usize| {
         let list = [&b"x\0"[..], &vec![b'v'; length], b"\0"].concat();
@@ -208,7 +205,7 @@ fn a_session_takes_no_more_memory_than_is_stated() {
     };
     let sender = [&64_993_u32.to_be_bytes()[..], b"M<", &vec![b's'; 64_989], b">\0"].concat();
     let half = [&65_000_u32.to_be_bytes()[..], b"L", &vec![b'a'; 64_990]].concat();
-    let before = resident();
+    let before = memory(&backstop);
     let open: Vec<Mta<TcpStream>> = (0..SESSIONS)
         .map(|_| {
             let mut mta = Mta::connect(backstop.milter_port());
@@ -222,7 +219,7 @@ fn a_session_takes_no_more_memory_than_is_stated() {
         })
         .collect();
     wait_until(SOON, "all", || backstop.metric("backstop_sessions_open", &[]) == SESSIONS as f64);
-    let each = (resident() - before) / SESSIONS;
+    let each = (memory(&backstop) - before) / SESSIONS;
     assert!((100..=256).contains(&each), "{each} kB a session");
     drop(open);
     wait_until(SOON, "none", || backstop.metric("backstop_sessions_open", &[]) == 0.0);
@@ -435,12 +432,13 @@ fn thousands_of_half_open_connections_disturb_nobody() {
     let port = backstop.milter_port();
     let mut other = Mta::connect(port);
     other.greet();
+    let before = memory(&backstop);
     let half_open: Vec<TcpStream> = (0..count)
         .map(|number| {
             let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).expect("it still accepts");
-            if number % 2 == 0 {
-                stream.write_all(&[0, 0, 1]).expect("it is open");
-            }
+            // Nothing, half a length, and the begin of a frame that is said to be as long as there may be.
+            let begin = [&[][..], &[0, 0, 1], &[0, 0, 0xff, 0xff, b'O', 0, 0, 0]][number % 3];
+            stream.write_all(begin).expect("it is open");
             stream
         })
         .collect();
@@ -453,6 +451,8 @@ fn thousands_of_half_open_connections_disturb_nobody() {
     #[expect(clippy::cast_precision_loss, reason = "a few thousand")]
     let wanted = (count + 1) as f64;
     wait_until(SOON, "all connections", || backstop.metric("backstop_sessions_open", &[]) == wanted);
+    let each = (memory(&backstop) - before) * 1024 / count as u64;
+    assert!(each < 16 * 1024, "{each} bytes for a connection that has said much and sent little");
     let mut new = Mta::connect(port);
     new.greet();
     new.decides();

@@ -17,6 +17,11 @@ fn everything_goes_on_without_another_thread() {
     assert!(limit.status().expect("util-linux has it").success());
     // Threads that have nothing to do for ten seconds end, if they may.
     std::thread::sleep(Duration::from_secs(11));
+    let threads = || {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", backstop.pid())).expect("it runs");
+        tasks.count()
+    };
+    let left = threads();
 
     let answer = |recipient: &str| said(&mut message(backstop.milter_port(), [192, 0, 2, 77]), recipient);
     assert_eq!(answer("anna@example.test"), "continue");
@@ -39,6 +44,7 @@ fn everything_goes_on_without_another_thread() {
     }
     assert!(answer("late@example.test").starts_with("550 5.2.1"));
     assert_eq!(backstop.http("/").0, 200);
+    assert!(threads() <= left, "the limit is none: {} threads, and {left} before", threads());
     assert!(!backstop.log().contains("panic"), "{}", backstop.log());
 }
 
