@@ -8,6 +8,7 @@ use std::{
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use prometheus::{IntCounterVec, IntGauge, IntGaugeVec};
+use tokio::runtime::Handle;
 
 use crate::{
     client::{self, Clients, Enforce},
@@ -74,6 +75,10 @@ impl Metrics {
         registry
             .float_gauge("start_time_seconds", "When the process started, in seconds since 1970.")
             .set(SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64()));
+        registry.followed("tasks", "Tasks that wait or work, besides those of sessions.").follow(|| {
+            let runtime = Handle::try_current().ok();
+            runtime.and_then(|runtime| runtime.metrics().num_alive_tasks().try_into().ok()).unwrap_or(0)
+        });
         let reloads = registry.counters(
             "reloads_total",
             "Reloads of the configuration, by what came of them: applied, needs-restart, refused.",

@@ -14,7 +14,7 @@ pub struct Config {
     /// free port; `""` for nowhere. Beyond loopback, give it a `token_file`.
     #[serde(with = "optional_address")]
     pub listen: Option<SocketAddr>,
-    /// A file with a token and nothing else: everything but `/live` and `/ready` needs it, as password of any user or as
+    /// A file (its absolute path) with a token and nothing else: everything but `/live` and `/ready` needs it, as password of any user or as
     /// bearer. Read at each request: a changed token needs no reload.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub token_file: Option<PathBuf>,

@@ -23,7 +23,7 @@ pub struct Config {
     /// With Redis: where this host's own files are, such as [replicas](#replicas) and what [reports](report.md) tell;
     /// an absolute path.
     pub directory: PathBuf,
-    /// A file with the password for Redis and nothing else. Read for each new connection: a changed password needs no
+    /// A file (its absolute path) with the password for Redis and nothing else. Read for each new connection: a changed password needs no
     /// restart.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub password_file: Option<PathBuf>,

@@ -40,7 +40,7 @@ pub struct Config {
     /// How senders and recipients are shown: whole, as `a…@example.test`, or as `#5f1c0a9b3d27@example.test`.
     /// See [logs.md](logs.md#addresses).
     pub addresses: Addresses,
-    /// What `hashed` is made with: a file with a secret of at least 16 bytes, the same on all hosts whose logs are to be
+    /// What `hashed` is made with: a file (its absolute path) with a secret of at least 16 bytes, the same on all hosts whose logs are to be
     /// compared. Without it: `log.key` in the store's directory, which is made once.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hash_key_file: Option<PathBuf>,

@@ -39,7 +39,7 @@ pub struct Config {
     /// (anonymous).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bind_dn: Option<String>,
-    /// A file with the password and nothing else. Read for each new connection: a changed password needs no reload.
+    /// A file (its absolute path) with the password and nothing else. Read for each new connection: a changed password needs no reload.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub password_file: Option<PathBuf>,
     /// Instead of a password: `external` is the user of this process (`ldapi://`), or the certificate in `cert_file`;

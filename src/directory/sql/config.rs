@@ -13,7 +13,7 @@ pub struct Config {
     /// `postgres://USER@HOST/DATABASE`, `mysql://USER@HOST/DATABASE` or `sqlite:/FILE`. A password does not belong in
     /// it.
     pub url: String,
-    /// The password, in a file of one line. It is read again for each connection, so that it can be changed at any
+    /// The password, in a file of one line (its absolute path). It is read again for each connection, so that it can be changed at any
     /// time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub password_file: Option<PathBuf>,

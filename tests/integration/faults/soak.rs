@@ -64,6 +64,7 @@ fn soak(seconds: u64) {
     assert_eq!(site.backstop.metric("backstop_session_panics_total", &[]), 0.0);
     assert!(after.descriptors <= before.descriptors + SLACK_DESCRIPTORS, "{before:?}, then {after:?}");
     assert!(after.threads <= before.threads + SLACK_THREADS, "{before:?}, then {after:?}");
+    assert!((MANY..=before.tasks + SLACK_TASKS).contains(&after.tasks), "{before:?}, then {after:?}");
     assert!(
         after.resident <= before.resident + before.resident / 8 + SLACK_MEMORY,
         "{before:?}, then {after:?}"
@@ -123,6 +124,7 @@ struct Taken {
     resident: u64,
     descriptors: u64,
     threads: u64,
+    tasks: f64,
 }
 
 struct Site {
@@ -267,7 +269,8 @@ impl Site {
             line.split_whitespace().next().and_then(|number| number.parse().ok()).expect("proc(5)")
         };
         let descriptors = fs::read_dir(format!("{process}/fd")).expect("it runs").count() as u64;
-        Taken { resident: field("VmRSS:"), descriptors, threads: field("Threads:") }
+        let tasks = self.backstop.metric("backstop_tasks", &[]);
+        Taken { resident: field("VmRSS:"), descriptors, threads: field("Threads:"), tasks }
     }
 }
 
@@ -332,6 +335,10 @@ const LONGEST: Duration = Duration::from_secs(10);
 const SLACK_DESCRIPTORS: u64 = 8;
 /// Those for work that blocks stay.
 const SLACK_THREADS: u64 = 4;
+/// Those of the program's parts.
+const MANY: f64 = 10.0;
+/// A connection to a server has one.
+const SLACK_TASKS: f64 = 4.0;
 /// In kilobytes.
 const SLACK_MEMORY: u64 = 8 * 1024;
 

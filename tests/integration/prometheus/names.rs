@@ -88,7 +88,7 @@ const SUFFIXES: [&str; 4] = ["", "_bucket", "_sum", "_count"];
 /// Prometheus' own labels, and those of buckets.
 const FROM_OUTSIDE: [&str; 3] = ["job", "instance", "le"];
 /// Only of interest to who looks for a cause: docs/metrics.md tells of them.
-const UNUSED: [&str; 8] = [
+const UNUSED: [&str; 9] = [
     "backstop_directory_unverified_total",
     "backstop_dns_list_total",
     "backstop_file_entries",
@@ -97,4 +97,5 @@ const UNUSED: [&str; 8] = [
     "backstop_store_evicted",
     "backstop_store_request_seconds",
     "backstop_tarpit_seconds_total",
+    "backstop_tasks",
 ];
