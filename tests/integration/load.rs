@@ -15,7 +15,7 @@ use backstop_load::{Transport, people};
 fn a_session_costs_no_more_than_it_did() {
     let directory = TempDir::new("count");
     let addresses = people::file(directory.path(), 1000).expect("it can be written");
-    let peer = Peer::backstop(env!("CARGO_BIN_EXE_backstop").as_ref());
+    let peer = Peer::backstop(env!("CARGO_BIN_EXE_backstop").as_ref(), "");
     let subject = Subject { peer: &peer, transport: Transport::Unix, addresses: &addresses, pinned: &[] };
     let load = Load::attack(1000, 200);
     let count = || count::instructions_after(&subject, 200, SLOWER, &load, directory.path());
@@ -54,7 +54,7 @@ fn the_attack_is_refused_for_unknown_recipients_alone() {
     let directory = TempDir::new("load");
     let addresses = people::file(directory.path(), 500).expect("it can be written");
     for transport in Transport::ALL {
-        let peer = Peer::backstop(env!("CARGO_BIN_EXE_backstop").as_ref());
+        let peer = Peer::backstop(env!("CARGO_BIN_EXE_backstop").as_ref(), "");
         let start =
             Start { transport, addresses: &addresses, launcher: Vec::new(), within: Duration::from_secs(30) };
         let running = peer.start(&start).expect("it starts");

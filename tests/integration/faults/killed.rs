@@ -118,7 +118,7 @@ impl Load {
             .expect("one of three");
             let begun = self.life.load(Ordering::SeqCst);
             let code = answer(port, client, recipient);
-            let is_alive = begun % 2 == 0 && begun == self.life.load(Ordering::SeqCst);
+            let is_alive = begun.is_multiple_of(2) && begun == self.life.load(Ordering::SeqCst);
             let answer = code.as_ref().map_or_else(ToString::to_string, ToString::to_string);
             if is_alive {
                 let expected = match who {

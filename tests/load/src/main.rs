@@ -330,8 +330,7 @@ impl Count {
     }
 
     fn peers(&self, program: &Path) -> Vec<Peer> {
-        let backstop =
-            Peer::Backstop { program: program.to_owned(), more: self.config.clone(), env: Vec::new() };
+        let backstop = Peer::backstop(program, &self.config);
         let all = [Peer::Floor(floor::Answer::Refuse), Peer::Libmilter, backstop];
         let wanted = |peer: &Peer| self.peer.is_empty() || self.peer.contains(&peer.to_string());
         all.into_iter().filter(wanted).collect()

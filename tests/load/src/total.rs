@@ -102,7 +102,7 @@ pub fn totals(program: &Path, plan: &Plan, directory: &Path) -> Result<Vec<Total
 pub fn inside(plan: &Plan) -> Result<(), Error> {
     check_the_clock()?;
     let addresses = people::file(Path::new(FILES), plan.addresses)?;
-    let backstop = Peer::backstop(Path::new(BACKSTOP));
+    let backstop = Peer::backstop(Path::new(BACKSTOP), "");
     let all = [Peer::Floor(floor::Answer::Refuse), Peer::Compiled(LIBMILTER.into()), backstop];
     let wanted = |peer: &Peer| plan.peer.is_empty() || plan.peer.contains(&peer.to_string());
     for peer in all.into_iter().filter(wanted) {

@@ -10,10 +10,6 @@ use super::{Running, Start};
 use crate::people::DOMAINS;
 use crate::{Endpoint, Error, Transport};
 
-/// The configuration, besides the directory: what is not here is as it is by default. A line for each refusal is more than
-/// by default, when an attack has 50 a second.
-pub const CONFIG: &str = "[log]\nrefusals_per_second = 0\n";
-
 /// Backstop, and whom it asks about clients.
 #[derive(Debug)]
 pub(super) struct Server {
@@ -37,7 +33,7 @@ pub(super) fn start(
     );
     let program = program.canonicalize().map_err(Error::io(program.display().to_string()))?;
     let mut builder = Backstop::builder(&program.display().to_string())
-        .config(&format!("{directory}{CONFIG}\n{more}"))
+        .config(&format!("{directory}{more}"))
         .env("BACKSTOP__CLIENT__RESOLVER", &resolver.address().to_string())
         .within(start.within);
     for (name, value) in env {

@@ -13,7 +13,6 @@ use std::time::{Duration, Instant};
 use backstop_harness::{Process, Signal, TempDir, free_port};
 
 use crate::{Endpoint, Error, Transport, compile};
-pub use backstop::CONFIG;
 
 /// Who is measured.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,7 +27,7 @@ pub enum Peer {
     Backstop {
         /// The program.
         program: PathBuf,
-        /// What its configuration has besides [`CONFIG`].
+        /// What its configuration has besides the directory.
         more: String,
         /// Its environment has these as well.
         env: Vec<(String, String)>,
@@ -71,9 +70,17 @@ impl Peer {
     /// What they are called on the command line and in tables.
     pub const NAMES: [&str; 3] = ["floor", "libmilter", "backstop"];
 
+    /// Backstop as it is by default, but that each refusal has a line in the log, not 50 in a second: so each session costs the
+    /// same, however many there are in a second.
+    #[must_use]
+    pub fn backstop(program: &Path, more: &str) -> Self {
+        let env = vec![("BACKSTOP__LOG__REFUSALS_PER_SECOND".to_owned(), "0".to_owned())];
+        Peer::Backstop { program: program.to_owned(), more: more.to_owned(), env }
+    }
+
     /// Backstop as it is by default.
     #[must_use]
-    pub fn backstop(program: &Path) -> Self {
+    pub fn installed(program: &Path) -> Self {
         Peer::Backstop { program: program.to_owned(), more: String::new(), env: Vec::new() }
     }
 

@@ -101,16 +101,16 @@ pub enum Verdict {
 }
 
 impl Bench {
-    /// Backstop as it is by default.
+    /// See [`Peer::backstop`].
     #[must_use]
     pub fn backstop(&self) -> Peer {
-        Peer::backstop(&self.program)
+        self.backstop_with("")
     }
 
-    /// Backstop with more lines in its configuration.
+    /// The same with more lines in its configuration.
     #[must_use]
     pub fn backstop_with(&self, more: &str) -> Peer {
-        Peer::Backstop { program: self.program.clone(), more: more.to_owned(), env: Vec::new() }
+        Peer::backstop(&self.program, more)
     }
 
     /// The servers' processor, and ours: see [`cpu::part`].

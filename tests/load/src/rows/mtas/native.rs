@@ -126,12 +126,16 @@ impl Pair {
             Subject::Floor if is_good => Peer::Floor(floor::Answer::Accept),
             Subject::Floor => Peer::Floor(floor::Answer::Refuse),
             Subject::Libmilter => Peer::Libmilter,
-            Subject::Backstop => Peer::backstop(&bench.program),
+            Subject::Backstop => Peer::installed(&bench.program),
         };
+        // As its unit has it (deploy/systemd): CPUSchedulingPolicy=batch.
+        let scheduled: &[&str] = if subject == Subject::Backstop { &["chrt", "--batch", "0"] } else { &[] };
+        let launcher =
+            bench.pinned.iter().cloned().chain(scheduled.iter().map(ToString::to_string)).collect();
         let milter = peer.start(&Start {
             transport: Transport::Unix,
             addresses: &bench.people()?,
-            launcher: bench.pinned.clone(),
+            launcher,
             within: Duration::from_secs(180),
         })?;
         permit(&milter)?;
