@@ -83,11 +83,10 @@ impl AddressSet {
 
     /// The entries that name a local part, each with that.
     pub fn users(&self) -> impl Iterator<Item = (&str, &str)> {
-        let local = |entry| match str::rsplit_once(entry, '@') {
-            Some((local, _)) => (entry, local),
-            None => (entry, entry),
-        };
-        self.addresses.iter().chain(&self.locals).map(move |entry| local(entry))
+        let local = |entry| str::rsplit_once(entry, '@').map_or(entry, |(local, _)| local);
+        let addresses = self.addresses.iter().map(move |entry| (&**entry, local(entry)));
+        // One in quotes may have an `@` of its own.
+        addresses.chain(self.locals.iter().map(|entry| (&**entry, &**entry)))
     }
 
     /// How many entries there are.
@@ -108,7 +107,7 @@ mod tests {
     #[test]
     fn words_name_addresses_local_parts_and_domains() {
         let mut set = AddressSet::default();
-        for word in ["Joe@Example.COM", "ann", "@example.org", "example.net", "bob.jones"] {
+        for word in ["Joe@Example.COM", "ann", "\"a@b\"", "@example.org", "example.net", "bob.jones"] {
             set.add(word.as_bytes()).unwrap();
         }
         for (address, found) in [
@@ -127,6 +126,7 @@ mod tests {
         assert_eq!(
             users,
             [
+                ("a@b", "a@b"),
                 ("ann", "ann"),
                 ("bob.jones", "bob.jones"),
                 // It may be a user's name as well.

@@ -17,6 +17,8 @@ use cf::Cf;
 pub use testmode::is_permanent as is_permanent_error;
 use testmode::{Answers, PROBE, Resolution, alias_lookup, local_address, resolution};
 
+use crate::address::Domain;
+
 use super::command::{converse, program};
 use super::fuzz::commented;
 use super::{
@@ -316,7 +318,7 @@ fn domain(word: &str) -> Option<String> {
     if word.is_empty() || word.contains(['[', ':', '@', ' ']) || network(word).is_some() {
         return None;
     }
-    idna::domain_to_ascii(word).ok().filter(|name| !name.is_empty())
+    Domain::parse(word).ok().map(|domain| domain.as_str().to_owned())
 }
 
 /// Sendmail writes networks as prefixes of octets: `10.1` (cf/README, access database).
@@ -389,7 +391,9 @@ mod tests {
     fn words_of_classes() {
         assert_eq!(domain("A.Test").as_deref(), Some("a.test"));
         assert_eq!(domain("localhost").as_deref(), Some("localhost"));
-        for none in ["[127.0.0.1]", "IPv6:::1", "10.1", "192.0.2.1", ""] {
+        assert_eq!(domain("M\u{fc}nchen.test.").as_deref(), Some("xn--mnchen-3ya.test"));
+        // The last becomes a blank and a cedilla.
+        for none in ["[127.0.0.1]", "IPv6:::1", "10.1", "192.0.2.1", "", "a@b", "\u{b8}"] {
             assert_eq!(domain(none), None, "{none}");
         }
         let net = |text: &str| Some(text.parse::<IpNet>().unwrap());

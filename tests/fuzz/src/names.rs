@@ -44,7 +44,8 @@ fn judged(names: &Names, client: IpAddr, name: &str) {
     if let Rule::Pattern(pattern) = &judged.rule {
         assert!(pattern.starts_with('/') || is_below(name, pattern), "{name:?} is {pattern:?}");
     }
-    if is_below(name, "good.example.net") {
+    // A longer one is none, and cut.
+    if name.len() <= LONGEST && is_below(name, "good.example.net") {
         assert_eq!(excepted.is_some(), names.excepted("good.example.net").is_some(), "{name:?}");
     }
 
@@ -66,6 +67,9 @@ fn is_below(name: &str, entry: &str) -> bool {
     let is_itself = name == end && !entry.starts_with('.');
     is_itself || name.strip_suffix(end).is_some_and(|before| before.ends_with('.'))
 }
+
+/// RFC 1035 §2.3.4, without a dot at the end.
+const LONGEST: usize = 253;
 
 static CONFIGURED: LazyLock<Names> = LazyLock::new(|| {
     let patterns = ["pool.example.net", ".dyn.example.org", "/^line[0-9]+\\./"];
