@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use super::Postfix;
 use super::conf::split;
 use super::maps::Map;
+use crate::address::Domain;
 use crate::detect::command::run;
 use crate::detect::{Evidence, Partial, Pattern, Source, list};
 
@@ -148,8 +149,7 @@ fn name_of(word: &str) -> Option<String> {
 fn pattern(word: &str) -> Option<(String, bool)> {
     let (name, below) = word.strip_prefix('.').map_or((word, false), |rest| (rest, true));
     let name = name.trim_end_matches('.');
-    let ascii = idna::domain_to_ascii(name).ok()?;
-    (!ascii.is_empty()).then_some((ascii, below))
+    Some((Domain::parse(name).ok()?.as_str().to_owned(), below))
 }
 
 #[cfg(test)]
