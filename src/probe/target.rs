@@ -50,7 +50,9 @@ impl FromStr for Target {
             Ok(address) => Host::Address(address),
             Err(_) => {
                 let name = Domain::parse(host).ok().filter(|name| !name.as_str().contains(['/', '[']));
-                Host::Name(name.ok_or(TargetError("neither the name of a host nor an address"))?)
+                let name = name.ok_or(TargetError("neither the name of a host nor an address"))?;
+                // `192.0.2.1.`
+                name.as_str().parse().map_or(Host::Name(name), Host::Address)
             }
         };
         Ok(Self { host, port })
